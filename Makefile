@@ -1,0 +1,45 @@
+# `make demo` and `make test` set up what they need. Nothing but Python, make, g++ and the package index is used.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format
+
+help:
+	@echo "make setup    environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
+	@echo "make demo     transcribe and align the songs of data/demo with the embedded model"
+	@echo "make test     all tests that need neither a GPU nor the network"
+	@echo "make lint     ruff and mypy"
+	@echo "make format   ruff's fixes and formatting"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 10) <= v < (3, 13); ok or sys.exit(f"Python {v.major}.{v.minor} does not fit: Python 3.10, 3.11 or 3.12 is needed. Name one with: make PYTHON=python3.11")'
+	@command -v g++ >/dev/null || { echo "g++ is needed to compile kenlm: install a C++ compiler, then run make again" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/lyrics-asr transcribe data/demo --output $(DEMO)/transcribed --model embedded --format json,lrc,txt
+	$(BIN)/lyrics-asr align data/demo --output $(DEMO)/aligned --model embedded --format json,lrc,txt
+	@echo
+	@echo "Heard:  $(DEMO)/transcribed    Aligned with the given lyrics:  $(DEMO)/aligned"
+	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
+
+test: setup
+	$(BIN)/python -m pytest --jaxtyping-packages=lyrics_asr,beartype.beartype -m "not gpu and not network"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

@@ -1,0 +1,68 @@
+"""Song audio in, timed lyrics out.
+
+    model = lyrics_asr.load_model("embedded")
+    transcript = lyrics_asr.transcribe("song.mp3", model)
+
+Names are imported when they are first used, so that `import lyrics_asr` costs nothing (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+    from lyrics_asr.config import InferenceOptions
+    from lyrics_asr.formats import parse_json, render
+    from lyrics_asr.model import LyricsModel, ModelNotFoundError, load_model
+    from lyrics_asr.pipeline import align, separate, transcribe
+    from lyrics_asr.text import Lyrics, parse_lyrics, read_lyrics
+    from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Transcript
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlignmentError",
+    "Audio",
+    "AudioError",
+    "Emissions",
+    "InferenceOptions",
+    "Lyrics",
+    "LyricsModel",
+    "ModelNotFoundError",
+    "TimedLine",
+    "TimedWord",
+    "Transcript",
+    "align",
+    "load_model",
+    "parse_json",
+    "parse_lyrics",
+    "read_audio",
+    "read_lyrics",
+    "render",
+    "separate",
+    "transcribe",
+    "write_audio",
+]
+
+_MODULES = {
+    "audio": ("Audio", "AudioError", "read_audio", "write_audio"),
+    "config": ("InferenceOptions",),
+    "formats": ("parse_json", "render"),
+    "model": ("LyricsModel", "ModelNotFoundError", "load_model"),
+    "pipeline": ("align", "separate", "transcribe"),
+    "text": ("Lyrics", "parse_lyrics", "read_lyrics"),
+    "types": ("AlignmentError", "Emissions", "TimedLine", "TimedWord", "Transcript"),
+}
+_HOME = {name: f"lyrics_asr.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

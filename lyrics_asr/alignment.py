@@ -1,0 +1,143 @@
+"""Emissions and given lyrics to timed words and lines: CTC forced alignment of the whole song.
+
+Conventions
+- The path is the most likely one of all that spell the lyrics (Viterbi); a letter twice in a row needs a blank between.
+- A word lasts from the first frame of its first token to the end of the last frame of its last token.
+- A letter that the vocabulary lacks matches whatever letter is the most likely at its frames (a wildcard).
+- The confidence of a word is the geometric mean of its tokens' probabilities over the frames that they are aligned to,
+  blanks left out; a wildcard's probability is that of the letter which it matched. The confidence of a line is the
+  geometric mean of its words' confidences.
+- A word that cannot be spelled, such as "-", has no length and confidence 0. It stands at the end of the spelled word
+  before it in its line, else at the start of the one after it, else at the end of the line before, else at the start of
+  the song. Lines leave it out of their confidence.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchaudio.functional import forced_align
+
+from lyrics_asr.decoding import mean_confidence
+from lyrics_asr.text import WILDCARD, Lyrics, spell
+from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary
+
+_LOWEST_LOG_PROB = -50.0
+"""Keeps the sums of impossible symbols finite and exact enough over a song, in float32."""
+
+
+def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") -> tuple[TimedLine, ...]:
+    """Time every word of the lyrics, in order and as written.
+
+    Raises:
+        AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
+    """
+    spellings = [spell(word, emissions.vocabulary, language) for line in lyrics.lines for word in line.words]
+    plan = _plan(spellings, emissions.vocabulary)
+    _check_fit(plan, emissions)
+    spans = iter(_word_spans(_with_wildcard(emissions), plan, emissions.vocabulary.blank_id))
+
+    lines: list[TimedLine] = []
+    line_end = 0
+    for line in lyrics.lines:
+        line_spans = [next(spans) for _ in line.words]
+        placed = _place_unspelled(line_spans, line_end)
+        words = tuple(
+            TimedWord(text, emissions.seconds(span.start), emissions.seconds(span.end), span.confidence)
+            for text, span in zip(line.words, placed, strict=True)
+        )
+        score = mean_confidence([span.confidence for span in line_spans if span is not None])
+        lines.append(TimedLine(line.text, words[0].start_seconds, words[-1].end_seconds, score, words))
+        line_end = placed[-1].end
+    return tuple(lines)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All tokens of the lyrics in order, word delimiters among them, and each word's half-open range of tokens."""
+
+    tokens: tuple[int, ...]
+    words: tuple[tuple[int, int], ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames that the shortest path takes: one for each token, and a blank between two equal ones."""
+        return len(self.tokens) + sum(a == b for a, b in pairwise(self.tokens))
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Frames of a word, half open."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+def _plan(spellings: list[tuple[int, ...]], vocabulary: Vocabulary) -> _Plan:
+    """Join the words; the wildcard gets the column after the last."""
+    wildcard_id = len(vocabulary.tokens)
+    tokens: list[int] = []
+    words = []
+    for spelling in spellings:
+        if spelling and tokens and vocabulary.word_delimiter_id is not None:
+            tokens.append(vocabulary.word_delimiter_id)
+        start = len(tokens)
+        tokens.extend(wildcard_id if token == WILDCARD else token for token in spelling)
+        words.append((start, len(tokens)))
+    return _Plan(tuple(tokens), tuple(words))
+
+
+def _check_fit(plan: _Plan, emissions: Emissions) -> None:
+    frames, words = len(emissions.log_probs), len(plan.words)
+    if not plan.tokens or not emissions.vocabulary.character_ids:
+        raise AlignmentError(
+            f"none of the {words} words can be spelled with the model's letters; check that the lyrics are text"
+        )
+    if plan.frames > frames:
+        raise AlignmentError(
+            f"the lyrics' {words} words need at least {plan.frames} frames ({len(plan.tokens)} tokens), but the song has "
+            f"{frames} frames in {emissions.duration_seconds:.1f} s; check that the lyrics belong to this song"
+        )
+
+
+def _with_wildcard(emissions: Emissions) -> Float[Tensor, "frames columns"]:
+    letters = list(emissions.vocabulary.character_ids.values())
+    any_letter = emissions.log_probs[:, letters].amax(dim=1, keepdim=True)
+    return torch.cat([emissions.log_probs, any_letter], dim=1).clamp(min=_LOWEST_LOG_PROB)
+
+
+def _word_spans(log_probs: Float[Tensor, "frames columns"], plan: _Plan, blank_id: int) -> list[_Span | None]:
+    """Where the best path has each word; None for words without tokens."""
+    paths, path_scores = forced_align(log_probs[None], torch.tensor([plan.tokens]), blank=blank_id)
+    path, is_token = paths[0], paths[0] != blank_id
+    changes = path[1:] != path[:-1]
+    edge = torch.ones(1, dtype=torch.bool)
+    starts = (is_token & torch.cat([edge, changes])).nonzero()[:, 0].tolist()
+    ends = (1 + (is_token & torch.cat([changes, edge])).nonzero()[:, 0]).tolist()
+    assert len(starts) == len(ends) == len(plan.tokens)
+    origin = torch.zeros(1, dtype=torch.float64)
+    scores = torch.cat([origin, (path_scores[0].double() * is_token).cumsum(0)]).tolist()
+    counts = torch.cat([origin, is_token.double().cumsum(0)]).tolist()
+
+    spans: list[_Span | None] = []
+    for first, last in plan.words:
+        if first == last:
+            spans.append(None)
+            continue
+        start, end = starts[first], ends[last - 1]
+        mean_log_prob = (scores[end] - scores[start]) / (counts[end] - counts[start])
+        spans.append(_Span(start, end, math.exp(min(0.0, mean_log_prob))))
+    return spans
+
+
+def _place_unspelled(spans: list[_Span | None], line_before_end: int) -> list[_Span]:
+    now = next((span.start for span in spans if span is not None), line_before_end)
+    placed = []
+    for span in spans:
+        placed.append(span or _Span(now, now, 0.0))
+        now = placed[-1].end
+    return placed

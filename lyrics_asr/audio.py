@@ -1,0 +1,398 @@
+"""Audio files: decode any format, resample, mix channels, write.
+
+Conventions
+- Samples are float32 of shape (channels, samples), full scale is -1..1, time 0 is the first sample that the file plays:
+  the encoder delay of MP3, AAC and Opus is cut off, so a compressed file and its WAV lie on each other.
+- A window of a file is the slice of the whole: `read_audio(start, duration)` gives the samples
+  `[round(start * rate), round((start + duration) * rate))` of what reading and resampling all of it would give.
+- Surround sound becomes stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is left out.
+"""
+
+import logging
+import math
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import soxr
+import torch
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from jaxtyping import Float
+from torch import Tensor
+
+from lyrics_asr.files import atomic_path
+from lyrics_asr.types import AudioInfo
+
+SEPARATOR_SAMPLE_RATE_HZ = 44_100  # what the published Demucs networks were trained on
+ACOUSTIC_SAMPLE_RATE_HZ = 16_000  # what the published Wav2Vec2 networks were trained on
+
+# fmt: off
+AUDIO_SUFFIXES = frozenset({  # what counts as a song in a folder: audio files, and video files for their sound
+    ".aac", ".ac3", ".aif", ".aiff", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus",
+    ".wav", ".wma", ".wv", ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
+})
+# fmt: on
+
+_MINIMUM_SECONDS = 0.1
+_SILENCE_PEAK = 1e-4  # -80 dB of full scale
+_PREROLL_SECONDS = 0.5  # decoded before a window: MP3's bit reservoir and Opus's prediction need up to 0.25 s
+_RESAMPLER_MARGIN_SECONDS = 0.1  # longer than half the resampler's filter at 8 kHz
+
+# Left and right weight of each channel, ITU-R BS.775-3, table 2; a back centre goes to both sides like a front centre.
+_HALF_POWER = math.sqrt(0.5)
+_STEREO_WEIGHTS = {
+    "FL": (1.0, 0.0),
+    "FR": (0.0, 1.0),
+    "FC": (_HALF_POWER, _HALF_POWER),
+    "LFE": (0.0, 0.0),
+    "BL": (_HALF_POWER, 0.0),
+    "BR": (0.0, _HALF_POWER),
+    "SL": (_HALF_POWER, 0.0),
+    "SR": (0.0, _HALF_POWER),
+    "BC": (0.5, 0.5),
+}
+
+_LOSSY_BITS_PER_SECOND = 192_000
+_ENCODERS = {  # suffix: codec, bit rate
+    ".wav": ("pcm_f32le", None),
+    ".flac": ("flac", None),
+    ".mp3": ("libmp3lame", _LOSSY_BITS_PER_SECOND),
+    ".ogg": ("libopus", _LOSSY_BITS_PER_SECOND),
+    ".opus": ("libopus", _LOSSY_BITS_PER_SECOND),
+    ".m4a": ("aac", _LOSSY_BITS_PER_SECOND),
+}
+
+_logger = logging.getLogger(__name__)
+
+
+class AudioError(ValueError):
+    """A file that holds no usable audio; the message names it, the cause and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A stretch of sound, float32 on the CPU."""
+
+    samples: Float[Tensor, "channels samples"]
+    sample_rate_hz: int
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[1] / self.sample_rate_hz
+
+    def resampled(self, sample_rate_hz: int) -> "Audio":
+        """The same sound at another rate, `n * new / old` samples rounded to the nearest (soxr, high quality)."""
+        if sample_rate_hz == self.sample_rate_hz:
+            return self
+        # Halves are rounded up and not to even, so that a window's length does not depend on where it lies.
+        count = (2 * self.samples.shape[1] * sample_rate_hz + self.sample_rate_hz) // (2 * self.sample_rate_hz)
+        output = np.zeros((self.samples.shape[0], count), dtype=np.float32)
+        if count:
+            converted = soxr.resample(self.samples.numpy().T, self.sample_rate_hz, sample_rate_hz, quality="HQ").T
+            output[:, : converted.shape[1]] = converted[:, :count]
+        return Audio(torch.from_numpy(output), sample_rate_hz)
+
+    def to_channels(self, channels: Literal[1, 2]) -> "Audio":
+        """Mono as the mean of stereo, stereo as two copies of mono, surround by its usual channel order."""
+        count = self.samples.shape[0]
+        if count == channels:
+            return self
+        return Audio(_mixing_matrix(_usual_channel_names(count), channels) @ self.samples, self.sample_rate_hz)
+
+
+def read_audio(
+    path: Path,
+    *,
+    sample_rate_hz: int | None = None,
+    channels: Literal[1, 2] | None = None,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+) -> Audio:
+    """Read an audio or video file, or a window of it; damaged packets and a missing end are left out.
+
+    A window is sought, and not decoded up to, where the container's clock tells samples apart: in all common formats
+    but Matroska, WebM, WMA and MPEG-TS.
+
+    Args:
+        path: any file that FFmpeg decodes; its first audio stream is read.
+        sample_rate_hz: rate to resample to; None keeps the file's.
+        channels: mix to mono or stereo; None keeps the file's channels.
+        start_seconds: where the window begins.
+        duration_seconds: its length; it ends with the file at the latest. None reads to the end.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: not a file, empty, no audio in it, nothing that decodes, or a window behind its end.
+        ValueError: a start that is negative, a duration that is not positive, or one that is not finite.
+    """
+    if not 0 <= start_seconds < math.inf or (duration_seconds is not None and not 0 < duration_seconds < math.inf):
+        raise ValueError(f"{path}: no window starts at {start_seconds} s and lasts {duration_seconds} s")
+    with _open(path) as (container, stream):
+        frames = _decoded(path, container, stream)
+        first = next(frames, None)
+        if first is None:
+            raise AudioError(f"{path}: no audio can be decoded from it, it is damaged or cut off; get the file again")
+        window = _window(first.sample_rate, sample_rate_hz or first.sample_rate, start_seconds, duration_seconds)
+        clock = _Clock.of(first, stream)
+        preroll = window.first_sample - math.ceil(_PREROLL_SECONDS * first.sample_rate)
+        if clock.ticks_per_sample and preroll > 0:
+            container.seek(clock.pts(preroll), stream=stream)
+            frames = _decoded(path, container, stream)
+        else:
+            frames = chain([first], frames)
+        samples = _gather(path, frames, clock, window, channels or first.layout.nb_channels, first.sample_rate)
+    audio = Audio(samples, first.sample_rate).resampled(sample_rate_hz or first.sample_rate)
+    kept = audio.samples[:, window.skipped_samples :][:, : window.samples]
+    if not kept.shape[1]:
+        raise AudioError(f"{path}: ends before {start_seconds} s; choose an earlier window")
+    return Audio(kept, audio.sample_rate_hz)
+
+
+def probe(path: Path) -> AudioInfo:
+    """Length and rate of a file as its header tells them.
+
+    Where there is no header, as in raw AAC, the length is estimated from the bit rate; a live recording is decoded.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: not a file, empty, or no audio in it.
+    """
+    with _open(path) as (container, stream):
+        if stream.duration is not None and stream.time_base is not None:
+            duration_seconds = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration_seconds = container.duration / av.time_base
+        else:
+            duration_seconds = read_audio(path).duration_seconds
+        return AudioInfo(str(path), duration_seconds, stream.sample_rate)
+
+
+def write_audio(path: Path, audio: Audio) -> None:
+    """Write a file in the format of its suffix, atomically.
+
+    `.wav` holds 32-bit floats, unclipped; `.flac` 16 bits; `.mp3`, `.ogg` and `.opus` (both Opus) and `.m4a` (AAC) have
+    192 kbit/s. A rate that the codec lacks is raised to the next one that it has: Opus stores 44.1 kHz as 48 kHz.
+
+    Raises:
+        AudioError: an unknown suffix, or sound that the codec cannot hold.
+        OutputError: the file cannot be written.
+    """
+    if path.suffix.lower() not in _ENCODERS:
+        raise AudioError(f"{path}: no audio format is written as {path.suffix!r}; use one of {', '.join(_ENCODERS)}")
+    name, bits_per_second = _ENCODERS[path.suffix.lower()]
+    rates = av.Codec(name, "w").audio_rates or [audio.sample_rate_hz]
+    rate = min((rate for rate in rates if rate >= audio.sample_rate_hz), default=max(rates))
+    try:
+        with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
+            layout = f"{audio.samples.shape[0]}c"
+            stream = container.add_stream(name, rate=rate, layout=layout)
+            assert isinstance(stream, AudioStream)
+            if bits_per_second is not None:
+                stream.bit_rate = bits_per_second
+            for frame in _encodable(audio.resampled(rate), layout):
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except (av.error.FFmpegError, ValueError) as error:
+        content = f"{audio.samples.shape[0]} channels at {audio.sample_rate_hz} Hz"
+        raise AudioError(f"{path}: {name} cannot hold this sound, {content} ({error}); write a .wav") from error
+
+
+def require_sound(audio: Audio, path: Path) -> None:
+    """Check that there is something to hear.
+
+    Raises:
+        AudioError: samples that are not finite, less than 0.1 s, or silence (a peak under -80 dB of full scale).
+    """
+    if not bool(torch.isfinite(audio.samples).all()):
+        raise AudioError(f"{path}: holds samples that are not finite numbers; export the file again")
+    if audio.duration_seconds < _MINIMUM_SECONDS:
+        raise AudioError(
+            f"{path}: {audio.duration_seconds:.3f} s are too short for lyrics; give {_MINIMUM_SECONDS} s or more"
+        )
+    peak = float(audio.samples.abs().max())
+    if peak < _SILENCE_PEAK:
+        raise AudioError(f"{path}: is silent (peak {peak:.1e} of full scale); check the recording")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What to decode, `[first_sample, end_sample)` at the file's rate, and what to keep of it once it is resampled."""
+
+    first_sample: int
+    end_sample: int | None
+    skipped_samples: int
+    samples: int | None
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Time stamps as sample numbers: `ticks_per_sample` is 0 where the container's clock cannot tell samples apart."""
+
+    origin_pts: int
+    ticks_per_sample: int
+
+    @staticmethod
+    def of(first: av.AudioFrame, stream: AudioStream) -> "_Clock":
+        if first.pts is None or stream.time_base is None:
+            return _Clock(0, 0)
+        ticks = 1 / (first.sample_rate * stream.time_base)
+        return _Clock(first.pts, ticks.numerator if ticks.denominator == 1 else 0)
+
+    def pts(self, sample: int) -> int:
+        return self.origin_pts + sample * self.ticks_per_sample
+
+    def sample(self, pts: int) -> int:
+        return (pts - self.origin_pts) // self.ticks_per_sample
+
+
+def _window(rate: int, new_rate: int, start_seconds: float, duration_seconds: float | None) -> _Window:
+    """What to decode for a window.
+
+    It is widened for the resampler's filter, and begins where a sample of the old rate and one of the new rate fall
+    together, which happens `gcd` times a second: so its new samples lie at the times of those of the whole song.
+    """
+    start = round(start_seconds * new_rate)
+    end = None if duration_seconds is None else round((start_seconds + duration_seconds) * new_rate)
+    samples = None if end is None else end - start
+    if rate == new_rate:
+        return _Window(start, end, 0, samples)
+    gcd = math.gcd(rate, new_rate)
+    meeting = max(0, math.floor((start / new_rate - _RESAMPLER_MARGIN_SECONDS) * gcd))
+    end_sample = None if end is None else math.ceil((end / new_rate + _RESAMPLER_MARGIN_SECONDS) * rate)
+    return _Window(meeting * (rate // gcd), end_sample, start - meeting * (new_rate // gcd), samples)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """The container and its first audio stream; FFmpeg's errors come out of the block with path and remedy."""
+    _require_file(path)
+    try:
+        # Playlists and the like name further files and addresses; "file:" and the whitelist keep FFmpeg on this disk.
+        options = {"protocol_whitelist": "file"}
+        with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
+            if not container.streams.audio:
+                raise AudioError(f"{path}: has no audio stream; give a file with sound")
+            yield container, container.streams.audio[0]
+    except PermissionError as error:
+        raise PermissionError(f"{path}: no permission to read it; change its permissions") from error
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise AudioError(
+            f"{path}: is not audio, or is damaged ({error.strerror}); give an audio or video file"
+        ) from error
+
+
+def _require_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path}: no such file; check the path") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise AudioError(f"{path}: is a folder; give an audio file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError(f"{path}: is a device or a pipe; save the audio to a file first")
+    if status.st_size == 0:
+        raise AudioError(f"{path}: is empty; get the file again")
+
+
+def _decoded(path: Path, container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
+    damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            damaged += 1
+            continue
+        yield from (frame for frame in frames if isinstance(frame, av.AudioFrame))
+    if damaged:
+        _logger.warning("%s: %d damaged or incomplete packets were left out", path, damaged)
+
+
+def _gather(
+    path: Path, frames: Iterable[av.AudioFrame], clock: _Clock, window: _Window, channels: int, sample_rate_hz: int
+) -> Float[Tensor, "channels samples"]:
+    """The samples of the window, each frame where its time stamp puts it; none when the file ends before the window."""
+    pieces: list[tuple[int, Float[Tensor, "channels samples"]]] = []
+    position = 0
+    for index, frame in enumerate(frames):
+        if frame.sample_rate != sample_rate_hz:
+            raise AudioError(
+                f"{path}: changes its rate from {sample_rate_hz} to {frame.sample_rate} Hz; convert it first"
+            )
+        if clock.ticks_per_sample and frame.pts is not None:
+            # Lost packets leave a gap, to be silence; time never runs back, as the stamps may where files were joined.
+            # The first may be negative: FFmpeg does not cut off the encoder's delay when it seeks back to the start.
+            stamp = clock.sample(frame.pts)
+            position = max(position, stamp) if index else stamp
+        if window.end_sample is not None and position >= window.end_sample:
+            break
+        if position + frame.samples > window.first_sample:
+            pieces.append((position, _mixed(path, frame, channels)))
+        position += frame.samples
+    end = position if window.end_sample is None else min(position, window.end_sample)
+    samples = torch.zeros(channels, max(0, end - window.first_sample))
+    for start, piece in pieces:
+        first, last = max(start, window.first_sample), min(start + piece.shape[1], end)
+        samples[:, first - window.first_sample : last - window.first_sample] = piece[:, first - start : last - start]
+    return samples
+
+
+def _mixed(path: Path, frame: av.AudioFrame, channels: int) -> Float[Tensor, "channels samples"]:
+    """A frame as floats of full scale -1..1, mixed to so many channels."""
+    names = tuple(channel.name for channel in frame.layout.channels)
+    if frame.format.is_planar and len(names) >= 8:  # PyAV's to_ndarray reads past the eighth plane
+        frame = av.AudioResampler("flt").resample(frame)[0]
+    samples = torch.from_numpy(frame.to_ndarray())
+    if not frame.format.is_planar:
+        samples = samples.view(-1, len(names)).T
+    if samples.dtype == torch.uint8:
+        samples = (samples.float() - 128) / 128
+    elif not samples.is_floating_point():
+        samples = samples.float() / 2 ** (8 * samples.itemsize - 1)
+    if len(names) == channels:
+        return samples.float()
+    if channels > 2:
+        raise AudioError(f"{path}: changes from {channels} to {len(names)} channels; convert it to stereo first")
+    return _mixing_matrix(names, channels) @ samples.float()
+
+
+def _mixing_matrix(names: tuple[str, ...], channels: int) -> Float[Tensor, "channels inputs"]:
+    """Weights that make mono or stereo of the named channels; the mean of all where a name is not known."""
+    if len(names) == 2:
+        stereo = torch.eye(2)
+    elif len(names) > 2 and all(name in _STEREO_WEIGHTS for name in names):
+        stereo = torch.tensor([_STEREO_WEIGHTS[name] for name in names]).T
+        stereo = stereo / stereo.sum(1).max()
+    else:
+        stereo = torch.full((2, len(names)), 1 / len(names))
+    return stereo if channels == 2 else stereo.mean(0, keepdim=True)
+
+
+def _usual_channel_names(count: int) -> tuple[str, ...]:
+    try:
+        return tuple(channel.name for channel in av.AudioLayout(f"{count}c").channels)
+    except ValueError:  # FFmpeg has no usual layout of so many channels
+        return ("unknown",) * count
+
+
+def _encodable(audio: Audio, layout: str) -> Iterator[av.AudioFrame]:
+    """Frames of one second, so that a long song is not copied as a whole."""
+    for start in range(0, audio.samples.shape[1], audio.sample_rate_hz):
+        piece = audio.samples[:, start : start + audio.sample_rate_hz].T.reshape(1, -1).numpy()
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
+        frame.sample_rate, frame.time_base, frame.pts = audio.sample_rate_hz, Fraction(1, audio.sample_rate_hz), start
+        yield frame

@@ -1,0 +1,260 @@
+"""The command line: `lyrics-asr VERB`.
+
+Exit codes: 0 all done, 1 failure, 2 wrong usage, 3 some songs failed, 130 interrupted. Messages go to stderr, results
+to stdout or to files. Heavy imports happen in the verbs, so that `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lyrics_asr import __version__
+from lyrics_asr.console import quiet, say
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        with quiet(debug):
+            args = _parser(arguments).parse_args(arguments)
+            from lyrics_asr import verbs
+
+            code: int = getattr(verbs, args.run)(args)
+            return code
+    except SystemExit as error:  # argparse has printed the help or what is wrong
+        return error.code if isinstance(error.code, int) else WRONG_USAGE
+    except KeyboardInterrupt:
+        say("interrupted; files that were complete are kept, the one in progress is not")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _report_error(error)
+
+
+def _report_error(error: Exception) -> int:
+    if isinstance(error, ModuleNotFoundError):
+        say(f"error: {error.name} is not installed; install it, or all extras: pip install 'lyrics-asr[dev]'")
+        return FAILED
+    from lyrics_asr.batch import LayoutError, describe
+    from lyrics_asr.verbs import UsageError
+
+    say(f"error: {describe(error)}")
+    return WRONG_USAGE if isinstance(error, UsageError | LayoutError) else FAILED
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lyrics-asr",
+        allow_abbrev=False,
+        description="Song audio in, timed lyrics out.",
+        epilog="lyrics-asr VERB --help tells about one verb. "
+        "Exit codes: 0 all done, 1 failure, 2 wrong usage, 3 some songs failed.",
+    )
+    parser.add_argument("--version", action="version", version=f"lyrics-asr {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    verb = _add_verb(
+        verbs,
+        "transcribe",
+        "write down the lyrics that are heard in songs",
+        "transcribe",
+        "lyrics-asr transcribe songs/ -o results --format json,lrc",
+    )
+    verb.add_argument("inputs", nargs="+", type=Path, metavar="SONG", help="audio or video files, or folders of them")
+    _add_transcript_options(verb, "txt")
+    _add_model_options(verb)
+    verb.add_argument(
+        "--language-model",
+        metavar="FILE",
+        help="KenLM model (.arpa, .arpa.gz, .bin) in place of the model's own; none for none",
+    )
+    verb.add_argument("--greedy", action="store_true", help="no beam search and no language model: faster, less exact")
+
+    verb = _add_verb(
+        verbs,
+        "align",
+        "give lyrics that you have the time of every word",
+        "align",
+        "lyrics-asr align song.mp3 song.txt > song.lrc",
+    )
+    verb.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="SONG [LYRICS]",
+        help="a song and its lyrics, or songs and folders with song.txt beside song.mp3",
+    )
+    _add_transcript_options(verb, "lrc")
+    _add_model_options(verb)
+
+    verb = _add_verb(
+        verbs,
+        "separate",
+        "write the vocals of songs as audio",
+        "separate",
+        "lyrics-asr separate songs/ -o vocals --format flac",
+    )
+    verb.add_argument("inputs", nargs="+", type=Path, metavar="SONG", help="audio or video files, or folders of them")
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals go")
+    verb.add_argument(
+        "--format",
+        choices=("wav", "flac", "mp3", "ogg", "opus", "m4a"),
+        default="wav",
+        help="of the audio files (default: %(default)s)",
+    )
+    _add_model_options(verb, recognition=False)
+
+    verb = _add_verb(
+        verbs,
+        "render",
+        "make other formats of JSON transcripts, with no model",
+        "render",
+        "lyrics-asr render song.json --format srt > song.srt",
+    )
+    verb.add_argument("inputs", nargs="+", type=Path, metavar="JSON", help="transcripts, or folders of them")
+    _add_transcript_options(verb, "txt")
+
+    _add_models_verb(verbs)
+    _add_language_model_verb(verbs)
+    _add_data_verb(verbs, argv)
+    _add_verb(
+        verbs, "doctor", "check this installation: versions, device, codecs, models", "doctor", "lyrics-asr doctor"
+    )
+    return parser
+
+
+def _add_models_verb(verbs: "Verbs") -> None:
+    models = verbs.add_parser(
+        "models", help="list, download and find models", description="List, download, find models."
+    )
+    actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, summary in (
+        ("list", "the models that are known by name, and whether they are on this computer"),
+        ("download", "fetch a model, to work offline later"),
+        ("path", "print the folders that hold a model"),
+    ):
+        example = f"lyrics-asr models {name}" + ("" if name == "list" else " published")
+        action = _add_verb(actions, name, summary, "models", example)
+        if name != "list":
+            action.add_argument(
+                "name",
+                nargs="?",
+                default="published",
+                metavar="MODEL",
+                help="published or embedded (default: %(default)s)",
+            )
+
+
+def _add_language_model_verb(verbs: "Verbs") -> None:
+    parser = verbs.add_parser("lm", help="build language models", description="Build language models.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = _add_verb(
+        actions,
+        "build",
+        "estimate a language model from lyrics",
+        "lm_build",
+        "lyrics-asr lm build data/lyrics -o lyrics.arpa --order 4",
+    )
+    build.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="lyrics, or folders of .txt files")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .arpa or .arpa.gz file")
+    build.add_argument(
+        "--order", type=int, default=4, metavar="N", help="words in the longest n-grams (default: %(default)s)"
+    )
+    build.add_argument(
+        "--language", default="en", metavar="CODE", help="in which numbers are spelled out (default: %(default)s)"
+    )
+
+
+def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
+    parser = verbs.add_parser("data", help="make training data", description="Make training data.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    synth = _add_verb(
+        actions,
+        "synth",
+        "make songs with exact word times from lyrics, a voice synthesiser and a band",
+        "data_synth",
+        "lyrics-asr data synth --help",
+    )
+    if list(argv[:2]) == ["data", "synth"]:  # its imports are slow, and are an extra
+        from lyrics_asr.datasets import synthetic
+
+        synthetic.add_arguments(synth)
+
+
+def _add_verb(verbs: "Verbs", name: str, summary: str, run: str, example: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        allow_abbrev=False,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"Example: {example}",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and what the libraries say")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where the results go, one file for each song and format (default: stdout, for one song)",
+    )
+    parser.add_argument(
+        "--format",
+        metavar="F[,F...]",
+        help="json, txt, lrc (line times), elrc (word times), srt, vtt "
+        f"(default: {default_format} to stdout, json to a folder)",
+    )
+
+
+def _add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True) -> None:
+    parser.add_argument(
+        "--model",
+        default="published",
+        metavar="NAME",
+        help="published (downloaded on first use), embedded, or a model's folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--separator",
+        metavar="NAME",
+        help="another Demucs model: name or folder; none for unaccompanied singing (default: the model's)",
+    )
+    if recognition:
+        parser.add_argument(
+            "--acoustic", metavar="NAME", help="another Hugging Face CTC model: name or folder (default: the model's)"
+        )
+        parser.add_argument(
+            "--language",
+            default="en",
+            metavar="CODE",
+            help="of the lyrics, such as en or fr; three letters, such as fra, also pick the adapter of a "
+            "multilingual model (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of a stage, such as acoustic.window_seconds=20 or decoding.beam_width=50; repeatable",
+    )

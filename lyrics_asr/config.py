@@ -1,0 +1,203 @@
+"""Options of every stage, composed; YAML and dotlist in, resolved YAML out.
+
+The only module that knows OmegaConf. Unknown keys, wrong types and wrong choices fail with the name of the key.
+The defaults live here; the files in configs/ hold departures from them only.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SeparationOptions:
+    """How a separator goes over a song.
+
+    Args:
+        overlap: share of a segment that it has in common with the next one, 0 <= overlap < 1.
+        batch_size: segments that go through the network at once.
+    """
+
+    overlap: float = 0.25
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class AcousticOptions:
+    """How the acoustic model goes over a song.
+
+    Args:
+        window_seconds: longest stretch that goes through the network at once.
+        border_seconds: context on either side of a window whose frames are dropped.
+        batch_size: windows that go through the network at once.
+    """
+
+    window_seconds: float = 30.0
+    border_seconds: float = 2.0
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Beam search with a KenLM model; with `beam_width` 1 and no language model it is greedy search.
+
+    Args:
+        beam_width: hypotheses kept at each frame.
+        alpha: weight of the language model.
+        beta: bonus for every word.
+        beam_prune_logp: hypotheses this much worse than the best one are dropped.
+        token_min_logp: symbols less likely than this are not tried at a frame.
+    """
+
+    beam_width: int = 100
+    alpha: float = 0.5
+    beta: float = 1.5
+    beam_prune_logp: float = -10.0
+    token_min_logp: float = -5.0
+
+
+@dataclass(frozen=True)
+class LineOptions:
+    """Where a transcript is cut into lines.
+
+    A line ends at a silence of at least `pause_seconds`. A line that then has more than `max_words` words is cut at its longest
+    inner silence, again and again, until none has.
+    """
+
+    pause_seconds: float = 0.6
+    max_words: int = 12
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """Everything that `transcribe` and `align` can be told."""
+
+    separation: SeparationOptions = field(default_factory=SeparationOptions)
+    acoustic: AcousticOptions = field(default_factory=AcousticOptions)
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    lines: LineOptions = field(default_factory=LineOptions)
+
+
+def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
+    """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
+
+    Raises:
+        ValueError: a key that `schema` lacks, a value of the wrong type, or a file that is not YAML; the message names it.
+        FileNotFoundError: no such YAML file.
+    """
+    source = "command line" if path is None else str(path)
+    try:
+        config = OmegaConf.structured(schema)
+        if path is not None:
+            config = OmegaConf.merge(config, OmegaConf.load(path))
+        if overrides:
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
+        return cast(T, OmegaConf.to_object(config))
+    except OmegaConfBaseException as error:
+        key = f" (key {error.full_key})" if getattr(error, "full_key", None) else ""
+        raise ValueError(f"{source}: {str(error).splitlines()[0]}{key}") from error
+
+
+def dump_config(config: Any) -> str:
+    """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """A corpus of synthetic songs.
+
+    Args:
+        split: "training" and "development" sing their lyrics with the training voices, "held_out" its own with two unseen voices.
+        songs: how many.
+        seed: the same seed gives the same songs, whatever the number of processes.
+        lines: sung lines of a training song; the songs of the other splits sing a third of their lyrics.
+        word_salad_share: share of the training lines that are words in random order, so that the acoustic model learns sounds
+            rather than phrases.
+        a_cappella_share: share of the songs without accompaniment.
+        processes: songs that are made at once.
+    """
+
+    split: str = "training"
+    songs: int = 100
+    seed: int = 0
+    lines: int = 8
+    word_salad_share: float = 0.3
+    a_cappella_share: float = 0.0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.split not in ("training", "development", "held_out"):
+            raise ValueError(f"split must be training, development or held_out, not {self.split!r}")
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """One stage of training: what is trained, on what, for how long.
+
+    Args:
+        name: for logs.
+        steps: optimizer steps.
+        batch_size: chunks in a step.
+        chunk_seconds: longest chunk.
+        input: "stems" feeds the acoustic model the voice with the accompaniment turned down by a random amount and never runs
+            the separator; "mixture" runs the whole graph, separator first.
+        separator_learning_rate: peak; 0 freezes the separator.
+        acoustic_learning_rate: peak; 0 freezes the acoustic model.
+        warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
+        separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
+        ctc_weight: weight of the CTC loss a token; 0 leaves the acoustic model out.
+    """
+
+    name: str
+    steps: int
+    batch_size: int = 16
+    chunk_seconds: float = 5.0
+    input: str = "stems"
+    separator_learning_rate: float = 0.0
+    acoustic_learning_rate: float = 0.0
+    warmup_steps: int = 100
+    separation_weight: float = 0.0
+    ctc_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.input not in ("stems", "mixture"):
+            raise ValueError(f"stage {self.name!r}: input must be stems or mixture, not {self.input!r}")
+        if self.separation_weight and self.input == "stems":
+            raise ValueError(f"stage {self.name!r}: separation_weight needs input: mixture, which runs the separator")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Train a model from nothing on songs with stems.
+
+    Args:
+        training: manifests of the training songs.
+        development: manifest of the songs that progress is measured on.
+        lyrics: folder of lyrics; those of the training split make the language model.
+        output: folder of checkpoints, log and model.
+        separator: arguments of `separation.build_separator`.
+        acoustic: arguments of `transformers.Wav2Vec2Config`.
+        letters: characters of the vocabulary, beside the apostrophe and the word border.
+        stages: in order.
+        seed: of weights and of the draws of every step.
+        validate_every_steps: steps between measurements on the development songs; a checkpoint is written then.
+        threads: CPU threads; 0 leaves PyTorch's default.
+    """
+
+    training: list[str]
+    development: str
+    output: str
+    separator: dict[str, Any]
+    acoustic: dict[str, Any]
+    stages: list[StageOptions]
+    lyrics: str = "data/lyrics"
+    letters: str = "abcdefghijklmnopqrstuvwxyz"
+    seed: int = 0
+    validate_every_steps: int = 500
+    threads: int = 0

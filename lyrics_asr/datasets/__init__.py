@@ -1,0 +1,1 @@
+"""Sources of songs, each turned into a manifest."""

@@ -1,0 +1,189 @@
+"""Training chunks: stretches of songs that cut no word in two, with their stems and labels.
+
+Conventions
+- A chunk's words are those that lie in it whole; its edges are moved so that no other word is heard.
+- Stems are kept as int16 arrays `[stems, channels, samples]` (vocals, accompaniment), memory-mapped: a chunk reads its window only.
+- The batch of a step depends on seed and step alone, so that a resumed run sees what the uninterrupted one would have.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lyrics_asr.audio import read_audio
+from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.files import atomic_path
+from lyrics_asr.text import WILDCARD, spell
+from lyrics_asr.types import TimedWord, Vocabulary
+
+_INT16_SCALE = 32768.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a song and the words in it."""
+
+    start_seconds: float
+    end_seconds: float
+    words: tuple[TimedWord, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Chunks of equal length, padded with silence at the end; labels are concatenated.
+
+    Args:
+        vocals: the voice.
+        accompaniment: the rest; mixture = vocals + accompaniment.
+        lengths: valid samples of each row.
+        labels: token ids of all rows, one after the other.
+        label_lengths: how many of them belong to each row.
+    """
+
+    vocals: Float[Tensor, "batch channels samples"]
+    accompaniment: Float[Tensor, "batch channels samples"]
+    lengths: Int[Tensor, "batch"]
+    labels: Int[Tensor, "labels"]
+    label_lengths: Int[Tensor, "batch"]
+
+
+def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: float) -> Chunk:
+    """The stretch from `start_seconds` to `end_seconds`, made shorter where an edge would cut a word."""
+    for word in words:
+        if word.start_seconds < start_seconds < word.end_seconds:
+            start_seconds = word.end_seconds
+        if word.start_seconds < end_seconds < word.end_seconds:
+            end_seconds = word.start_seconds
+    inside = tuple(w for w in words if w.start_seconds >= start_seconds and w.end_seconds <= end_seconds)
+    return Chunk(start_seconds, max(start_seconds, end_seconds), inside)
+
+
+def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[int]:
+    """Token ids of the words, with the word border between them; characters that the vocabulary lacks are left out."""
+    ids: list[int] = []
+    for word in words:
+        spelled = [i for i in spell(word.text, vocabulary) if i != WILDCARD]
+        if spelled and ids and vocabulary.word_delimiter_id is not None:
+            ids.append(vocabulary.word_delimiter_id)
+        ids += spelled
+    return ids
+
+
+def prepare_stems(songs: Sequence[Song], sample_rate_hz: int, channels: int, processes: int) -> list[Path]:
+    """Decode and resample the stems of every song once, into a file beside its audio; files that exist are kept.
+
+    Raises:
+        ValueError: a song without stems.
+    """
+    task = partial(_prepare_song, sample_rate_hz=sample_rate_hz, channels=channels)
+    # spawn: a forked child of a process whose OpenMP threads are running hangs at its first parallel region.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(task, songs, chunksize=8))
+
+
+class ChunkBatches(Dataset[Batch]):
+    """The batches of a training stage, numbered by step.
+
+    Args:
+        songs: songs with stems, as many as `stems`.
+        stems: files that `prepare_stems` made at `sample_rate_hz`.
+        vocabulary: what labels are spelled with.
+        steps: how many batches there are.
+        batch_size: chunks in a batch.
+        chunk_seconds: length of every row; chunks are at most this long.
+        remix_share: share of the chunks that hear another song's accompaniment, at a level of -6 to +6 dB.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        songs: Sequence[Song],
+        stems: Sequence[Path],
+        vocabulary: Vocabulary,
+        *,
+        sample_rate_hz: int,
+        steps: int,
+        batch_size: int,
+        chunk_seconds: float,
+        remix_share: float,
+        seed: tuple[int, ...],
+    ) -> None:
+        self._songs = songs
+        self._stems = [np.load(path, mmap_mode="r") for path in stems]
+        self._accompanied = [i for i, stem in enumerate(self._stems) if np.abs(stem[1]).max() > 0]
+        self._vocabulary = vocabulary
+        self._sample_rate_hz = sample_rate_hz
+        self._steps = steps
+        self._batch_size = batch_size
+        self._chunk_samples = round(chunk_seconds * sample_rate_hz)
+        self._remix_share = remix_share
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if step >= self._steps:
+            raise IndexError(step)
+        rng = np.random.default_rng([*self._seed, step])
+        rows = [self._draw(rng) for _ in range(self._batch_size)]
+        return Batch(
+            vocals=torch.stack([row[0] for row in rows]),
+            accompaniment=torch.stack([row[1] for row in rows]),
+            lengths=torch.tensor([row[2] for row in rows]),
+            labels=torch.tensor([i for row in rows for i in row[3]]),
+            label_lengths=torch.tensor([len(row[3]) for row in rows]),
+        )
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[int]]:
+        while True:
+            index = int(rng.integers(len(self._songs)))
+            stems = self._stems[index]
+            seconds = self._chunk_samples / self._sample_rate_hz
+            latest = max(0.0, stems.shape[2] / self._sample_rate_hz - seconds)
+            start = float(rng.uniform(0, latest))
+            chunk = cut_chunk(self._songs[index].words, start, start + seconds)
+            labels = labels_of(chunk.words, self._vocabulary)
+            if labels:
+                break
+        first = round(chunk.start_seconds * self._sample_rate_hz)
+        length = min(round((chunk.end_seconds - chunk.start_seconds) * self._sample_rate_hz), self._chunk_samples)
+        vocals = self._window(stems[0], first, length)
+        accompaniment = self._window(stems[1], first, length)
+        if self._accompanied and (rng.random() < self._remix_share or index not in self._accompanied):
+            other = self._stems[self._accompanied[int(rng.integers(len(self._accompanied)))]][1]
+            accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
+            level = 10 ** (rng.uniform(-6, 6) / 20)
+            accompaniment *= level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
+        gain = 10 ** (rng.uniform(-6, 3) / 20)
+        return vocals * gain, accompaniment * gain, max(length, 1), labels
+
+    def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
+        window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
+        piece = stem[:, first : first + length]
+        window[:, : piece.shape[1]] = piece / _INT16_SCALE
+        return torch.from_numpy(window)
+
+
+def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:
+    if song.vocals is None or song.accompaniment is None:
+        raise ValueError(f"{song.audio}: the manifest names no stems (vocals, accompaniment); training from nothing needs them")
+    path = song.audio.parent / f"stems_{sample_rate_hz}_{channels}.npy"
+    if not path.exists():
+        stems = [
+            read_audio(stem, sample_rate_hz=sample_rate_hz, channels=1 if channels == 1 else 2).samples.numpy()
+            for stem in (song.vocals, song.accompaniment)
+        ]
+        with atomic_path(path) as temporary:
+            np.save(temporary, (np.stack(stems) * _INT16_SCALE).clip(-32768, 32767).astype(np.int16))
+    return path

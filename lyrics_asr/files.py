@@ -1,0 +1,91 @@
+"""Writing files so that a reader sees the old file or the whole new one, never a part.
+
+A full disk or Ctrl-C in the middle of a write leaves nothing behind: the final name as it was, and no temporary file.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_NO_PERMISSION = "choose a folder that you may write to, or change its permissions"
+_NO_SPACE = "free some space, or choose a folder on another disk"
+_IN_THE_WAY = "choose another name, or remove what is in the way"
+_REMEDIES = {
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: _NO_PERMISSION,
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EFBIG: _NO_SPACE,
+    errno.EISDIR: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+class OutputError(OSError):
+    """A file or folder that cannot be written; the message names it, the cause and the remedy."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path`, with the same suffix, that becomes `path` when the block ends well.
+
+    The block must create the temporary file. Whatever ends the block early, KeyboardInterrupt included, removes
+    the file and leaves an older `path` as it was. Missing parent folders are made.
+
+    Raises:
+        OutputError: no permission, no space, or a folder or file in the way, in the block or around it.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write `text` as UTF-8 with "\n" line ends, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Make `folder` if need be and try a file in it, to fail before the work rather than after it.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _output_error(folder, error) from error
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    cause = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "check the folder and the disk")
+    return OutputError(f"{path}: cannot be written: {cause}; {remedy}")

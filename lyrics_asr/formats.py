@@ -1,0 +1,204 @@
+"""Transcripts as text: JSON is the master, which reads back as the same object; the others are rendered from it.
+
+Conventions
+- json: schema "lyrics-asr/transcript/1", times in seconds at full precision.
+- txt: the text alone.
+- lrc: `[mm:ss.xx]` with the start of each line; minutes go beyond 59.
+- elrc: enhanced LRC ("A2 extension"), which adds `<mm:ss.xx>` with the start of each word and the end of the last one.
+- srt, vtt: one cue a line; a cue lasts at least 1 ms, for players drop cues without a length and WebVTT forbids them.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
+
+FORMATS = ("json", "txt", "lrc", "elrc", "srt", "vtt")
+SCHEMA = "lyrics-asr/transcript/1"
+
+T = TypeVar("T")
+
+
+def render(transcript: Transcript, format: str) -> str:
+    """The transcript in one of FORMATS; every text ends with a line break unless it is empty.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    renderers: Mapping[str, Callable[[Transcript], str]] = {
+        "json": _json,
+        "txt": _txt,
+        "lrc": _lrc,
+        "elrc": _elrc,
+        "srt": _srt,
+        "vtt": _vtt,
+    }
+    if format not in renderers:
+        raise ValueError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
+    return renderers[format](transcript)
+
+
+def parse_json(text: str, source: str) -> Transcript:
+    """Read what `render(transcript, "json")` wrote; keys that the schema lacks are ignored.
+
+    Args:
+        text: the JSON.
+        source: where it comes from, for the messages.
+
+    Raises:
+        ValueError: not JSON, another schema, or a key that is missing or has a wrong value; the message names `source`
+            and the key.
+    """
+    try:
+        root = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: is not JSON ({error}); give a .json file that transcribe or align wrote"
+        ) from error
+    try:
+        return _transcript(_Node(root, ""))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}; give a .json file that transcribe or align wrote") from error
+
+
+def _json(transcript: Transcript) -> str:
+    document = {"schema": SCHEMA, **dataclasses.asdict(transcript)}
+    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _txt(transcript: Transcript) -> str:
+    return transcript.text if transcript.text.endswith("\n") or not transcript.text else transcript.text + "\n"
+
+
+def _lrc(transcript: Transcript) -> str:
+    return "".join(f"[{_lrc_time(line.start_seconds)}]{_one_line(line.text)}\n" for line in transcript.lines)
+
+
+def _elrc(transcript: Transcript) -> str:
+    return "".join(
+        f"[{_lrc_time(line.start_seconds)}]"
+        + "".join(f" <{_lrc_time(word.start_seconds)}> {_one_line(word.text)}" for word in line.words)
+        + f" <{_lrc_time(line.end_seconds)}>\n"
+        for line in transcript.lines
+    )
+
+
+def _srt(transcript: Transcript) -> str:
+    return "\n".join(
+        f"{number}\n{_cue_times(line, ',')}\n{_one_line(line.text)}\n"
+        for number, line in enumerate(transcript.lines, 1)
+    )
+
+
+def _vtt(transcript: Transcript) -> str:
+    cues = (f"\n{_cue_times(line, '.')}\n{_escaped(_one_line(line.text))}\n" for line in transcript.lines)
+    return "WEBVTT\n" + "".join(cues)
+
+
+def _lrc_time(seconds: float) -> str:
+    centiseconds = round(seconds * 100)
+    return f"{centiseconds // 6000:02d}:{centiseconds // 100 % 60:02d}.{centiseconds % 100:02d}"
+
+
+def _cue_times(line: TimedLine, decimal_mark: str) -> str:
+    start = round(line.start_seconds * 1000)
+    end = max(start + 1, round(line.end_seconds * 1000))
+    return f"{_cue_time(start, decimal_mark)} --> {_cue_time(end, decimal_mark)}"
+
+
+def _cue_time(milliseconds: int, decimal_mark: str) -> str:
+    seconds = milliseconds // 1000
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimal_mark}{milliseconds % 1000:03d}"
+
+
+def _one_line(text: str) -> str:
+    """The formats are read by lines, and a line break within a text would end its cue."""
+    return " ".join(text.splitlines())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Node:
+    """A value of a JSON document and the key that leads to it."""
+
+    value: object
+    key: str
+
+    def __getitem__(self, name: str) -> "_Node":
+        key = f"{self.key}.{name}" if self.key else name
+        if not isinstance(self.value, dict):
+            raise self.error("an object")
+        if name not in self.value:
+            raise ValueError(f"the key {key!r} is missing")
+        return _Node(self.value[name], key)
+
+    def items(self) -> "list[_Node]":
+        if not isinstance(self.value, list):
+            raise self.error("a list")
+        return [_Node(value, f"{self.key}[{index}]") for index, value in enumerate(self.value)]
+
+    def string(self) -> str:
+        # JSON can spell half a surrogate pair, which no file can hold.
+        if not isinstance(self.value, str) or any("\ud800" <= character <= "\udfff" for character in self.value):
+            raise self.error("a text")
+        return self.value
+
+    def seconds(self) -> float:
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not 0 <= self.value < math.inf:
+            raise self.error("a number, finite and not negative")
+        try:
+            return float(self.value)
+        except OverflowError:
+            raise self.error("a number, finite and not negative") from None
+
+    def integer(self) -> int:
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value <= 0:
+            raise self.error("a positive integer")
+        return self.value
+
+    def error(self, expected: str) -> ValueError:
+        shown = repr(self.value)
+        name = f"the key {self.key!r}" if self.key else "the document"
+        return ValueError(f"{name} is {shown[:40]}{'...' * (len(shown) > 40)}, not {expected}")
+
+
+def _transcript(root: _Node) -> Transcript:
+    if root["schema"].value != SCHEMA:
+        raise root["schema"].error(repr(SCHEMA))
+    task = root["task"].value
+    if task != "transcribe" and task != "align":
+        raise root["task"].error("'transcribe' or 'align'")
+    audio, model = root["audio"], root["model"]
+    language_model = model["language_model"]
+    return Transcript(
+        task=task,
+        audio=AudioInfo(audio["path"].string(), audio["duration_seconds"].seconds(), audio["sample_rate_hz"].integer()),
+        model=ModelInfo(
+            name=model["name"].string(),
+            separator=model["separator"].string(),
+            acoustic=model["acoustic"].string(),
+            language_model=None if language_model.value is None else language_model.string(),
+        ),
+        text=root["text"].string(),
+        lines=tuple(_line(line) for line in root["lines"].items()),
+    )
+
+
+def _line(node: _Node) -> TimedLine:
+    words = tuple(_timed(word, TimedWord) for word in node["words"].items())
+    return _timed(node, lambda text, start, end, confidence: TimedLine(text, start, end, confidence, words))
+
+
+def _timed(node: _Node, build: Callable[[str, float, float, float], T]) -> T:
+    text, confidence = node["text"].string(), node["confidence"].seconds()
+    start_seconds, end_seconds = node["start_seconds"].seconds(), node["end_seconds"].seconds()
+    try:
+        return build(text, start_seconds, end_seconds, confidence)
+    except ValueError as error:
+        raise ValueError(f"the key {node.key!r} is wrong: {error}") from error

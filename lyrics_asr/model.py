@@ -1,0 +1,306 @@
+"""Separator and acoustic model as one differentiable network, and where such models are found.
+
+    mixture (separator's rate) -> vocals -> mono -> 16 kHz -> log-probabilities
+
+A model is a folder:
+
+    model.json                  {"schema": "lyrics-asr/model/1", "name", "separator"}; "separator" is null for the
+                                folder below, else a name that `load_separator` takes, such as "none" or "htdemucs"
+    separator/                  Demucs' hub layout
+    acoustic/                   a Hugging Face `save_pretrained` folder
+    language_model.arpa[.gz]    optional KenLM model
+    decoder.yaml                optional `DecodingOptions`, tuned for this model
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchaudio.functional import resample
+
+from lyrics_asr.acoustic import ACOUSTIC_REVISIONS, AcousticModel, load_acoustic, save_acoustic
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
+from lyrics_asr.config import AcousticOptions, DecodingOptions, SeparationOptions, dump_config, load_config
+from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.separation import (
+    SEPARATOR_REVISIONS,
+    ModelNotFoundError,
+    Separator,
+    hub_snapshot,
+    load_separator,
+    save_separator,
+)
+from lyrics_asr.types import Emissions, ModelInfo
+
+__all__ = ["KNOWN_MODELS", "KnownModel", "LyricsModel", "ModelNotFoundError", "cached_paths", "download", "load_model"]
+
+SCHEMA = "lyrics-asr/model/1"
+EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "embedded"
+PUBLISHED_SEPARATOR = "htdemucs"
+PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
+_LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".bin")
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that `load_model` finds by its name alone, and the hub repositories it comes from."""
+
+    name: str
+    description: str
+    repositories: tuple[str, ...]
+
+
+KNOWN_MODELS = (
+    KnownModel(
+        "published",
+        f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}, downloaded on first use",
+        ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
+    ),
+    KnownModel("embedded", "a small model that is part of this package and needs no download", ()),
+)
+
+
+class LyricsModel(nn.Module):
+    """A song's mixture in, CTC log-probabilities out.
+
+    Args:
+        name: what `load_model` would find it by.
+        language_model_path: KenLM model to decode with.
+        decoding: beam search options tuned for this model; the general defaults when None.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        acoustic: AcousticModel,
+        *,
+        name: str,
+        language_model_path: Path | None = None,
+        decoding: DecodingOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.separator = separator
+        self.acoustic = acoustic
+        self.language_model_path = language_model_path
+        self.decoding = decoding or DecodingOptions()
+
+    def forward(
+        self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch frames vocab"]:
+        """Log-probabilities of chunks of songs, differentiable from end to end.
+
+        Args:
+            mixture: at the separator's rate.
+            lengths: valid samples of each row; whole rows when None.
+        """
+        vocals = self.separator(mixture).mean(1)
+        vocals = resample(vocals, self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        log_probs: Tensor = self.acoustic(vocals, None if lengths is None else self._resampled_lengths(lengths))
+        return log_probs
+
+    def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Frames that `forward` gives for rows of so many samples at the separator's rate."""
+        return self.acoustic.frame_counts(self._resampled_lengths(lengths))
+
+    def vocals(
+        self, audio: Audio, options: SeparationOptions, progress: Callable[[float], None] | None = None
+    ) -> Audio:
+        """The vocals of a whole song, at the separator's rate and with its channels."""
+        channels = cast(Literal[1, 2], self.separator.audio_channels)
+        audio = audio.resampled(self.separator.sample_rate_hz).to_channels(channels)
+        return Audio(self.separator.separate(audio.samples, options, progress), audio.sample_rate_hz)
+
+    def emissions(self, vocals: Audio, options: AcousticOptions) -> Emissions:
+        """Log-probabilities of a whole song's vocals."""
+        mono = vocals.to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
+        return self.acoustic.emissions(mono.samples[0], options)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.acoustic.parameters()).device
+
+    @property
+    def info(self) -> ModelInfo:
+        """Names for the transcripts that this model makes."""
+        path = self.language_model_path
+        if path is not None and path.parent == EMBEDDED_FOLDER:
+            path = Path("embedded", path.name)
+        return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
+
+    def freeze_separator(self) -> None:
+        """Keep the separator as it is; the acoustic model goes on learning."""
+        self.separator.requires_grad_(False)
+
+    def freeze_feature_encoder(self) -> None:
+        """Keep the acoustic model's convolutions, as is usual in fine-tuning; gradients still pass through them."""
+        cast(Any, self.acoustic.network).freeze_feature_encoder()
+
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write the model as a folder that `load_model` takes.
+
+        Args:
+            folder: made if need be.
+            half: store the weights in float16: half the size, for models that are not trained further.
+        """
+        if self.separator.networks:
+            save_separator(self.separator, folder / "separator", half=half)
+        save_acoustic(self.acoustic, folder / "acoustic", half=half)
+        if self.language_model_path is not None:
+            target = folder / f"language_model{_language_model_suffix(self.language_model_path)}"
+            if target.resolve() != self.language_model_path.resolve():
+                with atomic_path(target) as path:
+                    shutil.copyfile(self.language_model_path, path)
+        write_text(folder / "decoder.yaml", dump_config(self.decoding))
+        separator = None if self.separator.networks else "none"
+        description = {"schema": SCHEMA, "name": self.name, "separator": separator}
+        write_text(folder / "model.json", json.dumps(description, indent=2) + "\n")
+
+    def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        # torchaudio rounds up, in integers: ceil(a / b) = -(-a // b).
+        return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
+
+
+def load_model(
+    name: str = "published",
+    *,
+    separator: str | None = None,
+    acoustic: str | None = None,
+    language: str | None = None,
+    language_model: str | None = None,
+    device: str = "auto",
+) -> LyricsModel:
+    """The model that is called `name`, in evaluation mode.
+
+    Args:
+        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" (part of this package), or a folder that
+            `LyricsModel.save` wrote.
+        separator: another separator in place of the model's own, as `load_separator` takes it.
+        acoustic: another acoustic model in place of the model's own, as `load_acoustic` takes it.
+        language: adapter of a multilingual acoustic model, e.g. "eng" for MMS.
+        language_model: another KenLM model in place of the model's own; "none" for none at all.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        ModelNotFoundError: weights are neither here nor within reach.
+        FileNotFoundError: no such folder or file.
+        ValueError: a damaged model, or an unknown device.
+    """
+    target = _device(device)
+    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
+    parts = published if name == "published" else _read_folder(name)
+    language_model_path = parts.language_model
+    if language_model is not None:
+        language_model_path = None if language_model == "none" else Path(_expanded(language_model))
+        if language_model_path is not None and not language_model_path.is_file():
+            raise FileNotFoundError(f"{language_model}: no such language model; check the path")
+        if language_model_path is not None:
+            _language_model_suffix(language_model_path)
+    separator = separator or parts.separator
+    acoustic = acoustic or parts.acoustic
+    model = LyricsModel(
+        load_separator(_expanded(separator)),
+        load_acoustic(_expanded(acoustic), language=language),
+        name=name,
+        language_model_path=language_model_path,
+        decoding=parts.decoding,
+    )
+    model.separator.name, model.acoustic.name = separator, acoustic
+    return model.to(target).eval()
+
+
+def download(name: str) -> tuple[Path, ...]:
+    """Fetch a known model's weights into the cache, check that they load, and say where they are."""
+    load_model(name, device="cpu")
+    return cached_paths(name)
+
+
+def cached_paths(name: str) -> tuple[Path, ...]:
+    """Folders that hold a known model's weights on this computer; empty when any of them is missing."""
+    known = {model.name: model for model in KNOWN_MODELS}
+    if name not in known:
+        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(known)}")
+    if not known[name].repositories:
+        return (EMBEDDED_FOLDER,) if EMBEDDED_FOLDER.is_dir() else ()
+    revisions = SEPARATOR_REVISIONS | ACOUSTIC_REVISIONS
+    try:
+        return tuple(
+            hub_snapshot(repository, revisions[repository], complete=_has_weights)
+            for repository in known[name].repositories
+        )
+    except ModelNotFoundError:
+        return ()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a model is made of, by the names that the loaders take."""
+
+    separator: str
+    acoustic: str
+    language_model: Path | None
+    decoding: DecodingOptions | None
+
+
+def _read_folder(name: str) -> _Parts:
+    folder = Path(_expanded(name))
+    path = folder / "model.json"
+    if not path.is_file():
+        names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS)
+        raise ModelNotFoundError(f"{name}: no model there ({path} is missing); give a model's folder, or {names}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); the model is damaged, copy it again") from error
+    if not isinstance(description, dict) or description.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: not a model of this version; its schema must be {SCHEMA!r}")
+    separator = description.get("separator")
+    if not isinstance(separator, str | None):
+        raise ValueError(f"{path}: 'separator' must be a name or null, not {separator!r}")
+    candidates = [folder / f"language_model{suffix}" for suffix in _LANGUAGE_MODEL_SUFFIXES]
+    decoder = folder / "decoder.yaml"
+    return _Parts(
+        separator=separator or f"{name.rstrip('/')}/separator",
+        acoustic=f"{name.rstrip('/')}/acoustic",
+        language_model=next((candidate for candidate in candidates if candidate.is_file()), None),
+        decoding=load_config(DecodingOptions, decoder) if decoder.is_file() else None,
+    )
+
+
+def _expanded(name: str) -> str:
+    """`name`, with "embedded" and what is below it as a path in this package."""
+    if name == "embedded" or name.startswith("embedded/"):
+        return str(EMBEDDED_FOLDER.joinpath(*Path(name).parts[1:]))
+    return name
+
+
+def _language_model_suffix(path: Path) -> str:
+    for suffix in _LANGUAGE_MODEL_SUFFIXES:
+        if path.name.endswith(suffix):
+            return suffix
+    raise ValueError(f"{path}: a language model is one of {', '.join(_LANGUAGE_MODEL_SUFFIXES)}")
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown; use auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r}: this computer has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
+    return device

@@ -1,0 +1,139 @@
+"""One song through all the stages: read, separate, listen, then decode or align. No algorithms of its own."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, cast
+
+from lyrics_asr.alignment import align_lyrics
+from lyrics_asr.audio import Audio, probe, read_audio, require_sound
+from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
+from lyrics_asr.decoding import BeamSearch, cut_lines
+from lyrics_asr.decoding import greedy as greedy_search
+from lyrics_asr.model import LyricsModel
+from lyrics_asr.text import Lyrics
+from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, Transcript, Vocabulary
+
+Progress = Callable[[float], None]
+
+
+def transcribe(
+    path: str | Path,
+    model: LyricsModel,
+    *,
+    options: InferenceOptions | None = None,
+    greedy: bool = False,
+    progress: Progress | None = None,
+) -> Transcript:
+    """The lyrics heard in a song, with the time of every word.
+
+    Args:
+        path: an audio or video file.
+        model: what `load_model` gives.
+        options: those of the model when None.
+        greedy: take the likeliest symbol of each frame, with neither beam nor language model.
+        progress: told the share of the separation that is done, 0..1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+    """
+    options = options or options_for(model)
+    mixture = _read(Path(path), model)
+    emissions = _emissions(mixture, model, options, progress)
+    if greedy:
+        words = greedy_search(emissions)
+    else:
+        words = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding).decode(emissions)
+    lines = cut_lines(words, options.lines)
+    model_info = replace(model.info, language_model=None) if greedy else model.info
+    return Transcript(
+        "transcribe", _info(Path(path), mixture), model_info, "\n".join(line.text for line in lines), lines
+    )
+
+
+def align(
+    path: str | Path,
+    lyrics: Lyrics,
+    model: LyricsModel,
+    *,
+    options: InferenceOptions | None = None,
+    language: str = "en",
+    progress: Progress | None = None,
+) -> Transcript:
+    """Given lyrics with the time of every word in a song.
+
+    Args:
+        path: an audio or video file.
+        lyrics: what `read_lyrics` or `parse_lyrics` gives.
+        model: what `load_model` gives.
+        options: those of the model when None.
+        language: in which numbers and symbols are read out, e.g. "en".
+        progress: told the share of the separation that is done, 0..1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+        AlignmentError: the lyrics cannot fit the song.
+    """
+    options = options or options_for(model)
+    mixture = _read(Path(path), model)
+    emissions = _emissions(mixture, model, options, progress)
+    try:
+        lines = align_lyrics(emissions, lyrics, language=language)
+    except AlignmentError as error:
+        raise AlignmentError(f"{path}: {error}") from error
+    return Transcript("align", _info(Path(path), mixture), replace(model.info, language_model=None), lyrics.text, lines)
+
+
+def separate(
+    path: str | Path,
+    model: LyricsModel,
+    *,
+    options: InferenceOptions | None = None,
+    progress: Progress | None = None,
+) -> Audio:
+    """The vocals of a song, at the separator's rate and with its channels.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+    """
+    options = options or options_for(model)
+    return model.vocals(_read(Path(path), model), options.separation, progress)
+
+
+def options_for(model: LyricsModel, overrides: list[str] | None = None) -> InferenceOptions:
+    """The general options, with those that were tuned for `model`, with `key.sub=value` overrides, in this order.
+
+    Raises:
+        ValueError: an override with an unknown key or a wrong value.
+    """
+    tuned = [f"decoding.{key}={value}" for key, value in asdict(model.decoding).items()]
+    return load_config(InferenceOptions, overrides=[*tuned, *(overrides or [])])
+
+
+def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
+    return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
+
+
+def _info(path: Path, mixture: Audio) -> AudioInfo:
+    # The header of a file that is cut off tells of more than can be decoded.
+    return replace(probe(path), duration_seconds=mixture.duration_seconds)
+
+
+def _read(path: Path, model: LyricsModel) -> Audio:
+    separator = model.separator
+    channels = separator.audio_channels
+    if channels not in (1, 2):
+        raise ValueError(f"separator {separator.name!r} takes {channels} channels; use one for mono or stereo")
+    audio = read_audio(path, sample_rate_hz=separator.sample_rate_hz, channels=cast(Literal[1, 2], channels))
+    require_sound(audio, path)
+    return audio
+
+
+@lru_cache(maxsize=1)
+def _beam_search(vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> BeamSearch:
+    """Kept between songs: reading a language model takes seconds."""
+    return BeamSearch(vocabulary, language_model_path, options)

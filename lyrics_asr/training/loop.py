@@ -1,0 +1,227 @@
+"""Stages of training over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
+
+A stage trains the separator on stems, the acoustic model on voices with some accompaniment left in, or both end to end. Progress is
+measured on the development songs, from the mixture, as evaluation does. A run that is started again goes on from its last checkpoint
+and sees the batches that the uninterrupted run would have seen.
+
+CTC: Graves et al. 2006. The loss is the mean over the batch of the negative log-likelihood a token.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import ctc_loss
+from torch.utils.data import DataLoader
+from torchaudio.functional import resample
+
+from lyrics_asr.acoustic import build_acoustic
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
+from lyrics_asr.config import AcousticOptions, SeparationOptions, StageOptions, TrainingConfig, dump_config
+from lyrics_asr.datasets.chunks import Batch, ChunkBatches, prepare_stems
+from lyrics_asr.datasets.manifest import Song, read_manifest
+from lyrics_asr.decoding import greedy
+from lyrics_asr.files import write_text
+from lyrics_asr.metrics import character_errors, si_sdr
+from lyrics_asr.model import LyricsModel
+from lyrics_asr.separation import build_separator
+from lyrics_asr.text import normalize
+from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of, trainable_parameters
+
+_LOG_EVERY_STEPS = 20
+_PREPARE_PROCESSES = 2
+_EPSILON = 1e-4
+
+Log = Callable[[dict[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of a step's loss, before their weights."""
+
+    separation: Float[Tensor, ""]
+    ctc: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Development songs, from the mixture: greedy character errors and the separator's gain."""
+
+    cer: float | None
+    si_sdr_improvement_db: float | None
+
+
+def train(config: TrainingConfig, log: Log) -> LyricsModel:
+    """Carry out every stage and give the trained model; checkpoints and log are in `config.output`.
+
+    Raises:
+        FileNotFoundError: a manifest or a stem is missing.
+        ValueError: songs without stems, or a damaged checkpoint.
+    """
+    output = Path(config.output)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    model = LyricsModel(
+        build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name=str(output / "model")
+    )
+    songs = [song for manifest in config.training for song in read_manifest(Path(manifest))]
+    development = read_manifest(Path(config.development))
+    write_text(output / "config.yaml", dump_config(config))
+
+    checkpoint = load_checkpoint(output)
+    if checkpoint is not None:
+        model.load_state_dict(checkpoint.model)
+    for index, stage in enumerate(config.stages):
+        if checkpoint is None or index > checkpoint.stage:
+            _run_stage(config, index, model, songs, development, None, log)
+        elif index == checkpoint.stage:
+            _run_stage(config, index, model, songs, development, checkpoint, log)
+        log({"stage": stage.name, "done": True})
+    return model.eval()
+
+
+def _run_stage(
+    config: TrainingConfig,
+    index: int,
+    model: LyricsModel,
+    songs: Sequence[Song],
+    development: Sequence[Song],
+    checkpoint: Checkpoint | None,
+    log: Log,
+) -> None:
+    stage = config.stages[index]
+    optimizations = build_optimizations(model, stage)
+    first = 0
+    if checkpoint is not None:
+        restore(optimizations, checkpoint.optimizations)
+        torch.set_rng_state(checkpoint.random_state)
+        first = checkpoint.step
+    log({"stage": stage.name, "step": first} | {n: trainable_parameters(o.module) for n, o in optimizations.items()})
+
+    rate = model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
+    channels = model.separator.audio_channels if stage.input == "mixture" else 1
+    if stage.input == "mixture":  # the separator learns nothing where there is nothing to separate from
+        songs = [song for song in songs if song.accompaniment is not None]
+    batches = ChunkBatches(
+        songs,
+        prepare_stems(songs, rate, channels, _PREPARE_PROCESSES),
+        model.acoustic.vocabulary,
+        sample_rate_hz=rate,
+        steps=stage.steps,
+        batch_size=stage.batch_size,
+        chunk_seconds=stage.chunk_seconds,
+        remix_share=0.5,
+        seed=(config.seed, index),
+    )
+    loader = DataLoader(batches, batch_size=None, sampler=range(first, stage.steps), num_workers=1, prefetch_factor=4)
+    began = time.monotonic()
+    for step, batch in enumerate(loader, start=first + 1):
+        report = _step(model, stage, batch, optimizations)
+        if step % _LOG_EVERY_STEPS == 0:
+            rate_per_second = (step - first) / (time.monotonic() - began)
+            log({"stage": stage.name, "step": step, **report, "steps_per_second": round(rate_per_second, 3)})
+        if step % config.validate_every_steps == 0 or step == stage.steps:
+            progress = measure(model, development, with_text=stage.ctc_weight > 0)
+            log({"stage": stage.name, "step": step, **vars(progress)})
+            for name, each in optimizations.items():
+                getattr(model, name).train()
+            state = Checkpoint(index, step, model.state_dict(), state_of(optimizations), torch.get_rng_state())
+            save_checkpoint(Path(config.output), state)
+
+
+def _step(
+    model: LyricsModel, stage: StageOptions, batch: Batch, optimizations: dict[str, Optimization]
+) -> dict[str, object]:
+    losses = compute_losses(model, stage, batch)
+    loss = stage.separation_weight * losses.separation + stage.ctc_weight * losses.ctc
+    loss.backward()  # type: ignore[no-untyped-call]
+    norms = {f"{name}_gradient_norm": round(each.step(), 3) for name, each in optimizations.items()}
+    return {"separation": round(float(losses.separation), 4), "ctc": round(float(losses.ctc), 4), **norms}
+
+
+def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Losses:
+    """The losses of a batch; a part with weight 0 is not computed and is 0."""
+    zero = torch.zeros(())
+    if stage.input == "stems":
+        heard = turned_down(batch).mean(1)
+        return Losses(zero, _ctc(model, model.acoustic(heard, batch.lengths), batch, batch.lengths))
+    vocals = model.separator(batch.vocals + batch.accompaniment)
+    separation = ctc = zero
+    if stage.separation_weight:
+        separation = relative_l1(vocals, batch.vocals)
+    if stage.ctc_weight:
+        mono = resample(vocals.mean(1), model.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        lengths = -(-batch.lengths * ACOUSTIC_SAMPLE_RATE_HZ // model.separator.sample_rate_hz)
+        ctc = _ctc(model, model.acoustic(mono, lengths), batch, lengths)
+    return Losses(separation, ctc)
+
+
+def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
+    """The voice with what a separator may leave in: nothing, or the accompaniment at -30 to +6 dB of its level, a half each."""
+    generator = torch.Generator().manual_seed(int(batch.labels.sum()) + int(batch.lengths.sum()))
+    shape = (len(batch.lengths), 1, 1)
+    gain = 10 ** ((torch.rand(shape, generator=generator) * 36 - 30) / 20)
+    present = torch.rand(shape, generator=generator) < 0.5
+    return batch.vocals + batch.accompaniment * gain * present
+
+
+def relative_l1(estimate: Float[Tensor, "batch channels samples"], target: Float[Tensor, "batch channels samples"]) -> Tensor:
+    """L1 distance over the mean level of the target: 1 for silence, 0 for the target itself, whatever the loudness."""
+    return (estimate - target).abs().mean() / (target.abs().mean() + _EPSILON)
+
+
+def _ctc(model: LyricsModel, log_probs: Tensor, batch: Batch, lengths: Tensor) -> Tensor:
+    frames = model.acoustic.frame_counts(lengths)
+    # zero_infinity: a chunk with more labels than frames can hold has no path, an infinite loss, and is left out.
+    loss = ctc_loss(
+        log_probs.transpose(0, 1),
+        batch.labels,
+        frames,
+        batch.label_lengths,
+        blank=model.acoustic.vocabulary.blank_id,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return (loss / batch.label_lengths).mean()
+
+
+@torch.inference_mode()
+def measure(model: LyricsModel, songs: Sequence[Song], *, with_text: bool = True) -> Progress:
+    """Separate and transcribe the songs; leaves the model in evaluation mode."""
+    model.eval()
+    gains, references, hypotheses = [], [], []
+    for song in songs:
+        mixture = read_audio(song.audio, sample_rate_hz=model.separator.sample_rate_hz, channels=2)
+        vocals = model.vocals(mixture, SeparationOptions())
+        if song.vocals is not None:
+            truth = read_audio(song.vocals, sample_rate_hz=model.separator.sample_rate_hz, channels=2).samples.mean(0)
+            gains.append(si_sdr(vocals.samples.mean(0), truth) - si_sdr(mixture.samples.mean(0), truth))
+        if with_text:
+            words = greedy(model.emissions(vocals, AcousticOptions()))
+            references.append(normalize(song.lyrics))
+            hypotheses.append(" ".join(word.text for word in words).lower())
+    return Progress(
+        cer=character_errors(references, hypotheses).rate if references else None,
+        si_sdr_improvement_db=sum(gains) / len(gains) if gains else None,
+    )
+
+
+class JsonLog:
+    """A log that prints every entry and keeps it as a line of `log.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.jsonl"
+
+    def __call__(self, entry: dict[str, object]) -> None:
+        line = json.dumps(entry)
+        print(line, flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

@@ -1,0 +1,171 @@
+"""The values that travel between the stages, and the only place where frames become seconds.
+
+Conventions
+- Times are float seconds from the first sample of the song.
+- A frame of the acoustic model is placed at the centre of its receptive field:
+  `(index * stride + receptive_field / 2) / sample_rate`.
+- A span of frames is half open, `[start, end)`, as in Python slices.
+- Confidences are in 0..1, log-probabilities are natural logarithms.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class AlignmentError(ValueError):
+    """The lyrics cannot be placed on the audio: too many tokens for the frames, or no word at all."""
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """The time axis of an acoustic model.
+
+    Args:
+        stride_samples: samples between the starts of two frames.
+        receptive_field_samples: samples that one frame sees.
+        sample_rate_hz: rate of these samples.
+    """
+
+    stride_samples: int
+    receptive_field_samples: int
+    sample_rate_hz: int
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.stride_samples / self.sample_rate_hz
+
+    def seconds(self, frame: int) -> float:
+        """Time of the centre of `frame`."""
+        return (frame * self.stride_samples + self.receptive_field_samples / 2) / self.sample_rate_hz
+
+    def frame(self, seconds: float) -> int:
+        """The frame whose centre is nearest to `seconds`, at least 0."""
+        position = (seconds * self.sample_rate_hz - self.receptive_field_samples / 2) / self.stride_samples
+        return max(0, round(position))
+
+    def count(self, samples: int) -> int:
+        """Frames that `samples` samples give (convolutions without padding); 0 when they are too few."""
+        if samples < self.receptive_field_samples:
+            return 0
+        return (samples - self.receptive_field_samples) // self.stride_samples + 1
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The output symbols of an acoustic model.
+
+    Args:
+        tokens: one string for each column of the emissions; letters as the model writes them.
+        blank_id: column of the CTC blank.
+        word_delimiter_id: column of the symbol between words; None where the model has none.
+    """
+
+    tokens: tuple[str, ...]
+    blank_id: int
+    word_delimiter_id: int | None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.blank_id < len(self.tokens):
+            raise ValueError(f"blank_id {self.blank_id} is outside a vocabulary of {len(self.tokens)} tokens")
+
+    @property
+    def character_ids(self) -> Mapping[str, int]:
+        """Columns of the single characters: what lyrics can be spelled with."""
+        special = {self.blank_id, self.word_delimiter_id}
+        return {token: i for i, token in enumerate(self.tokens) if len(token) == 1 and i not in special}
+
+
+@dataclass(frozen=True)
+class Emissions:
+    """Log-probabilities of every symbol at every frame of a song, on the CPU in float32."""
+
+    log_probs: Float[Tensor, "frames vocab"]
+    vocabulary: Vocabulary
+    grid: FrameGrid
+    duration_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.log_probs.shape[1] != len(self.vocabulary.tokens):
+            raise ValueError(
+                f"emissions have {self.log_probs.shape[1]} columns, the vocabulary {len(self.vocabulary.tokens)} tokens"
+            )
+
+    def seconds(self, frame: int) -> float:
+        """Time of `frame`, inside the song."""
+        return min(self.grid.seconds(frame), self.duration_seconds)
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word as it was written or heard, its time in the song and how sure the model is of it."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    confidence: float
+
+    def __post_init__(self) -> None:
+        _check_span(self.text, self.start_seconds, self.end_seconds, self.confidence)
+
+
+@dataclass(frozen=True)
+class TimedLine:
+    """A sung line: its text as written and its words in order."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    confidence: float
+    words: tuple[TimedWord, ...]
+
+    def __post_init__(self) -> None:
+        _check_span(self.text, self.start_seconds, self.end_seconds, self.confidence)
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """The file that a transcript belongs to; the rate is that of the file, not of the models."""
+
+    path: str
+    duration_seconds: float
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What made a transcript: names as `load_model` takes them."""
+
+    name: str
+    separator: str
+    acoustic: str
+    language_model: str | None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The timed lyrics of one song.
+
+    Args:
+        task: "transcribe" when the words were heard, "align" when they were given.
+        text: all the words; for "align" the lyrics exactly as the user wrote them, with headings and blank lines.
+        lines: the sung lines in order of time.
+    """
+
+    task: Literal["transcribe", "align"]
+    audio: AudioInfo
+    model: ModelInfo
+    text: str
+    lines: tuple[TimedLine, ...]
+
+
+def _check_span(text: str, start_seconds: float, end_seconds: float, confidence: float) -> None:
+    if not (math.isfinite(start_seconds) and math.isfinite(end_seconds) and 0 <= start_seconds <= end_seconds):
+        raise ValueError(f"{text!r} has no valid time: {start_seconds} to {end_seconds} s")
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"{text!r} has confidence {confidence}, outside 0..1")

@@ -1,0 +1,249 @@
+"""The verbs of the command line: parsed arguments in, exit code out.
+
+Whatever loads networks is imported by the verb that needs it, so that the others answer at once.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lyrics_asr import batch, formats
+from lyrics_asr.audio import AUDIO_SUFFIXES, probe, write_audio
+from lyrics_asr.batch import Job, Outcome
+from lyrics_asr.config import InferenceOptions, load_config
+from lyrics_asr.console import progress, say
+from lyrics_asr.files import require_writable_folder, write_text
+from lyrics_asr.text import normalize, read_lyrics
+from lyrics_asr.types import Transcript
+
+if TYPE_CHECKING:
+    from lyrics_asr.model import LyricsModel
+
+DONE, FAILED, SOME_FAILED = 0, 1, 3
+
+M = TypeVar("M")
+
+
+class UsageError(ValueError):
+    """The command line asks for things that do not go together."""
+
+
+def transcribe(args: argparse.Namespace) -> int:
+    """Write down what is heard."""
+    from lyrics_asr import pipeline
+
+    def make(job: Job, model: "LyricsModel") -> Transcript:
+        options = pipeline.options_for(model, args.set)
+        with progress(job.source.name) as report:
+            return pipeline.transcribe(job.source, model, options=options, greedy=args.greedy, progress=report)
+
+    return _write_transcripts(args, _songs(args), "txt", check=_check_audio, load=partial(_load_model, args), make=make)
+
+
+def align(args: argparse.Namespace) -> int:
+    """Time given lyrics."""
+    from lyrics_asr import pipeline
+
+    def check(job: Job) -> None:
+        _check_audio(job)
+        if not job.lyrics.exists():
+            raise FileNotFoundError(f"{job.lyrics}: no such file; put the lyrics of {job.source.name} there")
+        read_lyrics(job.lyrics)
+
+    def make(job: Job, model: "LyricsModel") -> Transcript:
+        options = pipeline.options_for(model, args.set)
+        lyrics = read_lyrics(job.lyrics)
+        with progress(job.source.name) as report:
+            return pipeline.align(job.source, lyrics, model, options=options, language=args.language, progress=report)
+
+    return _write_transcripts(args, _pairs(args), "lrc", check=check, load=partial(_load_model, args), make=make)
+
+
+def separate(args: argparse.Namespace) -> int:
+    """Write the vocals as audio."""
+    from lyrics_asr import pipeline
+
+    if any(path.is_dir() and path.resolve() == args.output.resolve() for path in args.inputs):
+        raise UsageError(
+            f"{args.output}: is the input folder, where vocals would pass for songs; choose another --output"
+        )
+    suffix = f".{args.format}"
+
+    def work(job: Job, model: "LyricsModel") -> Sequence[Path]:
+        target = job.target(args.output, suffix)
+        options = pipeline.options_for(model, args.set)
+        with progress(job.source.name) as report:
+            vocals = pipeline.separate(job.source, model, options=options, progress=report)
+        write_audio(target, vocals)
+        return (target,)
+
+    return _run(args, _songs(args), (suffix,), check=_check_audio, load=partial(_load_model, args), work=work)
+
+
+def render(args: argparse.Namespace) -> int:
+    """Make other formats of transcripts."""
+
+    def check(job: Job) -> None:
+        if not job.source.is_file():
+            raise FileNotFoundError(f"{job.source}: no such file; give a .json file that transcribe or align wrote")
+
+    def make(job: Job, _: None) -> Transcript:
+        return formats.parse_json(job.source.read_bytes().decode("utf-8-sig", "replace"), str(job.source))
+
+    jobs = batch.find_jobs(args.inputs, {".json"}, args.output)
+    return _write_transcripts(args, jobs, "txt", check=check, load=lambda: None, make=make)
+
+
+def models(args: argparse.Namespace) -> int:
+    """List, download or find models."""
+    from lyrics_asr.model import KNOWN_MODELS, cached_paths, download
+
+    if args.action == "list":
+        for model in KNOWN_MODELS:
+            state = "on this computer" if cached_paths(model.name) else "not downloaded"
+            print(f"{model.name:<12}{state:<18}{model.description}")
+        return DONE
+    paths = download(args.name) if args.action == "download" else cached_paths(args.name)
+    if not paths:
+        raise FileNotFoundError(
+            f"{args.name}: not on this computer; get it with lyrics-asr models download {args.name}"
+        )
+    print(*paths, sep="\n")
+    return DONE
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check the installation; FAILED when something is wrong."""
+    from lyrics_asr.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else 'BAD'}  {finding.subject:<20} {finding.detail}")
+    return DONE if all(finding.ok for finding in findings) else FAILED
+
+
+def lm_build(args: argparse.Namespace) -> int:
+    """Estimate a language model from lyrics."""
+    from lyrics_asr.language_model import build_language_model
+
+    texts = [path for given in args.texts for path in (sorted(given.glob("**/*.txt")) if given.is_dir() else [given])]
+    if not texts:
+        raise UsageError(f"{', '.join(map(str, args.texts))}: no .txt file in there; check the folder")
+    lines = (normalize(line.text, args.language) for path in texts for line in read_lyrics(path).lines)
+    build_language_model(lines, args.order, args.output)
+    say(f"{args.output}: built from {len(texts)} texts")
+    return DONE
+
+
+def data_synth(args: argparse.Namespace) -> int:
+    """Make training songs."""
+    from lyrics_asr.datasets import synthetic
+
+    return synthetic.run(args)
+
+
+def _songs(args: argparse.Namespace) -> tuple[Job, ...]:
+    return batch.find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
+
+
+def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
+    """The songs, each with the text beside it; or one song and the text that is named after it."""
+    text = args.inputs[-1]
+    if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES:
+        return _songs(args)
+    if len(args.inputs) != 2 or args.inputs[0].is_dir():
+        raise UsageError(
+            f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"
+        )
+    return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
+
+
+def _check_audio(job: Job) -> None:
+    probe(job.source)
+
+
+def _load_model(args: argparse.Namespace) -> "LyricsModel":
+    from lyrics_asr.model import load_model
+
+    return load_model(
+        args.model,
+        separator=args.separator,
+        acoustic=getattr(args, "acoustic", None),
+        language=_adapter(getattr(args, "language", "")),
+        language_model=getattr(args, "language_model", None),
+        device=args.device,
+    )
+
+
+def _adapter(language: str) -> str | None:
+    """Multilingual models (MMS) name their adapters with three letters; plain `en` or `fr` is for the text alone."""
+    return language if len(language) == 3 else None
+
+
+def _write_transcripts(
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    default_format: str,
+    *,
+    check: Callable[[Job], None],
+    load: Callable[[], M],
+    make: Callable[[Job, M], Transcript],
+) -> int:
+    given = args.format or (default_format if args.output is None else "json")
+    names = tuple(dict.fromkeys(given.split(",")))
+    if unknown := [name for name in names if name not in formats.FORMATS]:
+        raise UsageError(f"unknown format {unknown[0]!r}; use some of {','.join(formats.FORMATS)}")
+    if args.output is None and (len(names) > 1 or len(jobs) > 1):
+        raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
+
+    def work(job: Job, loaded: M) -> Sequence[Path]:
+        transcript = make(job, loaded)
+        if args.output is None:
+            sys.stdout.write(formats.render(transcript, names[0]))
+            sys.stdout.flush()
+            return ()
+        targets = [job.target(args.output, f".{name}") for name in names]
+        for name, target in zip(names, targets, strict=True):
+            write_text(target, formats.render(transcript, name))
+        return targets
+
+    return _run(args, jobs, [f".{name}" for name in names], check=check, load=load, work=work)
+
+
+def _run(
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    suffixes: Sequence[str],
+    *,
+    check: Callable[[Job], None],
+    load: Callable[[], M],
+    work: Callable[[Job, M], Sequence[Path]],
+) -> int:
+    try:
+        load_config(InferenceOptions, overrides=getattr(args, "set", []))
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+    if args.output is not None:
+        batch.check_targets(jobs, args.output, suffixes)
+        require_writable_folder(args.output)
+
+    def report(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            if args.debug:
+                traceback.print_exception(outcome.error)
+            say(f"error: {batch.describe(outcome.error)}")
+        if args.output is not None:
+            batch.append_log(args.output, args.verb, outcome)
+            for path in outcome.outputs:
+                say(f"wrote {path}")
+
+    outcomes = batch.run(jobs, check=check, load=load, work=work, report=report)
+    failures = sum(outcome.error is not None for outcome in outcomes)
+    if failures and len(jobs) > 1:
+        log = f"; {args.output / 'run.jsonl'} tells why" if args.output is not None else ""
+        say(f"{failures} of {len(jobs)} songs failed{log}")
+    return DONE if not failures else FAILED if failures == len(jobs) else SOME_FAILED

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, labels_of, prepare_stems
+from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.types import TimedWord, Vocabulary
+
+LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
+RATE_HZ = 8000
+
+
+@st.composite
+def songs_words(draw):
+    steps = draw(st.lists(st.integers(1, 20), min_size=2, max_size=20))
+    edges = np.cumsum(steps) / 10
+    return [TimedWord("x", float(a), float(b), 1.0) for a, b in zip(edges[::2], edges[1::2], strict=False)]
+
+
+@given(songs_words(), st.floats(0, 20), st.floats(0.1, 10))
+def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
+    chunk = cut_chunk(words, start, start + length)
+    assert start <= chunk.start_seconds <= chunk.end_seconds
+    for word in words:
+        if word in chunk.words:
+            assert chunk.start_seconds <= word.start_seconds
+            assert word.end_seconds <= chunk.end_seconds <= start + length
+        else:
+            heard = min(word.end_seconds, chunk.end_seconds) - max(word.start_seconds, chunk.start_seconds)
+            assert heard <= 1e-9
+
+
+def test_labels_have_a_border_between_words_and_leave_out_what_cannot_be_spelled():
+    words = [TimedWord(text, i, i + 1, 1.0) for i, text in enumerate(["It's", "-", "café", "日a"])]
+    spelled = "".join(LETTERS.tokens[i] for i in labels_of(words, LETTERS))
+    assert spelled == "it's|cafe|a"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two songs whose samples tell where they are; the second has no accompaniment."""
+    songs = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        samples = torch.linspace(-0.5, 0.5, 10 * RATE_HZ)[None].repeat(2, 1)
+        for name, signal in (("vocals", samples), ("accompaniment", -samples if number == 0 else 0 * samples)):
+            write_audio(folder / f"{name}.wav", Audio(signal, RATE_HZ))
+        words = tuple(TimedWord("ab", i + 0.2, i + 0.7, 1.0) for i in range(10))
+        files = {"vocals": folder / "vocals.wav", "accompaniment": folder / "accompaniment.wav"}
+        songs.append(Song(str(number), folder / "vocals.wav", "", words, "en", **files))
+    return songs, prepare_stems(songs, RATE_HZ, 1, 1)
+
+
+def batches(corpus, **options):
+    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "remix_share": 0.0, "seed": (1,)}
+    return ChunkBatches(*corpus, LETTERS, sample_rate_hz=RATE_HZ, **{**settings, **options})
+
+
+def test_rows_are_windows_of_the_stems_padded_with_silence(corpus):
+    batch = batches(corpus)[0]
+    assert batch.vocals.shape == batch.accompaniment.shape == (4, 1, round(2.5 * RATE_HZ))
+    step = 1 / (10 * RATE_HZ - 1)  # of the ramp from one sample to the next
+    for vocals, length in zip(batch.vocals[:, 0], batch.lengths, strict=True):
+        gain = (vocals[length - 1] - vocals[0]) / (step * (length - 1))
+        assert 10 ** (-6 / 20) <= gain <= 10 ** (3 / 20)
+        torch.testing.assert_close(vocals[:length].diff() / gain, torch.full((length - 1,), step), atol=1e-4, rtol=0)
+        assert not vocals[length:].any()
+
+
+def test_labels_belong_to_the_rows(corpus):
+    batch = batches(corpus)[0]
+    assert int(batch.label_lengths.sum()) == len(batch.labels)
+    words = (batch.label_lengths + 1) // 3  # "ab", and a border between two of them
+    assert ((words >= 1) & (words <= 3)).all()
+
+
+def test_a_batch_depends_on_seed_and_step_alone(corpus):
+    first, again, other = batches(corpus)[2], batches(corpus)[2], batches(corpus, seed=(2,))[2]
+    torch.testing.assert_close(first.vocals, again.vocals)
+    assert not torch.equal(first.vocals, other.vocals)
+    with pytest.raises(IndexError):
+        batches(corpus)[3]
+
+
+def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus):
+    for step in range(3):
+        batch = batches(corpus, remix_share=1.0)[step]
+        ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
+        assert (ratio > 0).all()
+
+
+def test_stems_are_decoded_once(corpus):
+    songs, paths = corpus
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert [path.stat().st_mtime_ns for path in prepare_stems(songs, RATE_HZ, 1, 1)] == before
+
+
+def test_a_song_without_stems_is_named(tmp_path):
+    song = Song("a", tmp_path / "a.wav", "", (), "en")
+    with pytest.raises(ValueError, match="names no stems"):
+        prepare_stems([song], RATE_HZ, 1, 1)

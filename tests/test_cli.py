@@ -1,0 +1,204 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.cli import main
+from lyrics_asr.formats import FORMATS, parse_json, render
+
+VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """A folder with two songs, one of them in a folder below, and lyrics for both."""
+    noise = 0.2 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    for name in ("one", "more/two"):
+        path = tmp_path / "songs" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_audio(path, Audio(noise, 16_000))
+        path.with_suffix(".txt").write_text("One\n[Chorus]\nTwo\n")
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def model(tiny_model_folder):
+    return ("--model", str(tiny_model_folder), "--device", "cpu")
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def written(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_transcribe_one_song_to_stdout(songs, model, capsys):
+    assert run("transcribe", songs / "one.wav", *model) == 0
+    shown = capsys.readouterr()
+    assert run("transcribe", songs / "one.wav", *model, "--format", "json") == 0
+    assert render(parse_json(capsys.readouterr().out, "stdout"), "txt") == shown.out
+    assert shown.err == ""
+
+
+def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert run("transcribe", songs, "-o", output, "--format", "json,lrc", "--greedy", *model) == 0
+    assert written(output) == ["more/two.json", "more/two.lrc", "one.json", "one.lrc", "run.jsonl"]
+    log = [json.loads(line) for line in (output / "run.jsonl").read_text().splitlines()]
+    assert [entry["outputs"] for entry in log] == [["more/two.json", "more/two.lrc"], ["one.json", "one.lrc"]]
+    assert {entry["status"] for entry in log} == {"done"}
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        f"lyrics-asr: wrote {output}/{name}" for name in ("more/two.json", "more/two.lrc", "one.json", "one.lrc")
+    ]
+
+
+def test_align_a_pair_to_stdout_as_lrc(songs, model, tmp_path, capsys):
+    lyrics = tmp_path / "words of the song.txt"
+    lyrics.write_text("Hello, 2 You")
+    assert run("align", songs / "one.wav", lyrics, *model) == 0
+    assert "Hello, 2 You" in capsys.readouterr().out
+
+
+def test_align_a_folder_beside_its_songs(songs, model):
+    assert run("align", songs, "-o", songs, *model) == 0
+    transcript = parse_json((songs / "more/two.json").read_text(), "two.json")
+    assert transcript.text == "One\n[Chorus]\nTwo\n"
+    assert [line.text for line in transcript.lines] == ["One", "Two"]
+
+
+def test_align_reports_songs_without_lyrics_and_does_the_others(songs, model, tmp_path, capsys):
+    (songs / "one.txt").unlink()
+    assert run("align", songs, "-o", tmp_path / "results", *model) == 3
+    assert written(tmp_path / "results") == ["more/two.json", "run.jsonl"]
+    errors = capsys.readouterr().err
+    assert "one.txt: no such file; put the lyrics of one.wav there" in errors
+    assert "1 of 2 songs failed" in errors
+
+
+def test_separate_writes_vocals_of_the_same_length(songs, model, tmp_path):
+    assert run("separate", songs / "one.wav", "-o", tmp_path / "vocals", "--format", "flac", *model) == 0
+    vocals = read_audio(tmp_path / "vocals/one.flac")
+    assert vocals.sample_rate_hz == 44_100
+    assert vocals.samples.shape == (2, 44_100)
+
+
+def test_separate_does_not_mix_vocals_with_songs(songs, model, capsys):
+    before = written(songs)
+    assert run("separate", songs, "-o", songs, *model) == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert written(songs) == before
+
+
+def test_results_do_not_overwrite_lyrics(songs, model, capsys):
+    assert run("transcribe", songs, "-o", songs, "--format", "txt", *model) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert (songs / "one.txt").read_text() == "One\n[Chorus]\nTwo\n"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsys, name):
+    run("align", songs / "one.wav", "-o", tmp_path / "results", *model)
+    transcript = parse_json((tmp_path / "results/one.json").read_text(), "one.json")
+    capsys.readouterr()
+    assert run("render", tmp_path / "results/one.json", "--format", name) == 0
+    assert capsys.readouterr().out == render(transcript, name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "mp9"), "unknown format 'mp9'"),
+        (("--format", "json,txt"), "do not go to stdout"),
+        (("--set", "acoustic.windowseconds=3"), "windowseconds"),
+        (("--set", "decoding.beam_width=wide"), "beam_width"),
+    ],
+)
+def test_wrong_usage(songs, model, capsys, arguments, message):
+    assert run("transcribe", songs / "one.wav", *arguments, *model) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.out == ""
+
+
+def test_several_songs_need_an_output_folder(songs, model, capsys):
+    assert run("transcribe", songs, *model) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_lm_build(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("[Chorus]\nIt's 2 cats\ncats and dogs\n")
+    assert run("lm", "build", tmp_path, "-o", tmp_path / "words.arpa", "--order", "2") == 0
+    unigrams = (tmp_path / "words.arpa").read_text().split("\\1-grams:")[1].split("\\2-grams:")[0]
+    words = {line.split("\t")[1] for line in unigrams.split("\n") if "\t" in line}
+    assert words - {"<s>", "</s>", "<unk>"} == {"it's", "two", "cats", "and", "dogs"}
+
+
+def test_models_list_and_path(capsys):
+    assert run("models", "list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["published", "embedded"]
+    assert run("models", "path", "unheard-of") == 1
+    assert "not a known model" in capsys.readouterr().err
+
+
+def test_doctor_names_what_it_looked_at(capsys):
+    run("doctor")
+    subjects = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert subjects[0] == "python"
+    assert subjects[-3:] == ["device", "codecs", "models"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_is_listed(verb, capsys):
+    assert run(verb, "--help") == 0
+    assert verb in capsys.readouterr().out
+    assert run("--help") == 0
+    assert verb in [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+
+
+def test_help_names_every_format(capsys):
+    run("transcribe", "--help")
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)
+
+
+def test_help_and_import_are_light():
+    code = (
+        "import sys, lyrics_asr.cli; lyrics_asr.cli.main(['transcribe', '--help'])\n"
+        "print(sorted({'torch', 'numpy', 'omegaconf', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_public_names_exist():
+    import lyrics_asr
+
+    assert all(getattr(lyrics_asr, name) is not None for name in lyrics_asr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'unheard'"):
+        _ = lyrics_asr.unheard
+
+
+def test_a_native_stderr_is_quiet_and_messages_come_through(songs, tiny_model_folder):
+    code = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
+    arguments = [
+        "transcribe",
+        songs / "one.wav",
+        songs / "missing.wav",
+        "-o",
+        songs / "r",
+        "--model",
+        tiny_model_folder,
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("lyrics-asr: ") for line in lines), lines
+    assert len(lines) == 3

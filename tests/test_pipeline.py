@@ -1,0 +1,96 @@
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from lyrics_asr import align, load_model, parse_lyrics, separate, transcribe
+from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+from lyrics_asr.config import DecodingOptions, InferenceOptions
+from lyrics_asr.decoding import cut_lines
+from lyrics_asr.decoding import greedy as greedy_search
+from lyrics_asr.pipeline import options_for
+from lyrics_asr.types import AlignmentError
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder):
+    return load_model(str(tiny_model_folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    """Noise and a tone, 2 s, mono, at a rate that no model has."""
+    path = tmp_path_factory.mktemp("songs") / "song.wav"
+    seconds = torch.arange(2 * 22_050) / 22_050
+    noise = torch.randn(len(seconds), generator=torch.Generator().manual_seed(0))
+    write_audio(path, Audio((0.3 * torch.sin(2770 * seconds) + 0.1 * noise)[None], 22_050))
+    return path
+
+
+def test_transcribe_is_the_stages_in_a_row(model, song):
+    transcript = transcribe(song, model, greedy=True)
+
+    options = InferenceOptions()
+    mixture = read_audio(song, sample_rate_hz=44_100, channels=2)
+    emissions = model.emissions(model.vocals(mixture, options.separation), options.acoustic)
+    assert transcript.lines == cut_lines(greedy_search(emissions), options.lines)
+    assert transcript.text == "\n".join(line.text for line in transcript.lines)
+    assert transcript.task == "transcribe"
+    assert transcript.audio.sample_rate_hz == 22_050
+    assert transcript.audio.duration_seconds == pytest.approx(2.0, abs=1e-4)
+    assert transcript.model.language_model is None
+
+
+def test_beam_search_names_its_language_model_and_is_deterministic(model, song):
+    first = transcribe(song, model)
+    assert first.model.language_model is not None
+    assert first.model.language_model.endswith("language_model.arpa")
+    assert transcribe(song, model) == first
+
+
+def test_align_keeps_the_lyrics_as_written_inside_the_song(model, song):
+    text = "[Verse 1]\nA Café, 2 cats\n\nThe end\n"
+    transcript = align(song, parse_lyrics(text), model)
+    words = [word for line in transcript.lines for word in line.words]
+    assert [word.text for word in words] == ["A", "Café,", "2", "cats", "The", "end"]
+    times = [time for word in words for time in (word.start_seconds, word.end_seconds)]
+    assert times == sorted(times)
+    assert 0 <= times[0] <= times[-1] <= 2
+    assert transcript.text == text
+    assert transcript.task == "align"
+
+
+def test_too_many_words_name_the_song(model, song):
+    with pytest.raises(AlignmentError, match=r"song\.wav"):
+        align(song, parse_lyrics("many words " * 500), model)
+
+
+def test_separate_gives_the_whole_song_at_the_separators_rate(model, song):
+    vocals = separate(song, model)
+    assert vocals.sample_rate_hz == 44_100
+    assert vocals.samples.shape == (2, 2 * 44_100)
+
+
+def test_progress_ends_at_one(model, song):
+    shares: list[float] = []
+    separate(song, model, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_silence_is_an_error(model, tmp_path):
+    write_audio(tmp_path / "silence.wav", Audio(torch.zeros(1, 16_000), 16_000))
+    with pytest.raises(AudioError, match=r"silence\.wav.*silent"):
+        transcribe(tmp_path / "silence.wav", model)
+
+
+def test_overrides_go_over_the_tuned_options_of_the_model(model):
+    tuned = DecodingOptions(beam_width=7, alpha=0.9)
+    model.decoding = tuned
+    try:
+        assert options_for(model).decoding == tuned
+        options = options_for(model, ["decoding.alpha=0.1", "acoustic.window_seconds=11"])
+    finally:
+        model.decoding = DecodingOptions()
+    assert options.decoding == replace(tuned, alpha=0.1)
+    assert asdict(options.acoustic) == {**asdict(InferenceOptions().acoustic), "window_seconds": 11.0}
