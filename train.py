@@ -1,4 +1,9 @@
-"""Train a model: `python train.py configs/embedded.yaml [key=value ...]`; started again, it goes on from its last checkpoint."""
+"""Train a model from nothing on songs with stems.
+
+    python train.py configs/embedded.yaml [key=value ...]
+
+Started again, it goes on from its last checkpoint. The trained model is in the folder `model` of the run's output.
+"""
 
 import sys
 from pathlib import Path
@@ -8,6 +13,7 @@ from lyrics_asr.training.loop import JsonLog, train
 
 
 def main() -> None:
+    """Parse, train, save."""
     config = load_config(TrainingConfig, Path(sys.argv[1]), sys.argv[2:])
     model = train(config, JsonLog(Path(config.output)))
     model.save(Path(config.output, "model"), half=True)

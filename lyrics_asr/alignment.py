@@ -12,16 +12,14 @@ Conventions
   the song. Lines leave it out of their confidence.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchaudio.functional import forced_align
 
-from lyrics_asr.decoding import mean_confidence
+from lyrics_asr.decoding import WordSpan, mean_confidence, word_spans
 from lyrics_asr.text import WILDCARD, Lyrics, spell
 from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary
 
@@ -38,7 +36,9 @@ def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") 
     spellings = [spell(word, emissions.vocabulary, language) for line in lyrics.lines for word in line.words]
     plan = _plan(spellings, emissions.vocabulary)
     _check_fit(plan, emissions)
-    spans = iter(_word_spans(_with_wildcard(emissions), plan, emissions.vocabulary.blank_id))
+    spelled = [word for word in plan.words if word is not None]
+    found = iter(word_spans(_with_wildcards(emissions), plan.tokens, spelled, emissions.vocabulary.blank_id))
+    spans = iter([None if word is None else next(found) for word in plan.words])
 
     lines: list[TimedLine] = []
     line_end = 0
@@ -57,10 +57,10 @@ def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All tokens of the lyrics in order, word delimiters among them, and each word's half-open range of tokens."""
+    """All tokens of the lyrics in order, word delimiters among them, and each word's range; None where it has none."""
 
     tokens: tuple[int, ...]
-    words: tuple[tuple[int, int], ...]
+    words: tuple[tuple[int, int] | None, ...]
 
     @property
     def frames(self) -> int:
@@ -68,25 +68,20 @@ class _Plan:
         return len(self.tokens) + sum(a == b for a, b in pairwise(self.tokens))
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Frames of a word, half open."""
-
-    start: int
-    end: int
-    confidence: float
-
-
 def _plan(spellings: list[tuple[int, ...]], vocabulary: Vocabulary) -> _Plan:
-    """Join the words; the wildcard gets the column after the last."""
+    """Join the words. Wildcards take turns at the two columns after the last, so that none needs a blank before it."""
     wildcard_id = len(vocabulary.tokens)
     tokens: list[int] = []
-    words = []
+    words: list[tuple[int, int] | None] = []
     for spelling in spellings:
-        if spelling and tokens and vocabulary.word_delimiter_id is not None:
+        if not spelling:
+            words.append(None)
+            continue
+        if tokens and vocabulary.word_delimiter_id is not None:
             tokens.append(vocabulary.word_delimiter_id)
         start = len(tokens)
-        tokens.extend(wildcard_id if token == WILDCARD else token for token in spelling)
+        for token in spelling:
+            tokens.append(wildcard_id + len(tokens) % 2 if token == WILDCARD else token)
         words.append((start, len(tokens)))
     return _Plan(tuple(tokens), tuple(words))
 
@@ -99,45 +94,21 @@ def _check_fit(plan: _Plan, emissions: Emissions) -> None:
         )
     if plan.frames > frames:
         raise AlignmentError(
-            f"the lyrics' {words} words need at least {plan.frames} frames ({len(plan.tokens)} tokens), but the song has "
-            f"{frames} frames in {emissions.duration_seconds:.1f} s; check that the lyrics belong to this song"
+            f"the lyrics' {words} words need at least {plan.frames} frames ({len(plan.tokens)} tokens), but the song "
+            f"has {frames} frames in {emissions.duration_seconds:.1f} s; check that the lyrics belong to this song"
         )
 
 
-def _with_wildcard(emissions: Emissions) -> Float[Tensor, "frames columns"]:
+def _with_wildcards(emissions: Emissions) -> Float[Tensor, "frames columns"]:
     letters = list(emissions.vocabulary.character_ids.values())
     any_letter = emissions.log_probs[:, letters].amax(dim=1, keepdim=True)
-    return torch.cat([emissions.log_probs, any_letter], dim=1).clamp(min=_LOWEST_LOG_PROB)
+    return torch.cat([emissions.log_probs, any_letter, any_letter], dim=1).clamp(min=_LOWEST_LOG_PROB)
 
 
-def _word_spans(log_probs: Float[Tensor, "frames columns"], plan: _Plan, blank_id: int) -> list[_Span | None]:
-    """Where the best path has each word; None for words without tokens."""
-    paths, path_scores = forced_align(log_probs[None], torch.tensor([plan.tokens]), blank=blank_id)
-    path, is_token = paths[0], paths[0] != blank_id
-    changes = path[1:] != path[:-1]
-    edge = torch.ones(1, dtype=torch.bool)
-    starts = (is_token & torch.cat([edge, changes])).nonzero()[:, 0].tolist()
-    ends = (1 + (is_token & torch.cat([changes, edge])).nonzero()[:, 0]).tolist()
-    assert len(starts) == len(ends) == len(plan.tokens)
-    origin = torch.zeros(1, dtype=torch.float64)
-    scores = torch.cat([origin, (path_scores[0].double() * is_token).cumsum(0)]).tolist()
-    counts = torch.cat([origin, is_token.double().cumsum(0)]).tolist()
-
-    spans: list[_Span | None] = []
-    for first, last in plan.words:
-        if first == last:
-            spans.append(None)
-            continue
-        start, end = starts[first], ends[last - 1]
-        mean_log_prob = (scores[end] - scores[start]) / (counts[end] - counts[start])
-        spans.append(_Span(start, end, math.exp(min(0.0, mean_log_prob))))
-    return spans
-
-
-def _place_unspelled(spans: list[_Span | None], line_before_end: int) -> list[_Span]:
+def _place_unspelled(spans: list[WordSpan | None], line_before_end: int) -> list[WordSpan]:
     now = next((span.start for span in spans if span is not None), line_before_end)
     placed = []
     for span in spans:
-        placed.append(span or _Span(now, now, 0.0))
+        placed.append(span or WordSpan(now, now, 0.0))
         now = placed[-1].end
     return placed

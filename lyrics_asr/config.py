@@ -65,8 +65,8 @@ class DecodingOptions:
 class LineOptions:
     """Where a transcript is cut into lines.
 
-    A line ends at a silence of at least `pause_seconds`. A line that then has more than `max_words` words is cut at its longest
-    inner silence, again and again, until none has.
+    A line ends at a silence of at least `pause_seconds`. A line that then has more than `max_words` words is cut at
+    its longest inner silence, again and again, until none has.
     """
 
     pause_seconds: float = 0.6
@@ -87,7 +87,8 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
 
     Raises:
-        ValueError: a key that `schema` lacks, a value of the wrong type, or a file that is not YAML; the message names it.
+        ValueError: a key that `schema` lacks, a value of the wrong type, or a file that is not YAML; the message names
+            it.
         FileNotFoundError: no such YAML file.
     """
     source = "command line" if path is None else str(path)
@@ -113,11 +114,13 @@ class SyntheticOptions:
     """A corpus of synthetic songs.
 
     Args:
-        split: "training" and "development" sing their lyrics with the training voices, "held_out" its own with two unseen voices.
+        split: "training" and "development" sing their lyrics with the training voices, "held_out" its own with two
+            unseen voices.
         songs: how many.
         seed: the same seed gives the same songs, whatever the number of processes.
         lines: sung lines of a training song; the songs of the other splits sing a third of their lyrics.
-        word_salad_share: share of the training lines that are words in random order, so that the acoustic model learns sounds
+        word_salad_share: share of the training lines that are words in random order, so that the acoustic model learns
+            sounds
             rather than phrases.
         a_cappella_share: share of the songs without accompaniment.
         processes: songs that are made at once.
@@ -145,7 +148,8 @@ class StageOptions:
         steps: optimizer steps.
         batch_size: chunks in a step.
         chunk_seconds: longest chunk.
-        input: "stems" feeds the acoustic model the voice with the accompaniment turned down by a random amount and never runs
+        input: "stems" feeds the acoustic model the voice with the accompaniment turned down by a random amount and
+            never runs
             the separator; "mixture" runs the whole graph, separator first.
         separator_learning_rate: peak; 0 freezes the separator.
         acoustic_learning_rate: peak; 0 freezes the acoustic model.

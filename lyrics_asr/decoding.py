@@ -2,9 +2,10 @@
 
 Conventions
 - Decoded text is in lower case, the case that language models are built in, whatever the vocabulary's.
-- A word lasts from the first frame of its first letter to the end of the last frame of its last letter.
-- The confidence of a word is the geometric mean of its letters' probabilities over the frames that they are aligned to,
-  blanks left out. The confidence of a line is the geometric mean of its words' confidences.
+- A word lasts from the first frame of its first letter to the end of the last frame of its last letter, on the most
+  likely path that spells the text.
+- The confidence of a word is the geometric mean of its letters' probabilities over their frames on that path, blanks
+  left out. The confidence of a line is the geometric mean of its words' confidences.
 - Only the blank, the word delimiter and single characters take part: other symbols, such as <unk>, are no lyrics.
 - A vocabulary without a word delimiter gives a single word.
 """
@@ -13,6 +14,7 @@ import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import kenlm
@@ -49,8 +51,8 @@ def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
             text += label if column != previous else ""
             frames.append(frame)
         elif label == _DELIMITER and frames:
-            score = confidence(best_log_probs[frames].tolist())
-            words.append(_timed_word(text, frames[0], frames[-1] + 1, score, emissions))
+            score = mean_confidence(best_log_probs[frames].exp().tolist())
+            words.append(_timed_word(text, WordSpan(frames[0], frames[-1] + 1, score), 0, emissions))
             text, frames = "", []
         previous = column
     return tuple(words)
@@ -59,8 +61,9 @@ def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
 class BeamSearch:
     """Prefix beam search by pyctcdecode, one sentence after the other.
 
-    The emissions are cut in the middle of every long silence between two words, and each piece is decoded as a sentence of
-    its own: language models are built from lines, and the time of the search then grows with the song and not faster.
+    The emissions are cut in the middle of every long silence between two words, and each piece is decoded as a sentence
+    of its own, as language models are built from lines. pyctcdecode keeps a score for every text that it has looked at,
+    from the first word on: in one piece, its memory would grow with the square of the song's length.
 
     Raises:
         FileNotFoundError: no such language model.
@@ -77,7 +80,10 @@ class BeamSearch:
         weakref.finalize(self, self._decoder.cleanup)
 
     def decode(self, emissions: Emissions) -> tuple[TimedWord, ...]:
-        """The words of the best beam, at the beam's frames.
+        """The words of the best beam, at the times of its most likely path.
+
+        The frames that pyctcdecode gives are not used: where two prefixes merge it keeps those of the first and not of
+        the likelier one, which put words off by up to half a second on noisy emissions.
 
         Raises:
             ValueError: emissions of another vocabulary.
@@ -87,16 +93,16 @@ class BeamSearch:
         log_probs = self._symbols.columns(emissions.log_probs)
         words: list[TimedWord] = []
         for start, end in _sentences(log_probs, self._symbols.labels, emissions.grid):
-            beam = self._decoder.decode_beams(
-                log_probs[start:end].numpy(),
+            piece = log_probs[start:end]
+            beams = self._decoder.decode_beams(
+                piece.numpy(),
                 beam_width=self._options.beam_width,
                 beam_prune_logp=self._options.beam_prune_logp,
                 token_min_logp=self._options.token_min_logp,
-            )[0]
-            for text, (first, last) in beam[2]:
-                frames = (start + first, start + last)
-                score = _aligned_confidence(log_probs[slice(*frames)], self._symbols.column_ids(text))
-                words.append(_timed_word(text, *frames, score, emissions))
+            )
+            texts = str(beams[0][0]).split()
+            spans = word_spans(self._symbols.hush_edges(piece), *self._symbols.spell(texts), _BLANK_COLUMN)
+            words.extend(_timed_word(text, span, start, emissions) for text, span in zip(texts, spans, strict=True))
         return tuple(words)
 
 
@@ -108,7 +114,8 @@ def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLi
     """
     if options.max_words < 1:
         raise ValueError(f"max_words is {options.max_words}; a line needs at least 1 word")
-    gaps = [after.start_seconds - before.end_seconds for before, after in zip(words, words[1:], strict=False)]
+    # Rounded, so that silences of equally many frames are equally long.
+    gaps = [round(after.start_seconds - before.end_seconds, 6) for before, after in pairwise(words)]
     pauses = [i + 1 for i, gap in enumerate(gaps) if gap >= options.pause_seconds]
     pending = list(zip([0, *pauses], [*pauses, len(words)], strict=True))[::-1]
     lines = []
@@ -123,14 +130,51 @@ def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLi
     return tuple(lines)
 
 
-def confidence(log_probs: Sequence[float]) -> float:
-    """Geometric mean of probabilities that are given as logarithms; 0 for none."""
-    return min(1.0, math.exp(math.fsum(log_probs) / len(log_probs))) if log_probs else 0.0
+@dataclass(frozen=True)
+class WordSpan:
+    """Frames of a word, half open, and its confidence."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+def word_spans(
+    log_probs: Float[Tensor, "frames columns"],
+    tokens: Sequence[int],
+    words: Sequence[tuple[int, int]],
+    blank_id: int,
+) -> list[WordSpan]:
+    """Where the most likely of the paths that spell `tokens` has each word.
+
+    Args:
+        log_probs: at least one frame for each token and for a blank between two equal ones.
+        tokens: columns, without blanks.
+        words: the half-open range of each word's tokens; none is empty.
+        blank_id: column of the CTC blank.
+    """
+    if not words:
+        return []
+    paths, path_scores = forced_align(log_probs[None].contiguous(), torch.tensor([list(tokens)]), blank=blank_id)
+    path, is_token = paths[0], paths[0] != blank_id
+    edge, changes = torch.ones(1, dtype=torch.bool), path[1:] != path[:-1]
+    starts = (is_token & torch.cat([edge, changes])).nonzero()[:, 0].tolist()
+    ends = (1 + (is_token & torch.cat([changes, edge])).nonzero()[:, 0]).tolist()
+    assert len(starts) == len(ends) == len(tokens)
+
+    origin = torch.zeros(1, dtype=torch.float64)
+    scores = torch.cat([origin, (path_scores[0].double() * is_token).cumsum(0)]).tolist()
+    counts = torch.cat([origin, is_token.double().cumsum(0)]).tolist()
+    frames = [(starts[first], ends[last - 1]) for first, last in words]
+    means = [(scores[end] - scores[start]) / (counts[end] - counts[start]) for start, end in frames]
+    return [WordSpan(*span, math.exp(min(0.0, mean))) for span, mean in zip(frames, means, strict=True)]
 
 
 def mean_confidence(confidences: Sequence[float]) -> float:
     """Geometric mean of confidences; 0 for none."""
-    return 0.0 if 0.0 in confidences else confidence([math.log(value) for value in confidences])
+    if not confidences or min(confidences) <= 0:
+        return 0.0
+    return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
 
 
 @dataclass(frozen=True)
@@ -149,7 +193,8 @@ class _Symbols:
         if vocabulary.word_delimiter_id is not None:
             sources[_DELIMITER] = [vocabulary.word_delimiter_id]
         for character, column in vocabulary.character_ids.items():
-            sources.setdefault(character.lower(), []).append(column)
+            lowered = character.lower() if len(character.lower()) == 1 else character
+            sources.setdefault(_DELIMITER if character.isspace() else lowered, []).append(column)
         return cls(tuple(sources), tuple(map(tuple, sources.values())))
 
     def columns(self, log_probs: Float[Tensor, "frames vocab"]) -> Float[Tensor, "frames symbols"]:
@@ -157,8 +202,32 @@ class _Symbols:
         chosen = torch.stack([log_probs[:, list(source)].logsumexp(dim=1) for source in self.sources], dim=1)
         return chosen.log_softmax(dim=1)
 
-    def column_ids(self, text: str) -> list[int]:
-        return [self.labels.index(character) for character in text]
+    def hush_edges(self, log_probs: Float[Tensor, "frames symbols"]) -> Float[Tensor, "frames symbols"]:
+        """Let blanks stand for word delimiters too, before the first letter heard and after the last.
+
+        A text has no delimiters at its ends; without this, its outer letters would be drawn over them.
+        """
+        if _DELIMITER not in self.labels:
+            return log_probs
+        delimiter_column = self.labels.index(_DELIMITER)
+        best = log_probs.argmax(dim=1)
+        heard = ((best != _BLANK_COLUMN) & (best != delimiter_column)).nonzero()[:, 0].tolist() or [len(best)]
+        hushed = log_probs.clone()
+        for edge in (slice(0, heard[0]), slice(heard[-1] + 1, None)):
+            hushed[edge, _BLANK_COLUMN] = log_probs[edge, [_BLANK_COLUMN, delimiter_column]].logsumexp(dim=1)
+        return hushed
+
+    def spell(self, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
+        """The labels of a text of these words, and the range of each word's labels in it."""
+        tokens: list[int] = []
+        ranges = []
+        for word in words:
+            if tokens:
+                tokens.append(self.labels.index(_DELIMITER))
+            start = len(tokens)
+            tokens.extend(self.labels.index(character) for character in word)
+            ranges.append((start, len(tokens)))
+        return tokens, ranges
 
 
 class _LanguageModel(LanguageModel):
@@ -174,8 +243,11 @@ class _LanguageModel(LanguageModel):
 
 def _load_language_model(path: Path, options: DecodingOptions) -> LanguageModel:
     unigrams = read_unigrams(path)
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
-        model = kenlm.Model(str(path))
+        model = kenlm.Model(str(path), config)
     except OSError as error:
         raise ValueError(f"{path}: KenLM cannot read it ({error}); build it with `lyrics-asr lm`") from error
     return _LanguageModel(model, unigrams, alpha=options.alpha, beta=options.beta)
@@ -203,14 +275,9 @@ def _sentences(
     return list(zip(cuts, [*cuts[1:], frames], strict=True))
 
 
-def _aligned_confidence(log_probs: Float[Tensor, "frames symbols"], columns: list[int]) -> float:
-    """Confidence of a word on its own frames, along the most likely of the paths that spell it."""
-    path, scores = forced_align(log_probs[None], torch.tensor([columns]), blank=_BLANK_COLUMN)
-    return confidence(scores[path != _BLANK_COLUMN].tolist())
-
-
-def _timed_word(text: str, start: int, end: int, score: float, emissions: Emissions) -> TimedWord:
-    return TimedWord(text, emissions.seconds(start), emissions.seconds(end), score)
+def _timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:
+    start_seconds, end_seconds = emissions.seconds(offset + span.start), emissions.seconds(offset + span.end)
+    return TimedWord(text, start_seconds, end_seconds, span.confidence)
 
 
 def _timed_line(words: Sequence[TimedWord]) -> TimedLine:

@@ -4,7 +4,7 @@ The estimator is interpolated modified Kneser-Ney (Chen & Goodman, 1998: An Empi
 Language Modeling, section 3), with the conventions of KenLM's lmplz (Heafield et al., 2013):
 - Every sentence stands between <s> and </s>; <s> is a context and is never predicted.
 - n-grams below the highest order, but for those that begin with <s>, count the different words seen before them.
-- The unigrams are interpolated with the uniform distribution over all words, </s> and <unk>, which gives <unk> its share.
+- The unigrams are interpolated with the uniform distribution over all words, </s> and <unk>, which so gets its share.
 - No n-gram is pruned.
 With few sentences an order's counts of counts may be zero, or its discounts out of range; that order then takes the
 discounts 0.5, 1 and 1.5, as lmplz does with --discount_fallback.

@@ -2,9 +2,10 @@
 
 Conventions
 - A word is what stands between white space, exactly as written: case, accents, digits and punctuation stay in it.
-- A line that is all in square brackets, such as `[Chorus]`, is a heading: kept in the text, not sung. So are blank lines.
-- What is said differs from what is written for digits ("2nd") and symbols ("&"): both `spell` and `normalize` go through
-  the same verbalisation, in the lyrics' language.
+- A line that is all in square brackets, such as `[Chorus]`, is a heading: kept in the text but not sung, like
+  blank lines.
+- What is said differs from what is written for digits ("2nd") and symbols ("&"): both `spell` and `normalize` verbalise
+  them, in the lyrics' language.
 """
 
 import re
@@ -48,9 +49,7 @@ def parse_lyrics(text: str) -> Lyrics:
     stripped = (line.strip() for line in text.splitlines())
     lines = tuple(LyricLine(line, tuple(line.split())) for line in stripped if line and not _is_heading(line))
     if not lines:
-        raise ValueError(
-            "the lyrics are empty: no line besides blank lines and [headings]; write one sung line per line"
-        )
+        raise ValueError("the lyrics are empty: nothing but blank lines and [headings]; write the sung lines")
     return Lyrics(text, lines)
 
 
@@ -78,9 +77,9 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
     """The columns that a written word is sung with.
 
     Letters come in the vocabulary's own case; a letter that it lacks is folded (é to e, ß to ss), and failing that is
-    WILDCARD. Punctuation that it lacks and apostrophes around the word are dropped; a hyphen or dash inside the word, like
-    the spaces of a verbalised number, becomes the word delimiter if there is one. A word of nothing but punctuation has
-    no columns.
+    WILDCARD. Punctuation that it lacks and apostrophes around the word are dropped; a hyphen or dash inside the word,
+    like the spaces of a verbalised number, becomes the word delimiter if there is one. A word of nothing but
+    punctuation has no columns.
     """
     characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]

@@ -34,7 +34,7 @@ def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
 
 
 def test_labels_have_a_border_between_words_and_leave_out_what_cannot_be_spelled():
-    words = [TimedWord(text, i, i + 1, 1.0) for i, text in enumerate(["It's", "-", "café", "日a"])]
+    words = [TimedWord(text, float(i), i + 1.0, 1.0) for i, text in enumerate(["It's", "-", "café", "日a"])]
     spelled = "".join(LETTERS.tokens[i] for i in labels_of(words, LETTERS))
     assert spelled == "it's|cafe|a"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import kenlm
 import pytest
 
-from lyrics_asr.language_model import build_language_model, read_unigrams
+from lyrics_asr.language_model import MAX_ORDER, build_language_model, read_unigrams
 from lyrics_asr.text import normalize, parse_lyrics
 
 LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
@@ -125,7 +125,7 @@ def test_compressed_file_is_the_same_model_and_the_same_bytes_each_time(tmp_path
     sentences = song_lines(3)
     plain, packed, again = tmp_path / "a.arpa", tmp_path / "a.arpa.gz", tmp_path / "b.arpa.gz"
     for path in (plain, packed, again):
-        build_language_model(iter(sentences), 4, path)
+        build_language_model(iter(sentences), MAX_ORDER, path)
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
     assert packed.read_bytes() == again.read_bytes()
     assert kenlm.Model(str(packed)).score(sentences[0]) == kenlm.Model(str(plain)).score(sentences[0])

@@ -1,11 +1,12 @@
 """A small band that accompanies a synthetic song: chords, bass, pads, arpeggios and drums from oscillators and noise.
 
-Everything is drawn from the generator that is passed in, so that a seed gives the same music. Signals are stereo float arrays
-`[2, samples]` at `SAMPLE_RATE_HZ`; pitch is in MIDI notes; a bar has `Music.beats_per_bar` beats.
+Everything is drawn from the generator that is passed in, so that a seed gives the same music. Signals are stereo float
+arrays `[2, samples]` at `SAMPLE_RATE_HZ`; pitch is in MIDI notes; a bar has `Music.beats_per_bar` beats.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,20 @@ from scipy.signal import butter, fftconvolve, lfilter
 SAMPLE_RATE_HZ = 44_100
 
 Samples = NDArray[np.float64]
+Number: TypeAlias = int | float
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 MINOR = (0, 2, 3, 5, 7, 8, 10)
-_PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 3), (5, 3, 0, 4), (0, 0, 3, 4), (0, 2, 3, 4), (1, 4, 0, 5), (0, 3, 0, 4))
+_PROGRESSIONS = (
+    (0, 4, 5, 3),
+    (0, 5, 3, 4),
+    (0, 3, 4, 3),
+    (5, 3, 0, 4),
+    (0, 0, 3, 4),
+    (0, 2, 3, 4),
+    (1, 4, 0, 5),
+    (0, 3, 0, 4),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,8 @@ def reverberate(signal: Samples, wet: float, decay_seconds: float, rng: np.rando
     return np.asarray(signal * (1 - wet) + tail * wet)
 
 
-# --- parts: each adds its notes to `out`, mono ---------------------------------------------------------------------------------
+# --- parts: each adds its notes to `out`, mono
+# ---------------------------------------------------------------------------------
 
 
 def _pad(out: Samples, music: Music, rng: np.random.Generator) -> None:
@@ -96,7 +108,8 @@ def _pad(out: Samples, music: Music, rng: np.random.Generator) -> None:
 
 
 def _piano(out: Samples, music: Music, rng: np.random.Generator) -> None:
-    pattern = [[0, 1, 2, 3], [0, 2], [0, 1.5, 2, 3.5]][int(rng.integers(3))]
+    patterns: tuple[tuple[Number, ...], ...] = ((0, 1, 2, 3), (0, 2), (0, 1.5, 2, 3.5))
+    pattern = patterns[int(rng.integers(3))]
     for start, _, chord in _bars(out, music):
         for beat in pattern:
             if beat < music.beats_per_bar:
@@ -180,7 +193,8 @@ STYLES: dict[str, tuple[Callable[[Samples, Music, np.random.Generator], None], .
 }
 
 
-# --- tones ---------------------------------------------------------------------------------------------------------------------
+# --- tones
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _bars(out: Samples, music: Music) -> list[tuple[int, int, tuple[int, int, int]]]:
@@ -189,11 +203,12 @@ def _bars(out: Samples, music: Music) -> list[tuple[int, int, tuple[int, int, in
     bars = []
     for bar, start in enumerate(range(0, len(out), length)):
         degree = music.progression[bar % len(music.progression)]
-        bars.append((start, length, tuple(music.degree_midi(degree + step) for step in (0, 2, 4))))
-    return bars  # type: ignore[return-value]
+        low, middle, high = (music.degree_midi(degree + step) for step in (0, 2, 4))
+        bars.append((start, length, (low, middle, high)))
+    return bars
 
 
-def _beats(music: Music, beats: float) -> int:
+def _beats(music: Music, beats: Number) -> int:
     return round(beats * music.beat_seconds * SAMPLE_RATE_HZ)
 
 
@@ -202,31 +217,31 @@ def _add(out: Samples, start: int, note: Samples) -> None:
     out[start : start + len(note)] += note
 
 
-def _phase(midi: float, length: int) -> Samples:
+def _phase(midi: Number, length: int) -> Samples:
     return 440 * 2 ** ((midi - 69) / 12) * np.arange(length) / SAMPLE_RATE_HZ
 
 
-def _sine(midi: float, length: int) -> Samples:
-    return np.sin(2 * np.pi * _phase(midi, length))
+def _sine(midi: Number, length: int) -> Samples:
+    return np.asarray(np.sin(2 * np.pi * _phase(midi, length)))
 
 
-def _saw(midi: float, length: int) -> Samples:
+def _saw(midi: Number, length: int) -> Samples:
     return 2 * (_phase(midi, length) % 1.0) - 1
 
 
 def _fade(length: int, attack_seconds: float, release_seconds: float) -> Samples:
     seconds = np.arange(length) / SAMPLE_RATE_HZ
-    return np.minimum(1, np.minimum(seconds / attack_seconds, seconds[::-1] / release_seconds))
+    return np.asarray(np.minimum(1, np.minimum(seconds / attack_seconds, seconds[::-1] / release_seconds)))
 
 
-def _struck(midi: float, length: int, strength: float) -> Samples:
+def _struck(midi: Number, length: int, strength: float) -> Samples:
     """A piano-like note: harmonics that die away, the higher the faster."""
     seconds = np.arange(length) / SAMPLE_RATE_HZ
     phase = 2 * np.pi * _phase(midi, length)
     return strength * np.asarray(sum(np.sin(k * phase) * np.exp(-2.5 * k * seconds) / k for k in range(1, 7)))
 
 
-def _plucked(midi: float, length: int, rng: np.random.Generator) -> Samples:
+def _plucked(midi: Number, length: int, rng: np.random.Generator) -> Samples:
     """A plucked string (Karplus and Strong 1983): noise in a loop with a two-point mean."""
     period = max(2, round(SAMPLE_RATE_HZ / (440 * 2 ** ((midi - 69) / 12))))
     burst = np.zeros(length)
@@ -236,21 +251,22 @@ def _plucked(midi: float, length: int, rng: np.random.Generator) -> Samples:
     return np.asarray(lfilter([1.0], feedback, burst))
 
 
-def _lowpass(signal: Samples, cutoff_hz: float) -> Samples:
+def _lowpass(signal: Samples, cutoff_hz: Number) -> Samples:
     return np.asarray(lfilter(*butter(2, cutoff_hz, fs=SAMPLE_RATE_HZ), signal))
 
 
 def _kick() -> Samples:
     seconds = np.arange(round(0.25 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return np.sin(2 * np.pi * (45 * seconds + 6 * (1 - np.exp(-30 * seconds)))) * np.exp(-14 * seconds)
+    return np.asarray(np.sin(2 * np.pi * (45 * seconds + 6 * (1 - np.exp(-30 * seconds)))) * np.exp(-14 * seconds))
 
 
 def _snare(rng: np.random.Generator) -> Samples:
     seconds = np.arange(round(0.2 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return (0.7 * rng.standard_normal(len(seconds)) + np.sin(2 * np.pi * 190 * seconds)) * np.exp(-22 * seconds) * 0.5
+    tone = 0.7 * rng.standard_normal(len(seconds)) + np.sin(2 * np.pi * 190 * seconds)
+    return np.asarray(tone * np.exp(-22 * seconds) * 0.5)
 
 
 def _hat(rng: np.random.Generator) -> Samples:
     seconds = np.arange(round(0.06 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     noise = rng.standard_normal(len(seconds))
-    return np.diff(noise, prepend=0.0) * np.exp(-70 * seconds)
+    return np.asarray(np.diff(noise, prepend=0.0) * np.exp(-70 * seconds))

@@ -2,7 +2,8 @@
 
 Conventions
 - A chunk's words are those that lie in it whole; its edges are moved so that no other word is heard.
-- Stems are kept as int16 arrays `[stems, channels, samples]` (vocals, accompaniment), memory-mapped: a chunk reads its window only.
+- Stems are kept as int16 arrays `[stems, channels, samples]` (vocals, accompaniment), memory-mapped: a chunk reads its
+window only.
 - The batch of a step depends on seed and step alone, so that a resumed run sees what the uninterrupted one would have.
 """
 
@@ -164,7 +165,9 @@ class ChunkBatches(Dataset[Batch]):
             other = self._stems[self._accompanied[int(rng.integers(len(self._accompanied)))]][1]
             accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
             level = 10 ** (rng.uniform(-6, 6) / 20)
-            accompaniment *= level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
+            accompaniment *= (
+                level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
+            )
         gain = 10 ** (rng.uniform(-6, 3) / 20)
         return vocals * gain, accompaniment * gain, max(length, 1), labels
 
@@ -177,7 +180,9 @@ class ChunkBatches(Dataset[Batch]):
 
 def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:
     if song.vocals is None or song.accompaniment is None:
-        raise ValueError(f"{song.audio}: the manifest names no stems (vocals, accompaniment); training from nothing needs them")
+        raise ValueError(
+            f"{song.audio}: the manifest names no stems (vocals, accompaniment); training from nothing needs them"
+        )
     path = song.audio.parent / f"stems_{sample_rate_hz}_{channels}.npy"
     if not path.exists():
         stems = [

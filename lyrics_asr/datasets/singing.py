@@ -1,15 +1,21 @@
 """Sung lines with exact word times: espeak-ng speaks, the WORLD vocoder sings.
 
-espeak-ng reports where each phoneme of what it says begins. WORLD (Morise et al. 2016) takes the speech apart into pitch, spectral
-envelope and aperiodicity, and puts it together again with other durations and another pitch. A note stretches the vowel of its syllable
-and leaves the consonants nearly as they were spoken, as singers do; word times follow from the same map of time and are exact.
+espeak-ng reports where each phoneme of what it says begins. WORLD (Morise et al. 2016) takes the speech apart into
+pitch, spectral envelope and aperiodicity, and puts it together again with other durations and another pitch. A note
+stretches the vowel of its syllable and leaves the consonants nearly as they were spoken, as singers do; word times
+follow from the same map of time and are exact.
 
-Conventions: `*_samples` count at `SPEECH_SAMPLE_RATE_HZ`, frames are WORLD frames of `FRAME_SECONDS`, pitch is in MIDI notes.
+Conventions: `*_samples` count at `SPEECH_SAMPLE_RATE_HZ`, frames are WORLD frames of `FRAME_SECONDS`, pitch is in MIDI
+    notes.
 """
 
+import _ctypes
 import ctypes
+import tempfile
+import weakref
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -29,7 +35,8 @@ class Voice:
 
     Args:
         espeak_name: accent and variant, for instance "en-us+f3".
-        formant_ratio: factor on the frequencies of the spectral envelope: below 1 a longer, above 1 a shorter vocal tract.
+        formant_ratio: factor on the frequencies of the spectral envelope: below 1 a longer, above 1 a shorter vocal
+            tract.
         center_midi: middle of the singer's range.
         vibrato_semitones: depth of the vibrato on long notes.
         vibrato_hz: its rate.
@@ -93,6 +100,15 @@ class SungLine:
     first_vowel_seconds: float
 
 
+def reset() -> None:
+    """Begin anew: what follows sounds the same in any process.
+
+    espeak-ng carries the phase of its wave generator and of its noise from one utterance to the next, and has no way to
+    start them again but to load it again.
+    """
+    _espeak.cache_clear()
+
+
 def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:
     """Let espeak-ng say a line.
 
@@ -114,11 +130,9 @@ def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
         ValueError: no such voice, or a word without any sound.
     """
     samples, events = _synthesize(word, voice_name, words_per_minute)
-    first = next((i for i, event in enumerate(events) if event.kind == _EVENT_WORD), None)
-    if first is None:
-        raise ValueError(f"espeak-ng has no sound for {word!r}")
+    # espeak-ng reports no word event for some single words, and several for others; there is one word.
     sounds = [event for event in events if event.kind != _EVENT_WORD]
-    speech = Speech(samples, _group([word], [events[first], *sounds], len(samples)))
+    speech = Speech(samples, _group([word], [_Event(_EVENT_WORD, 0, ""), *sounds], len(samples)))
     end = speech.words[0].phones[-1].end_samples
     return Speech(samples[:end], speech.words)
 
@@ -131,7 +145,8 @@ def syllables(word: SpokenWord) -> int:
 def sing(speech: Speech, notes_midi: list[float], durations_seconds: list[float], voice: Voice) -> SungLine:
     """Sing a spoken line: one note and one duration for each syllable.
 
-    The vowel of a syllable fills its note up to the next vowel, less the consonants between them, which keep their length.
+    The vowel of a syllable fills its note up to the next vowel, less the consonants between them, which keep their
+    length.
 
     Raises:
         ValueError: the notes are not as many as the syllables.
@@ -139,7 +154,7 @@ def sing(speech: Speech, notes_midi: list[float], durations_seconds: list[float]
     phones = [phone for word in speech.words for phone in word.phones]
     # The sound that carries a note: each vowel, or the first sound of a word that has none.
     carriers = [
-        any(p.is_vowel for p in word.phones) and phone.is_vowel or (not any(p.is_vowel for p in word.phones) and i == 0)
+        phone.is_vowel if any(p.is_vowel for p in word.phones) else i == 0
         for word in speech.words
         for i, phone in enumerate(word.phones)
     ]
@@ -181,7 +196,7 @@ def sing(speech: Speech, notes_midi: list[float], durations_seconds: list[float]
 
 
 def _stretch(spoken: Samples, carriers: NDArray[np.bool_], durations_seconds: Samples) -> Samples:
-    """Sung length of every phone: carriers fill their note, the others keep their length; no carrier gets under 60 ms."""
+    """Sung length of every phone: carriers fill their note, at least 60 ms, and the others keep their length."""
     sung = spoken.copy()
     positions = np.flatnonzero(carriers)
     for note, (begin, end) in enumerate(zip(positions, np.append(positions[1:], len(spoken)), strict=True)):
@@ -208,7 +223,7 @@ def _frames_at(frames: Samples, position: Samples) -> Samples:
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, len(frames) - 1)
     weight = (position - low)[:, None]
-    return frames[low] * (1 - weight) + frames[high] * weight
+    return np.asarray(frames[low] * (1 - weight) + frames[high] * weight)
 
 
 def _warp(envelope: Samples, ratio: float) -> Samples:
@@ -230,7 +245,7 @@ def _pitch_curve(times: Samples, note_starts: Samples, notes_midi: Samples, voic
 
 
 def _join(parts: list[Speech]) -> Speech:
-    words = []
+    words: list[SpokenWord] = []
     offset = 0
     for part in parts:
         words.extend(
@@ -245,7 +260,10 @@ def _join(parts: list[Speech]) -> Speech:
 
 
 def _group(words: list[str], events: list["_Event"], total_samples: int) -> tuple[SpokenWord, ...]:
-    """Phonemes, given to the word that they belong to; each lasts until the next one begins, the last until the final pause."""
+    """Phonemes, given to the word that they belong to.
+
+    Each lasts until the next one begins, the last one until the final pause.
+    """
     sounds: list[tuple[int, bool, int]] = []  # start, is_vowel, word index
     word = -1
     final = total_samples
@@ -267,7 +285,8 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
     return tuple(SpokenWord(text, tuple(own)) for text, own in zip(words, phones, strict=True))
 
 
-# --- espeak-ng's C interface, speak_lib.h ---------------------------------------------------------------------------------------
+# --- espeak-ng's C interface, speak_lib.h
+# ---------------------------------------------------------------------------------------
 
 _EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 _RETRIEVE_MODE = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nothing is played
@@ -300,10 +319,15 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Espeak:
-    """The library, loaded once a process; it has global state and is not for threads."""
+    """The library, with its global state; not for threads."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        # A private copy: opened twice, one file is one library, with one state.
+        with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+            copy.write(Path(espeakng_loader.get_library_path()).read_bytes())
+            copy.flush()
+            self._library = ctypes.CDLL(copy.name)
+        weakref.finalize(self, _unload, self._library)
         rate = self._library.espeak_Initialize(
             _RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS_AND_NO_EXIT
         )
@@ -327,7 +351,9 @@ class _Espeak:
             raise ValueError(f"espeak-ng has no sound for {text!r}")
         return np.concatenate(self._samples).astype(np.float64) / 32768, list(self._events)
 
-    def _receive(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_RawEvent]") -> int:
+    def _receive(
+        self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_RawEvent]"
+    ) -> int:
         if count > 0:
             self._samples.append(np.ctypeslib.as_array(samples, (count,)).copy())
         i = 0
@@ -337,6 +363,11 @@ class _Espeak:
                 self._events.append(_Event(event.type, event.sample, name))
             i += 1
         return 0
+
+
+def _unload(library: ctypes.CDLL) -> None:
+    library.espeak_Terminate()
+    _ctypes.dlclose(library._handle)
 
 
 @cache

@@ -6,7 +6,8 @@ A corpus is a folder with `manifest.jsonl` (see `datasets.manifest`) and one fol
     lyrics.txt                                    the lines that are sung
     dali.json                                     the same annotations as DALI's JSON export has them
 
-Splits: see `load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of songs nor of processes changes it.
+Splits: see `load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of songs
+    nor of processes changes it.
 """
 
 import argparse
@@ -35,16 +36,20 @@ from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import TimedWord
 
 LYRICS_FOLDER = Path("data/lyrics")
-SPLIT_LISTS = {"development": "development.txt", "held_out": "held_out.txt"}  # names of songs; the others are for training
+SPLIT_LISTS = {
+    "development": "development.txt",
+    "held_out": "held_out.txt",
+}  # names of songs; the others are for training
 
-_WOMEN = (
-    "f1 f2 f3 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3".split()  # noqa: SIM905
-)
-_MEN = (
-    "m1 m2 m3 m4 m5 m6 m8 Alex Andy adam announcer antonio benjamin boris caleb david ed edward Gene Henrique Hugo Jacky Lee "  # noqa: SIM905
-    "Mario Michael Mike Reed RicishayMax grandpa gustave ian iven john klatt2 klatt3 marcelo max michel miguel norbert pablo "
-    "paul pedro quincy rob robert sandro travis victor zac"
-).split()
+# espeak-ng's voice variants that training songs draw from
+_WOMEN = """
+f1 f2 f3 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3
+"""
+_MEN = """
+m1 m2 m3 m4 m5 m6 m8 Alex Andy adam announcer antonio benjamin boris caleb david ed edward Gene Henrique Hugo Jacky
+Lee Mario Michael Mike Reed RicishayMax grandpa gustave ian iven john klatt2 klatt3 marcelo max michel miguel
+norbert pablo paul pedro quincy rob robert sandro travis victor zac
+"""
 _ACCENTS = {
     "en-us": 0.35,
     "en": 0.25,
@@ -93,7 +98,9 @@ def load_lyrics(folder: Path, split: str) -> dict[str, list[list[str]]]:
             ]
             songs[path.stem] = [stanza for stanza in stanzas if stanza]
     if not songs:
-        raise FileNotFoundError(f"{folder}: no lyrics of the split {split!r}; run this in the project's folder or give --lyrics")
+        raise FileNotFoundError(
+            f"{folder}: no lyrics of the split {split!r}; run this in the project's folder or give --lyrics"
+        )
     return songs
 
 
@@ -115,12 +122,16 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     return made
 
 
-def render(lines: Sequence[str], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False) -> Rendition:
-    """Sing `lines` over a band; vocals and band are at most 6 dB apart (RMS over the song), the mixture peaks at 0.9."""
+def render(
+    lines: Sequence[str], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False
+) -> Rendition:
+    """Sing `lines` over a band at most 6 dB louder or softer (RMS over the song); the mixture peaks at 0.9."""
     music = backing.compose(rng)
     bar_seconds = music.beats_per_bar * music.beat_seconds
     target_seconds = rng.uniform(0.14, 0.38)
-    note_seconds = min((music.beat_seconds * s for s in (0.25, 0.5, 1.0)), key=lambda s: abs(np.log(s / target_seconds)))
+    note_seconds = min(
+        (music.beat_seconds * s for s in (0.25, 0.5, 1.0)), key=lambda s: abs(np.log(s / target_seconds))
+    )
     words_per_minute = int(rng.integers(140, 200))
 
     cursor_seconds = bar_seconds * float(rng.choice([0.5, 1, 1, 2]))  # the singer enters after an intro
@@ -178,7 +189,7 @@ def draw_voice(rng: np.random.Generator) -> singing.Voice:
     """Draw a training voice: accent, variant, vocal tract, range, vibrato and breath."""
     accent = str(rng.choice(list(_ACCENTS), p=list(_ACCENTS.values())))
     woman = rng.random() < 0.5
-    variant = str(rng.choice(_WOMEN if woman else _MEN))
+    variant = str(rng.choice((_WOMEN if woman else _MEN).split()))
     return singing.Voice(
         espeak_name=f"{accent}+{variant}",
         formant_ratio=float(rng.uniform(0.9, 1.12)),
@@ -196,17 +207,24 @@ def _make_song(job: tuple[Path, SyntheticOptions, dict[str, list[list[str]]], in
         name, lines = _draw_lines(songs, options, rng)
     else:
         name, lines = part_of_lyric(songs, index)
-    voice = HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)] if options.split == "held_out" else draw_voice(rng)
+    voice = (
+        HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)]
+        if options.split == "held_out"
+        else draw_voice(rng)
+    )
     a_cappella = bool(rng.random() < options.a_cappella_share)
     song_id = f"{options.split}_{options.seed}_{index:05d}"
     folder = out / song_id
     if not (folder / "dali.json").exists():  # written last: its song is complete
+        singing.reset()
         rendition = render(lines, voice, rng, a_cappella=a_cappella)
         _write_song(folder, song_id, name, lines, rendition, voice)
     return _song_record(folder, song_id, lines, json.loads((folder / "dali.json").read_text("utf-8")))
 
 
-def _draw_lines(songs: dict[str, list[list[str]]], options: SyntheticOptions, rng: np.random.Generator) -> tuple[str, list[str]]:
+def _draw_lines(
+    songs: dict[str, list[list[str]]], options: SyntheticOptions, rng: np.random.Generator
+) -> tuple[str, list[str]]:
     """Consecutive lines of one training lyric, some of them replaced by words in random order."""
     name = sorted(songs)[int(rng.integers(len(songs)))]
     lines = [line for stanza in songs[name] for line in stanza]
@@ -214,7 +232,9 @@ def _draw_lines(songs: dict[str, list[list[str]]], options: SyntheticOptions, rn
     chosen = lines[first : first + options.lines]
     vocabulary = sorted({word for word in _words(songs) if word.isascii()})
     return name, [
-        " ".join(rng.choice(vocabulary, size=int(rng.integers(4, 8)))) if rng.random() < options.word_salad_share else line
+        " ".join(rng.choice(vocabulary, size=int(rng.integers(4, 8))))
+        if rng.random() < options.word_salad_share
+        else line
         for line in chosen
     ]
 
@@ -273,8 +293,8 @@ def _write_song(
 def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: singing.Voice) -> dict[str, Any]:
     """The annotations as DALI's JSON export lays them out (Meseguer-Brocal et al. 2018), horizontal.
 
-    Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, the entry above it. A word has one note,
-    its first.
+    Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, the entry above it.
+    A word has one note, its first.
     """
     words: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
@@ -310,7 +330,13 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
             "ground-truth": True,
             "scores": {"NCC": 1.0, "manual": 0},
             "audio": {"url": None, "path": "mixture.flac", "working": True},
-            "metadata": {"language": "english", "genres": ["synthetic"], "album": None, "release_date": None, "cover": None},
+            "metadata": {
+                "language": "english",
+                "genres": ["synthetic"],
+                "album": None,
+                "release_date": None,
+                "cover": None,
+            },
         },
         "annotations": {
             "type": "horizontal",
@@ -322,7 +348,8 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
 
 def _song_record(folder: Path, song_id: str, lines: Sequence[str], annotations: dict[str, Any]) -> Song:
     words = tuple(
-        TimedWord(word["text"], word["time"][0], word["time"][1], 1.0) for word in annotations["annotations"]["annot"]["words"]
+        TimedWord(word["text"], word["time"][0], word["time"][1], 1.0)
+        for word in annotations["annotations"]["annot"]["words"]
     )
     return Song(
         id=song_id,
@@ -339,20 +366,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data synth`."""
     defaults = SyntheticOptions()
     parser.add_argument("out", type=Path, help="folder of the corpus; songs that are complete there are kept")
-    parser.add_argument("--split", choices=("training", "development", "held_out"), default=defaults.split, help="lyrics and voices (default: %(default)s)")
+    parser.add_argument(
+        "--split",
+        choices=("training", "development", "held_out"),
+        default=defaults.split,
+        help="lyrics and voices (default: %(default)s)",
+    )
     parser.add_argument("--songs", type=int, default=defaults.songs, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
-    parser.add_argument("--lines", type=int, default=defaults.lines, help="lines of a training song (default: %(default)s)")
-    parser.add_argument("--word-salad-share", type=float, default=defaults.word_salad_share, help="share of lines with words in random order (default: %(default)s)")
-    parser.add_argument("--a-cappella-share", type=float, default=defaults.a_cappella_share, help="share of songs with no band (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=defaults.processes, help="songs made at once (default: %(default)s)")
+    parser.add_argument(
+        "--lines", type=int, default=defaults.lines, help="lines of a training song (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--word-salad-share",
+        type=float,
+        default=defaults.word_salad_share,
+        help="share of lines with words in random order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--a-cappella-share",
+        type=float,
+        default=defaults.a_cappella_share,
+        help="share of songs with no band (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=defaults.processes, help="songs made at once (default: %(default)s)"
+    )
     parser.add_argument("--lyrics", type=Path, default=LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `lyrics-asr data synth`."""
     options = SyntheticOptions(
-        arguments.split, arguments.songs, arguments.seed, arguments.lines, arguments.word_salad_share, arguments.a_cappella_share, arguments.processes
+        arguments.split,
+        arguments.songs,
+        arguments.seed,
+        arguments.lines,
+        arguments.word_salad_share,
+        arguments.a_cappella_share,
+        arguments.processes,
     )
     songs = generate(arguments.out, options, arguments.lyrics)
     print(f"{len(songs)} songs in {arguments.out / 'manifest.jsonl'}", file=sys.stderr)

@@ -20,14 +20,12 @@ class Checkpoint:
         step: steps of it that are done.
         model: weights.
         optimizations: see `optimizers.state_of`.
-        random_state: of PyTorch's generator.
     """
 
     stage: int
     step: int
     model: dict[str, torch.Tensor]
     optimizations: dict[str, dict[str, Any]]
-    random_state: torch.Tensor
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -1,8 +1,8 @@
 """Stages of training over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
 
-A stage trains the separator on stems, the acoustic model on voices with some accompaniment left in, or both end to end. Progress is
-measured on the development songs, from the mixture, as evaluation does. A run that is started again goes on from its last checkpoint
-and sees the batches that the uninterrupted run would have seen.
+A stage trains the separator on stems, the acoustic model on voices with some accompaniment left in, or both end to
+end. Progress is measured on the development songs, from the mixture, as evaluation does. A run that is started again
+goes on from its last checkpoint and sees the batches that the uninterrupted run would have seen.
 
 CTC: Graves et al. 2006. The loss is the mean over the batch of the negative log-likelihood a token.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -101,14 +102,11 @@ def _run_stage(
     first = 0
     if checkpoint is not None:
         restore(optimizations, checkpoint.optimizations)
-        torch.set_rng_state(checkpoint.random_state)
         first = checkpoint.step
     log({"stage": stage.name, "step": first} | {n: trainable_parameters(o.module) for n, o in optimizations.items()})
 
     rate = model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
     channels = model.separator.audio_channels if stage.input == "mixture" else 1
-    if stage.input == "mixture":  # the separator learns nothing where there is nothing to separate from
-        songs = [song for song in songs if song.accompaniment is not None]
     batches = ChunkBatches(
         songs,
         prepare_stems(songs, rate, channels, _PREPARE_PROCESSES),
@@ -123,6 +121,7 @@ def _run_stage(
     loader = DataLoader(batches, batch_size=None, sampler=range(first, stage.steps), num_workers=1, prefetch_factor=4)
     began = time.monotonic()
     for step, batch in enumerate(loader, start=first + 1):
+        _seed((config.seed, index, step))
         report = _step(model, stage, batch, optimizations)
         if step % _LOG_EVERY_STEPS == 0:
             rate_per_second = (step - first) / (time.monotonic() - began)
@@ -130,10 +129,17 @@ def _run_stage(
         if step % config.validate_every_steps == 0 or step == stage.steps:
             progress = measure(model, development, with_text=stage.ctc_weight > 0)
             log({"stage": stage.name, "step": step, **vars(progress)})
-            for name, each in optimizations.items():
-                getattr(model, name).train()
-            state = Checkpoint(index, step, model.state_dict(), state_of(optimizations), torch.get_rng_state())
+            for each in optimizations.values():
+                each.module.train()
+            state = Checkpoint(index, step, model.state_dict(), state_of(optimizations))
             save_checkpoint(Path(config.output), state)
+
+
+def _seed(numbers: tuple[int, ...]) -> None:
+    """Make the random numbers of a step its own, so that a resumed run draws what the uninterrupted one would have."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002, transformers draws its time masks from NumPy's global generator
 
 
 def _step(
@@ -164,15 +170,19 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
 
 
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
-    """The voice with what a separator may leave in: nothing, or the accompaniment at -30 to +6 dB of its level, a half each."""
-    generator = torch.Generator().manual_seed(int(batch.labels.sum()) + int(batch.lengths.sum()))
+    """The voice with what a separator may leave in: for half of the rows nothing.
+
+    For the others the accompaniment at -30 to +6 dB of its level.
+    """
     shape = (len(batch.lengths), 1, 1)
-    gain = 10 ** ((torch.rand(shape, generator=generator) * 36 - 30) / 20)
-    present = torch.rand(shape, generator=generator) < 0.5
+    gain = 10 ** ((torch.rand(shape) * 36 - 30) / 20)
+    present = torch.rand(shape) < 0.5
     return batch.vocals + batch.accompaniment * gain * present
 
 
-def relative_l1(estimate: Float[Tensor, "batch channels samples"], target: Float[Tensor, "batch channels samples"]) -> Tensor:
+def relative_l1(
+    estimate: Float[Tensor, "batch channels samples"], target: Float[Tensor, "batch channels samples"]
+) -> Tensor:
     """L1 distance over the mean level of the target: 1 for silence, 0 for the target itself, whatever the loudness."""
     return (estimate - target).abs().mean() / (target.abs().mean() + _EPSILON)
 
@@ -221,6 +231,7 @@ class JsonLog:
         self._path = folder / "log.jsonl"
 
     def __call__(self, entry: dict[str, object]) -> None:
+        """Keep an entry."""
         line = json.dumps(entry)
         print(line, flush=True)
         with self._path.open("a", encoding="utf-8") as file:

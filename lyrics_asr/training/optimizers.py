@@ -49,7 +49,7 @@ def build_optimizations(model: LyricsModel, stage: StageOptions) -> dict[str, Op
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
-    """Factor on the peak learning rate: a linear rise, then half a cosine down to 0 at `steps` (Loshchilov and Hutter 2017)."""
+    """Factor on the peak learning rate: a linear rise, then half a cosine (Loshchilov and Hutter 2017) down to 0."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps) / max(1, steps - warmup_steps)

@@ -1,0 +1,185 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyrics_asr.config import StageOptions, SyntheticOptions, TrainingConfig, load_config
+from lyrics_asr.datasets import synthetic
+from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.model import load_model
+from lyrics_asr.training import loop
+from lyrics_asr.training.checkpoints import load_checkpoint
+from lyrics_asr.training.optimizers import build_optimizations, warmup_cosine
+
+ROOT = Path(__file__).parent.parent
+STEMS = StageOptions("acoustic", steps=4, batch_size=2, chunk_seconds=2.0, acoustic_learning_rate=1e-3, warmup_steps=1)
+JOINT = replace(
+    STEMS, name="joint", input="mixture", steps=2, separator_learning_rate=1e-3, separation_weight=1.0, warmup_steps=1
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), ROOT / "data" / "lyrics")
+    return folder / "manifest.jsonl"
+
+
+@pytest.fixture
+def config(corpus, tmp_path):
+    return TrainingConfig(
+        training=[str(corpus)],
+        development=str(corpus),
+        output=str(tmp_path / "run"),
+        separator={
+            "network": "HDemucs",
+            "sources": ["vocals"],
+            "channels": 4,
+            "nfft": 512,
+            "depth": 4,
+            "hybrid": False,
+            "rewrite": False,
+            "dconv_depth": 1,
+            "dconv_comp": 2,
+            "dconv_attn": 99,
+            "dconv_lstm": 99,
+            "segment": 2,
+        },
+        acoustic={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "conv_dim": [8, 8, 8],
+            "conv_kernel": [40, 8, 4],
+            "conv_stride": [20, 4, 4],
+            "num_feat_extract_layers": 3,
+            "num_conv_pos_embeddings": 16,
+            "num_conv_pos_embedding_groups": 2,
+            "layerdrop": 0.0,
+            "mask_time_prob": 0.1,
+        },
+        stages=[STEMS, JOINT],
+        validate_every_steps=2,
+    )
+
+
+def entries(config):
+    return [json.loads(line) for line in Path(config.output, "log.jsonl").read_text().splitlines()]
+
+
+def test_the_learning_rate_rises_and_falls():
+    factors = [warmup_cosine(step, 4, 12) for step in (0, 1, 3, 4, 8, 12)]
+    assert factors == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_a_run_that_is_killed_and_started_again_ends_where_the_uninterrupted_one_does(config, tmp_path):
+    whole = loop.train(config, loop.JsonLog(Path(config.output)))
+
+    class Killed(Exception):
+        pass
+
+    broken = replace(config, output=str(tmp_path / "broken"))
+    log = loop.JsonLog(Path(broken.output))
+
+    def killer(entry):
+        log(entry)
+        if "cer" in entry and entry["stage"] == "joint":  # after the last step, before its checkpoint
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop.train(broken, killer)
+    assert load_checkpoint(Path(broken.output)).stage == 0
+    resumed = loop.train(broken, log)
+    for (name, ours), theirs in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name, rtol=1e-5, atol=1e-5)
+    assert [e["cer"] for e in entries(broken) if "cer" in e][-1] == pytest.approx(
+        [e["cer"] for e in entries(config) if "cer" in e][-1]
+    )
+    whole.save(Path(config.output, "model"), half=True)
+    assert load_model(str(Path(config.output, "model")), device="cpu").acoustic.vocabulary == whole.acoustic.vocabulary
+
+
+def new_model(config):
+    torch.manual_seed(0)
+    return loop.LyricsModel(
+        loop.build_separator(config.separator), loop.build_acoustic(config.acoustic, config.letters), name="new"
+    )
+
+
+def batch(seconds=2.0, rate=44_100):
+    torch.manual_seed(1)
+    samples = round(seconds * rate)
+    voice, rest = torch.randn(2, 2, 2, samples) * 0.1
+    return Batch(voice, rest, torch.tensor([samples, samples]), torch.tensor([5, 6, 7, 5]), torch.tensor([2, 2]))
+
+
+def test_two_optimizers_and_what_is_frozen_stays(config):
+    model = new_model(config)
+    optimizations = build_optimizations(model, JOINT)
+    assert set(optimizations) == {"separator", "acoustic"}
+    owned = [
+        {id(p) for group in each.optimizer.param_groups for p in group["params"]} for each in optimizations.values()
+    ]
+    assert not owned[0] & owned[1]
+    assert len(owned[0] | owned[1]) == len(list(model.parameters()))
+
+    frozen = replace(JOINT, separator_learning_rate=0.0)
+    optimizations = build_optimizations(model, frozen)
+    assert set(optimizations) == {"acoustic"}
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    losses = loop.compute_losses(model, frozen, batch())
+    losses.ctc.backward()
+    optimizations["acoustic"].step()
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"acoustic"}
+
+
+def test_the_ctc_loss_reaches_the_separator(config):
+    model = new_model(config)
+    build_optimizations(model, JOINT)
+    loop.compute_losses(model, JOINT, batch()).ctc.backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.separator.parameters())
+
+
+def test_the_separation_loss_is_zero_for_the_stem_and_one_for_silence():
+    stem = torch.randn(2, 2, 1000)
+    assert float(loop.relative_l1(stem, stem)) == 0
+    assert float(loop.relative_l1(torch.zeros_like(stem), stem)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
+    """Its true loss is infinite; a loss that clips it goes on to poison the weights."""
+    model = new_model(config)
+    stage = replace(STEMS, chunk_seconds=0.3)
+    tiny = batch(0.3, 16_000)
+    labels = torch.full((200,), 5)
+    losses = loop.compute_losses(model, stage, replace(tiny, labels=labels, label_lengths=torch.tensor([100, 100])))
+    assert float(losses.ctc) == 0
+
+
+def test_a_step_lowers_the_loss_of_the_same_batch(config):
+    model = new_model(config)
+    stage = replace(JOINT, steps=60, warmup_steps=5, acoustic_learning_rate=3e-3)
+    optimizations = build_optimizations(model, stage)
+    first = loop._step(model, stage, batch(), optimizations)
+    for _ in range(30):
+        last = loop._step(model, stage, batch(), optimizations)
+    assert last["ctc"] < 0.7 * first["ctc"]
+
+
+def test_the_config_of_the_embedded_model_is_valid():
+    config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
+    assert [stage.input for stage in config.stages] == ["mixture", "stems", "mixture"]
+    with pytest.raises(ValueError, match="unknown_key"):
+        load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
+    with pytest.raises(ValueError, match="separation_weight needs input: mixture"):
+        replace(STEMS, separation_weight=1.0)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: not a checkpoint of this version"):
+        load_checkpoint(tmp_path)
