@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 from lyrics_asr.config import TrainingConfig, load_config
+from lyrics_asr.training.export import export
 from lyrics_asr.training.loop import JsonLog, train
 
 
 def main() -> None:
     """Parse, train, save."""
     config = load_config(TrainingConfig, Path(sys.argv[1]), sys.argv[2:])
-    model = train(config, JsonLog(Path(config.output)))
-    model.save(Path(config.output, "model"), half=True)
+    log = JsonLog(Path(config.output))
+    export(train(config, log), config, log)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class DecodingOptions:
         beam_width: hypotheses kept at each frame.
         alpha: weight of the language model.
         beta: bonus for every word.
+        unknown_word_log10: added to the language model's log10 probability of a word that it lacks.
         beam_prune_logp: hypotheses this much worse than the best one are dropped.
         token_min_logp: symbols less likely than this are not tried at a frame.
     """
@@ -57,6 +58,7 @@ class DecodingOptions:
     beam_width: int = 100
     alpha: float = 0.5
     beta: float = 1.5
+    unknown_word_log10: float = -10.0
     beam_prune_logp: float = -10.0
     token_min_logp: float = -5.0
 
@@ -184,6 +186,7 @@ class TrainingConfig:
         training: manifests of the training songs.
         development: manifest of the songs that progress is measured on.
         lyrics: folder of lyrics; those of the training split make the language model.
+        language_model_order: longest n-gram of it.
         output: folder of checkpoints, log and model.
         separator: arguments of `separation.build_separator`.
         acoustic: arguments of `transformers.Wav2Vec2Config`.
@@ -201,6 +204,7 @@ class TrainingConfig:
     acoustic: dict[str, Any]
     stages: list[StageOptions]
     lyrics: str = "data/lyrics"
+    language_model_order: int = 3
     letters: str = "abcdefghijklmnopqrstuvwxyz"
     seed: int = 0
     validate_every_steps: int = 500

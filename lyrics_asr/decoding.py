@@ -250,7 +250,13 @@ def _load_language_model(path: Path, options: DecodingOptions) -> LanguageModel:
         model = kenlm.Model(str(path), config)
     except OSError as error:
         raise ValueError(f"{path}: KenLM cannot read it ({error}); build it with `lyrics-asr lm`") from error
-    return _LanguageModel(model, unigrams, alpha=options.alpha, beta=options.beta)
+    return _LanguageModel(
+        model,
+        unigrams,
+        alpha=options.alpha,
+        beta=options.beta,
+        unk_score_offset=options.unknown_word_log10,
+    )
 
 
 def _sentences(

@@ -121,7 +121,7 @@ class ChunkBatches(Dataset[Batch]):
     ) -> None:
         self._songs = songs
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
-        self._accompanied = [i for i, stem in enumerate(self._stems) if np.abs(stem[1]).max() > 0]
+        self._accompanied = [i for i, stem in enumerate(self._stems) if stem[1, :, ::997].any()]  # a look, not a scan
         self._vocabulary = vocabulary
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps

@@ -1,0 +1,39 @@
+"""A trained model, with a language model of the training lyrics tuned on the development songs, as a folder."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from lyrics_asr.audio import read_audio
+from lyrics_asr.config import AcousticOptions, SeparationOptions, TrainingConfig
+from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.datasets.synthetic import load_lyrics
+from lyrics_asr.language_model import build_language_model
+from lyrics_asr.model import LyricsModel
+from lyrics_asr.text import normalize
+from lyrics_asr.training.loop import Log
+from lyrics_asr.training.tuning import tune_decoding
+
+
+def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
+    """Build and tune the language model, then write everything to the folder `model` of the run's output, in float16.
+
+    Raises:
+        FileNotFoundError: no lyrics, or no development songs.
+    """
+    folder = Path(config.output, "model")
+    lyrics = load_lyrics(Path(config.lyrics), "training")
+    model.language_model_path = Path(config.output, "language_model.arpa.gz")
+    lines = (normalize(line) for stanzas in lyrics.values() for stanza in stanzas for line in stanza)
+    build_language_model(lines, config.language_model_order, model.language_model_path)
+
+    songs = read_manifest(Path(config.development))
+    emissions = []
+    for song in songs:
+        mixture = read_audio(song.audio, sample_rate_hz=model.separator.sample_rate_hz)
+        emissions.append(model.emissions(model.vocals(mixture, SeparationOptions()), AcousticOptions()))
+    references = [normalize(song.lyrics, song.language) for song in songs]
+    for trial in tune_decoding(emissions, references, model.language_model_path, model.decoding):
+        log({"tuning": asdict(trial.options), "wer": round(trial.wer, 5)})
+        model.decoding = trial.options
+    model.save(folder, half=True)
+    return folder
