@@ -81,7 +81,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     verb.add_argument(
         "--language-model",
         metavar="FILE",
-        help="KenLM model (.arpa, .arpa.gz, .bin) in place of the model's own; none for none",
+        help="KenLM model (.arpa or .arpa.gz) in place of the model's own; none for none",
     )
     verb.add_argument("--greedy", action="store_true", help="no beam search and no language model: faster, less exact")
 
@@ -188,7 +188,7 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         "synth",
         "make songs with exact word times from lyrics, a voice synthesiser and a band",
         "data_synth",
-        "lyrics-asr data synth --help",
+        "lyrics-asr data synth data/prepared/training --songs 340 --seed 1 --processes 2",
     )
     if list(argv[:2]) == ["data", "synth"]:  # its imports are slow, and are an extra
         from lyrics_asr.datasets import synthetic

@@ -44,7 +44,7 @@ SCHEMA = "lyrics-asr/model/1"
 EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "embedded"
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
-_LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".bin")
+_LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz")
 
 
 @dataclass(frozen=True)
