@@ -157,7 +157,9 @@ class StageOptions:
         acoustic_learning_rate: peak; 0 freezes the acoustic model.
         warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
         separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
-        ctc_weight: weight of the CTC loss a token; 0 leaves the acoustic model out.
+        ctc_weight: weight of the CTC loss a token; with `frame_weight` 0 too, the acoustic model is left out.
+        frame_weight: weight of a cross-entropy at every frame against the letters spread evenly over their words. CTC
+            alone takes long to find out where anything is; words whose times are known can tell it.
     """
 
     name: str
@@ -170,6 +172,7 @@ class StageOptions:
     warmup_steps: int = 100
     separation_weight: float = 0.0
     ctc_weight: float = 1.0
+    frame_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.input not in ("stems", "mixture"):

@@ -35,8 +35,11 @@ def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
 
 def test_labels_have_a_border_between_words_and_leave_out_what_cannot_be_spelled():
     words = [TimedWord(text, float(i), i + 1.0, 1.0) for i, text in enumerate(["It's", "-", "café", "日a"])]
-    spelled = "".join(LETTERS.tokens[i] for i in labels_of(words, LETTERS))
-    assert spelled == "it's|cafe|a"
+    labels = labels_of(words, LETTERS)
+    assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "it's|cafe|a"
+    times = [time for label in labels for time in (label.start_seconds, label.end_seconds)]
+    assert times == sorted(times)
+    assert [(label.start_seconds, label.end_seconds) for label in labels[3:6]] == [(0.75, 1.0), (1.5, 1.5), (2.0, 2.25)]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from lyrics_asr.model import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint
 from lyrics_asr.training.optimizers import build_optimizations, warmup_cosine
+from lyrics_asr.types import FrameGrid
 
 ROOT = Path(__file__).parent.parent
 STEMS = StageOptions("acoustic", steps=4, batch_size=2, chunk_seconds=2.0, acoustic_learning_rate=1e-3, warmup_steps=1)
@@ -113,7 +114,9 @@ def batch(seconds=2.0, rate=44_100):
     torch.manual_seed(1)
     samples = round(seconds * rate)
     voice, rest = torch.randn(2, 2, 2, samples) * 0.1
-    return Batch(voice, rest, torch.tensor([samples, samples]), torch.tensor([5, 6, 7, 5]), torch.tensor([2, 2]))
+    spans = torch.tensor([[0.1, 0.15], [0.15, 0.2], [0.1, 0.15], [0.2, 0.2]])
+    lengths = torch.tensor([samples, samples])
+    return Batch(voice, rest, lengths, torch.tensor([5, 6, 7, 5]), spans, torch.tensor([2, 2]))
 
 
 def test_two_optimizers_and_what_is_frozen_stays(config):
@@ -150,13 +153,22 @@ def test_the_separation_loss_is_zero_for_the_stem_and_one_for_silence():
     assert float(loop.relative_l1(torch.zeros_like(stem), stem)) == pytest.approx(1, abs=1e-3)
 
 
+def test_every_frame_has_the_letter_that_is_sung_there():
+    grid = FrameGrid(stride_samples=160, receptive_field_samples=0, sample_rate_hz=16_000)  # frame i at i * 10 ms
+    targets = loop.frame_targets(batch(0.3, 16_000), torch.tensor([30, 25]), grid, blank_id=0)
+    first = [0] * 10 + [5] * 5 + [6] * 5 + [0] * 10
+    second = [0] * 10 + [7] * 5 + [0] * 5 + [5] + [0] * 4 + [loop.IGNORED] * 5
+    assert targets.tolist() == [first, second]
+
+
 def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
     """Its true loss is infinite; a loss that clips it goes on to poison the weights."""
     model = new_model(config)
     stage = replace(STEMS, chunk_seconds=0.3)
     tiny = batch(0.3, 16_000)
     labels = torch.full((200,), 5)
-    losses = loop.compute_losses(model, stage, replace(tiny, labels=labels, label_lengths=torch.tensor([100, 100])))
+    many = replace(tiny, labels=labels, label_spans=torch.zeros(200, 2), label_lengths=torch.tensor([100, 100]))
+    losses = loop.compute_losses(model, stage, many)
     assert float(losses.ctc) == 0
 
 
@@ -172,7 +184,7 @@ def test_a_step_lowers_the_loss_of_the_same_batch(config):
 
 def test_the_config_of_the_embedded_model_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
-    assert [stage.input for stage in config.stages] == ["mixture", "stems", "mixture"]
+    assert [stage.input for stage in config.stages] == ["mixture", "stems", "stems", "mixture"]
     with pytest.raises(ValueError, match="unknown_key"):
         load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
     with pytest.raises(ValueError, match="separation_weight needs input: mixture"):

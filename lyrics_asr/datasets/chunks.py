@@ -9,8 +9,9 @@ window only.
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -48,13 +49,15 @@ class Batch:
         accompaniment: the rest; mixture = vocals + accompaniment.
         lengths: valid samples of each row.
         labels: token ids of all rows, one after the other.
-        label_lengths: how many of them belong to each row.
+        label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
+        label_lengths: how many labels belong to each row.
     """
 
     vocals: Float[Tensor, "batch channels samples"]
     accompaniment: Float[Tensor, "batch channels samples"]
     lengths: Int[Tensor, "batch"]
     labels: Int[Tensor, "labels"]
+    label_spans: Float[Tensor, "labels 2"]
     label_lengths: Int[Tensor, "batch"]
 
 
@@ -69,15 +72,29 @@ def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: flo
     return Chunk(start_seconds, max(start_seconds, end_seconds), inside)
 
 
-def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[int]:
-    """Token ids of the words, with the word border between them; characters that the vocabulary lacks are left out."""
-    ids: list[int] = []
+@dataclass(frozen=True)
+class Label:
+    """A token and where it is thought to be sung."""
+
+    token_id: int
+    start_seconds: float
+    end_seconds: float
+
+
+def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[Label]:
+    """The tokens of the words, with the word border between them; characters that the vocabulary lacks are left out.
+
+    The letters share their word's time evenly; a word border is the moment in the middle between two words.
+    """
+    labels: list[Label] = []
     for word in words:
         spelled = [i for i in spell(word.text, vocabulary) if i != WILDCARD]
-        if spelled and ids and vocabulary.word_delimiter_id is not None:
-            ids.append(vocabulary.word_delimiter_id)
-        ids += spelled
-    return ids
+        if spelled and labels and vocabulary.word_delimiter_id is not None:
+            middle = (labels[-1].end_seconds + word.start_seconds) / 2
+            labels.append(Label(vocabulary.word_delimiter_id, middle, middle))
+        edges = np.linspace(word.start_seconds, word.end_seconds, len(spelled) + 1).tolist()
+        labels += [Label(i, *span) for i, span in zip(spelled, pairwise(edges), strict=True)]
+    return labels
 
 
 def prepare_stems(songs: Sequence[Song], sample_rate_hz: int, channels: int, processes: int) -> list[Path]:
@@ -142,11 +159,12 @@ class ChunkBatches(Dataset[Batch]):
             vocals=torch.stack([row[0] for row in rows]),
             accompaniment=torch.stack([row[1] for row in rows]),
             lengths=torch.tensor([row[2] for row in rows]),
-            labels=torch.tensor([i for row in rows for i in row[3]]),
+            labels=torch.tensor([label.token_id for row in rows for label in row[3]]),
+            label_spans=torch.tensor([[each.start_seconds, each.end_seconds] for row in rows for each in row[3]]),
             label_lengths=torch.tensor([len(row[3]) for row in rows]),
         )
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[int]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[Label]]:
         while True:
             index = int(rng.integers(len(self._songs)))
             stems = self._stems[index]
@@ -154,7 +172,15 @@ class ChunkBatches(Dataset[Batch]):
             latest = max(0.0, stems.shape[2] / self._sample_rate_hz - seconds)
             start = float(rng.uniform(0, latest))
             chunk = cut_chunk(self._songs[index].words, start, start + seconds)
-            labels = labels_of(chunk.words, self._vocabulary)
+            words = [
+                replace(
+                    w,
+                    start_seconds=w.start_seconds - chunk.start_seconds,
+                    end_seconds=w.end_seconds - chunk.start_seconds,
+                )
+                for w in chunk.words
+            ]
+            labels = labels_of(words, self._vocabulary)
             if labels:
                 break
         first = round(chunk.start_seconds * self._sample_rate_hz)

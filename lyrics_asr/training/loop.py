@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import ctc_loss
+from torch.nn.functional import ctc_loss, nll_loss
 from torch.utils.data import DataLoader
 from torchaudio.functional import resample
 
@@ -34,10 +34,12 @@ from lyrics_asr.separation import build_separator
 from lyrics_asr.text import normalize
 from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of, trainable_parameters
+from lyrics_asr.types import FrameGrid
 
 _LOG_EVERY_STEPS = 20
 _PREPARE_PROCESSES = 2
 _EPSILON = 1e-4
+IGNORED = -100  # a frame past the end of its row
 
 Log = Callable[[dict[str, object]], None]
 
@@ -48,6 +50,7 @@ class Losses:
 
     separation: Float[Tensor, ""]
     ctc: Float[Tensor, ""]
+    frames: Float[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _run_stage(
             rate_per_second = (step - first) / (time.monotonic() - began)
             log({"stage": stage.name, "step": step, **report, "steps_per_second": round(rate_per_second, 3)})
         if step % config.validate_every_steps == 0 or step == stage.steps:
-            progress = measure(model, development, with_text=stage.ctc_weight > 0)
+            progress = measure(model, development, with_text=stage.acoustic_learning_rate > 0)
             log({"stage": stage.name, "step": step, **vars(progress)})
             for each in optimizations.values():
                 each.module.train()
@@ -146,27 +149,34 @@ def _step(
     model: LyricsModel, stage: StageOptions, batch: Batch, optimizations: dict[str, Optimization]
 ) -> dict[str, object]:
     losses = compute_losses(model, stage, batch)
-    loss = stage.separation_weight * losses.separation + stage.ctc_weight * losses.ctc
+    loss = (
+        stage.separation_weight * losses.separation + stage.ctc_weight * losses.ctc + stage.frame_weight * losses.frames
+    )
     loss.backward()  # type: ignore[no-untyped-call]
     norms = {f"{name}_gradient_norm": round(each.step(), 3) for name, each in optimizations.items()}
-    return {"separation": round(float(losses.separation), 4), "ctc": round(float(losses.ctc), 4), **norms}
+    return {name: round(float(value.detach()), 4) for name, value in vars(losses).items()} | norms
 
 
 def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Losses:
-    """The losses of a batch; a part with weight 0 is not computed and is 0."""
-    zero = torch.zeros(())
+    """The losses of a batch; a part with weight 0 is 0."""
+    separation = torch.zeros(())
     if stage.input == "stems":
-        heard = turned_down(batch).mean(1)
-        return Losses(zero, _ctc(model, model.acoustic(heard, batch.lengths), batch, batch.lengths))
-    vocals = model.separator(batch.vocals + batch.accompaniment)
-    separation = ctc = zero
-    if stage.separation_weight:
-        separation = relative_l1(vocals, batch.vocals)
-    if stage.ctc_weight:
-        mono = resample(vocals.mean(1), model.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        heard, lengths = turned_down(batch).mean(1), batch.lengths
+    else:
+        vocals = model.separator(batch.vocals + batch.accompaniment)
+        heard = resample(vocals.mean(1), model.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
         lengths = -(-batch.lengths * ACOUSTIC_SAMPLE_RATE_HZ // model.separator.sample_rate_hz)
-        ctc = _ctc(model, model.acoustic(mono, lengths), batch, lengths)
-    return Losses(separation, ctc)
+        if stage.separation_weight:
+            separation = relative_l1(vocals, batch.vocals)
+    if not (stage.ctc_weight or stage.frame_weight):
+        return Losses(separation, torch.zeros(()), torch.zeros(()))
+    log_probs = model.acoustic(heard, lengths)
+    frames = model.acoustic.frame_counts(lengths)
+    ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
+    if not stage.frame_weight:
+        return Losses(separation, ctc, torch.zeros(()))
+    targets = frame_targets(batch, frames, model.acoustic.grid, model.acoustic.vocabulary.blank_id)
+    return Losses(separation, ctc, nll_loss(log_probs.transpose(1, 2), targets, ignore_index=IGNORED))
 
 
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
@@ -187,15 +197,35 @@ def relative_l1(
     return (estimate - target).abs().mean() / (target.abs().mean() + _EPSILON)
 
 
-def _ctc(model: LyricsModel, log_probs: Tensor, batch: Batch, lengths: Tensor) -> Tensor:
-    frames = model.acoustic.frame_counts(lengths)
+def frame_targets(
+    batch: Batch, frames: Int[Tensor, "batch"], grid: FrameGrid, blank_id: int
+) -> Int[Tensor, "batch frames"]:
+    """The token of every frame: labels over their spans, or at one frame, blanks between them, IGNORED past the end."""
+    targets = torch.full((len(frames), int(frames.max())), IGNORED)
+    label = 0
+    for row, (count, labels) in enumerate(zip(frames.tolist(), batch.label_lengths.tolist(), strict=True)):
+        targets[row, :count] = blank_id
+        for token, (start, end) in zip(
+            batch.labels[label : label + labels].tolist(),
+            batch.label_spans[label : label + labels].tolist(),
+            strict=True,
+        ):
+            first = min(grid.frame(start), count - 1)
+            targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
+        label += labels
+    return targets
+
+
+def _ctc(
+    log_probs: Float[Tensor, "batch frames vocab"], frames: Int[Tensor, "batch"], batch: Batch, blank_id: int
+) -> Float[Tensor, ""]:
     # zero_infinity: a chunk with more labels than frames can hold has no path, an infinite loss, and is left out.
     loss = ctc_loss(
         log_probs.transpose(0, 1),
         batch.labels,
         frames,
         batch.label_lengths,
-        blank=model.acoustic.vocabulary.blank_id,
+        blank=blank_id,
         reduction="none",
         zero_infinity=True,
     )
