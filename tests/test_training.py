@@ -62,7 +62,7 @@ def config(corpus, tmp_path):
             "layerdrop": 0.0,
             "mask_time_prob": 0.1,
         },
-        stages=[STEMS, JOINT],
+        stages=[replace(STEMS, frame_weight=1.0), JOINT],
         validate_every_steps=2,
     )
 
@@ -155,9 +155,9 @@ def test_the_separation_loss_is_zero_for_the_stem_and_one_for_silence():
 
 def test_every_frame_has_the_letter_that_is_sung_there():
     grid = FrameGrid(stride_samples=160, receptive_field_samples=0, sample_rate_hz=16_000)  # frame i at i * 10 ms
-    targets = loop.frame_targets(batch(0.3, 16_000), torch.tensor([30, 25]), grid, blank_id=0)
-    first = [0] * 10 + [5] * 5 + [6] * 5 + [0] * 10
-    second = [0] * 10 + [7] * 5 + [0] * 5 + [5] + [0] * 4 + [loop.IGNORED] * 5
+    targets = loop.frame_targets(batch(0.3, 16_000), torch.tensor([30, 25]), 32, grid, blank_id=0)
+    first = [0] * 10 + [5] * 5 + [6] * 5 + [0] * 10 + [loop.IGNORED] * 2
+    second = [0] * 10 + [7] * 5 + [0] * 5 + [5] + [0] * 4 + [loop.IGNORED] * 7
     assert targets.tolist() == [first, second]
 
 

@@ -29,6 +29,10 @@ from lyrics_asr.text import WILDCARD, spell
 from lyrics_asr.types import TimedWord, Vocabulary
 
 _INT16_SCALE = 32768.0
+_VOWELS = frozenset("aeiouy")
+_VOWEL_WEIGHT = 3.0
+_ANYWHERE_SHARE = 0.2
+_LEAD_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Label:
 def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[Label]:
     """The tokens of the words, with the word border between them; characters that the vocabulary lacks are left out.
 
-    The letters share their word's time evenly; a word border is the moment in the middle between two words.
+    The letters share their word's time, vowels three times as much as consonants, for it is vowels that are
+    held; a word border is the moment in the middle between two words.
     """
     labels: list[Label] = []
     for word in words:
@@ -92,7 +97,9 @@ def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[Label]
         if spelled and labels and vocabulary.word_delimiter_id is not None:
             middle = (labels[-1].end_seconds + word.start_seconds) / 2
             labels.append(Label(vocabulary.word_delimiter_id, middle, middle))
-        edges = np.linspace(word.start_seconds, word.end_seconds, len(spelled) + 1).tolist()
+        weights = [_VOWEL_WEIGHT if vocabulary.tokens[i].lower() in _VOWELS else 1.0 for i in spelled]
+        shares = np.cumsum([0.0, *weights]) / max(1.0, sum(weights))
+        edges = (word.start_seconds + shares * (word.end_seconds - word.start_seconds)).tolist()
         labels += [Label(i, *span) for i, span in zip(spelled, pairwise(edges), strict=True)]
     return labels
 
@@ -170,9 +177,14 @@ class ChunkBatches(Dataset[Batch]):
             stems = self._stems[index]
             seconds = self._chunk_samples / self._sample_rate_hz
             latest = max(0.0, stems.shape[2] / self._sample_rate_hz - seconds)
-            start = float(rng.uniform(0, latest))
-            chunk = cut_chunk(self._songs[index].words, start, start + seconds)
-            words = [
+            words = self._songs[index].words
+            if words and rng.random() >= _ANYWHERE_SHARE:  # begin at a word: songs are silent for much of their time
+                start = words[int(rng.integers(len(words)))].start_seconds - float(rng.uniform(0, _LEAD_SECONDS))
+                start = min(max(0.0, start), latest)
+            else:
+                start = float(rng.uniform(0, latest))
+            chunk = cut_chunk(words, start, start + seconds)
+            relative = [
                 replace(
                     w,
                     start_seconds=w.start_seconds - chunk.start_seconds,
@@ -180,7 +192,7 @@ class ChunkBatches(Dataset[Batch]):
                 )
                 for w in chunk.words
             ]
-            labels = labels_of(words, self._vocabulary)
+            labels = labels_of(relative, self._vocabulary)
             if labels:
                 break
         first = round(chunk.start_seconds * self._sample_rate_hz)

@@ -8,15 +8,17 @@ CTC: Graves et al. 2006. The loss is the mean over the batch of the negative log
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import ctc_loss, nll_loss
 from torch.utils.data import DataLoader
 from torchaudio.functional import resample
@@ -75,6 +77,7 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     model = LyricsModel(
         build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name=str(output / "model")
     )
+    start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     songs = [song for manifest in config.training for song in read_manifest(Path(manifest))]
     development = read_manifest(Path(config.development))
     write_text(output / "config.yaml", dump_config(config))
@@ -89,6 +92,30 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
             _run_stage(config, index, model, songs, development, checkpoint, log)
         log({"stage": stage.name, "done": True})
     return model.eval()
+
+
+def start_as_filterbank(convolution: nn.Conv1d) -> None:
+    """Make the first convolution a bank of Gabor filters on the mel scale, each as cosine and sine.
+
+    A network that starts from noise takes long to find the frequencies that matter; from here it goes on learning them
+    (Zeghidour et al. 2018, "Learning Filterbanks from Raw Speech for Phone Recognition").
+    """
+    channels, _, length = convolution.weight.shape
+    mel = torch.linspace(_mel(60.0), _mel(7600.0), channels // 2)
+    frequency_hz = 700 * (10 ** (mel / 2595) - 1)
+    bandwidth_hz = torch.gradient(frequency_hz)[0].clamp(min=90.0)
+    seconds = (torch.arange(length) - (length - 1) / 2) / ACOUSTIC_SAMPLE_RATE_HZ
+    window = torch.exp(-0.5 * (2.5 * bandwidth_hz[:, None] * seconds) ** 2)
+    phase = 2 * math.pi * frequency_hz[:, None] * seconds
+    filters = torch.cat([window * phase.cos(), window * phase.sin()])
+    with torch.no_grad():
+        convolution.weight[: len(filters), 0] = filters / filters.norm(dim=1, keepdim=True)
+        if convolution.bias is not None:
+            convolution.bias.zero_()
+
+
+def _mel(frequency_hz: float) -> float:
+    return 2595 * math.log10(1 + frequency_hz / 700)
 
 
 def _run_stage(
@@ -154,7 +181,7 @@ def _step(
     )
     loss.backward()  # type: ignore[no-untyped-call]
     norms = {f"{name}_gradient_norm": round(each.step(), 3) for name, each in optimizations.items()}
-    return {name: round(float(value.detach()), 4) for name, value in vars(losses).items()} | norms
+    return {**{name: round(float(value.detach()), 4) for name, value in vars(losses).items()}, **norms}
 
 
 def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Losses:
@@ -175,7 +202,8 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
     ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
     if not stage.frame_weight:
         return Losses(separation, ctc, torch.zeros(()))
-    targets = frame_targets(batch, frames, model.acoustic.grid, model.acoustic.vocabulary.blank_id)
+    vocabulary, grid = model.acoustic.vocabulary, model.acoustic.grid
+    targets = frame_targets(batch, frames, log_probs.shape[1], grid, vocabulary.blank_id)
     return Losses(separation, ctc, nll_loss(log_probs.transpose(1, 2), targets, ignore_index=IGNORED))
 
 
@@ -198,10 +226,10 @@ def relative_l1(
 
 
 def frame_targets(
-    batch: Batch, frames: Int[Tensor, "batch"], grid: FrameGrid, blank_id: int
+    batch: Batch, frames: Int[Tensor, "batch"], width: int, grid: FrameGrid, blank_id: int
 ) -> Int[Tensor, "batch frames"]:
     """The token of every frame: labels over their spans, or at one frame, blanks between them, IGNORED past the end."""
-    targets = torch.full((len(frames), int(frames.max())), IGNORED)
+    targets = torch.full((len(frames), width), IGNORED)
     label = 0
     for row, (count, labels) in enumerate(zip(frames.tolist(), batch.label_lengths.tolist(), strict=True)):
         targets[row, :count] = blank_id
