@@ -1,11 +1,12 @@
-"""Train a model from nothing on songs with stems.
+"""Train a model from nothing on songs with stems: `python train.py CONFIG.yaml [key=value ...]`.
 
-    python train.py configs/embedded.yaml [key=value ...]
-
-Started again, it goes on from its last checkpoint. The trained model is in the folder `model` of the run's output.
+Started again, it goes on from its last checkpoint. The trained model is in the folder `model` of the run's output. The
+keys are those of `lyrics_asr.config.TrainingConfig`. Exit codes: 0 done; 1 failure; 2 wrong usage.
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lyrics_asr.config import TrainingConfig, load_config
@@ -13,12 +14,28 @@ from lyrics_asr.training.export import export
 from lyrics_asr.training.loop import JsonLog, train
 
 
-def main() -> None:
-    """Parse, train, save."""
-    config = load_config(TrainingConfig, Path(sys.argv[1]), sys.argv[2:])
-    log = JsonLog(Path(config.output))
-    export(train(config, log), config, log)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, export, and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", type=Path, help="YAML file, such as configs/embedded.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. output=runs/mine threads=8")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(TrainingConfig, options.config, options.overrides)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    try:
+        log = JsonLog(Path(config.output))
+        folder = export(train(config, log), config, log)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; started again, it goes on from its last checkpoint", file=sys.stderr)
+        return 130
+    print(folder)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,19 @@ def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus
         batch = batches(corpus, remix_share=1.0)[step]
         ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
         assert (ratio > 0).all()
+
+
+def test_songs_without_a_word_that_fits_are_an_error_and_not_a_hang(corpus):
+    with pytest.raises(ValueError, match=r"1000 chunks of 0\.2 s held no whole word"):
+        batches(corpus, chunk_seconds=0.2)[0]
+
+
+def test_songs_in_one_folder_keep_their_own_stems(corpus):
+    songs, _ = corpus
+    moved = [replace(song, audio=song.audio.parent.parent / f"{song.id}.wav") for song in songs]
+    first, second = (np.load(path) for path in prepare_stems(moved, RATE_HZ, 1, 1))
+    assert first[1].any()
+    assert not second[1].any()
 
 
 def test_stems_are_decoded_once(corpus):

@@ -99,6 +99,11 @@ def test_the_manifest_reads_back_and_complete_songs_are_kept(corpus):
     assert songs[0].audio.stat().st_mtime_ns == before
 
 
+def test_a_folder_of_other_songs_is_not_mixed_with_these(corpus):
+    with pytest.raises(ValueError, match=r"made with other options or lyrics .*choose another folder"):
+        synthetic.generate(corpus[0], replace(OPTIONS, lines=3), LYRICS)
+
+
 def test_dali_annotations_link_every_level_to_the_one_above(corpus):
     song = corpus[1][0]
     annotations = json.loads((song.audio.parent / "dali.json").read_text())["annotations"]["annot"]

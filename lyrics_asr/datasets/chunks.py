@@ -33,6 +33,7 @@ _VOWELS = frozenset("aeiouy")
 _VOWEL_WEIGHT = 3.0
 _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
+_MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Batch:
     label_spans: Float[Tensor, "labels 2"]
     label_lengths: Int[Tensor, "batch"]
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+
 
 def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: float) -> Chunk:
     """The stretch from `start_seconds` to `end_seconds`, made shorter where an edge would cut a word."""
@@ -85,7 +90,7 @@ class Label:
     end_seconds: float
 
 
-def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[Label]:
+def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary, language: str = "en") -> list[Label]:
     """The tokens of the words, with the word border between them; characters that the vocabulary lacks are left out.
 
     The letters share their word's time, vowels three times as much as consonants, for it is vowels that are
@@ -93,7 +98,7 @@ def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary) -> list[Label]
     """
     labels: list[Label] = []
     for word in words:
-        spelled = [i for i in spell(word.text, vocabulary) if i != WILDCARD]
+        spelled = [i for i in spell(word.text, vocabulary, language) if i != WILDCARD]
         if spelled and labels and vocabulary.word_delimiter_id is not None:
             middle = (labels[-1].end_seconds + word.start_seconds) / 2
             labels.append(Label(vocabulary.word_delimiter_id, middle, middle))
@@ -172,7 +177,7 @@ class ChunkBatches(Dataset[Batch]):
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[Label]]:
-        while True:
+        for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self._songs)))
             stems = self._stems[index]
             seconds = self._chunk_samples / self._sample_rate_hz
@@ -192,9 +197,14 @@ class ChunkBatches(Dataset[Batch]):
                 )
                 for w in chunk.words
             ]
-            labels = labels_of(relative, self._vocabulary)
+            labels = labels_of(relative, self._vocabulary, self._songs[index].language)
             if labels:
                 break
+        else:
+            raise ValueError(
+                f"{_MOST_DRAWS} chunks of {self._chunk_samples / self._sample_rate_hz} s held no whole word: "
+                "chunk_seconds is too short for these songs, or they have no words"
+            )
         first = round(chunk.start_seconds * self._sample_rate_hz)
         length = min(round((chunk.end_seconds - chunk.start_seconds) * self._sample_rate_hz), self._chunk_samples)
         vocals = self._window(stems[0], first, length)
@@ -221,11 +231,12 @@ def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:
         raise ValueError(
             f"{song.audio}: the manifest names no stems (vocals, accompaniment); training from nothing needs them"
         )
-    path = song.audio.parent / f"stems_{sample_rate_hz}_{channels}.npy"
-    if not path.exists():
+    sources = (song.vocals, song.accompaniment)
+    path = song.audio.with_name(f"{song.audio.name}.stems_{sample_rate_hz}_{channels}.npy")
+    if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         stems = [
             read_audio(stem, sample_rate_hz=sample_rate_hz, channels=1 if channels == 1 else 2).samples.numpy()
-            for stem in (song.vocals, song.accompaniment)
+            for stem in sources
         ]
         with atomic_path(path) as temporary:
             np.save(temporary, (np.stack(stems) * _INT16_SCALE).clip(-32768, 32767).astype(np.int16))

@@ -17,7 +17,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,11 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
 
     Raises:
         FileNotFoundError: no lyrics.
+        ValueError: `out` holds a corpus of other options or lyrics.
         OutputError: a file cannot be written.
     """
     songs = load_lyrics(lyrics, options.split)
+    _claim(out, options, songs)
     jobs = [(out, options, songs, index) for index in range(options.songs)]
     if options.processes == 1:
         made = [_make_song(job) for job in jobs]
@@ -120,6 +122,17 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
             made = list(pool.map(_make_song, jobs))
     write_manifest(out / "manifest.jsonl", made)
     return made
+
+
+def _claim(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]]]) -> None:
+    """Write down what the corpus is made from, or make sure that it is the same as before."""
+    made_from = {key: value for key, value in asdict(options).items() if key not in ("songs", "processes")}
+    made_from["lyrics_crc32"] = zlib.crc32(json.dumps(songs, sort_keys=True).encode())
+    path = out / "corpus.json"
+    if not path.exists():
+        write_text(path, json.dumps(made_from, indent=1) + "\n")
+    elif json.loads(path.read_text("utf-8")) != made_from:
+        raise ValueError(f"{out}: holds songs made with other options or lyrics (see {path}); choose another folder")
 
 
 def render(

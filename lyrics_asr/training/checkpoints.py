@@ -16,12 +16,14 @@ class Checkpoint:
     """Where a run was.
 
     Args:
+        architecture: what the weights belong to.
         stage: index of the stage.
         step: steps of it that are done.
         model: weights.
         optimizations: see `optimizers.state_of`.
     """
 
+    architecture: str
     stage: int
     step: int
     model: dict[str, torch.Tensor]

@@ -74,17 +74,24 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = LyricsModel(
         build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name=str(output / "model")
     )
     start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
+    model.to(device)
     songs = [song for manifest in config.training for song in read_manifest(Path(manifest))]
     development = read_manifest(Path(config.development))
-    write_text(output / "config.yaml", dump_config(config))
 
     checkpoint = load_checkpoint(output)
     if checkpoint is not None:
+        if checkpoint.architecture != _architecture(config):
+            raise ValueError(
+                f"{output}: the checkpoint there is of another separator, acoustic model or alphabet than the "
+                "configuration's; choose another output, or move the checkpoint away to start anew"
+            )
         model.load_state_dict(checkpoint.model)
+    write_text(output / "config.yaml", dump_config(config))
     for index, stage in enumerate(config.stages):
         if checkpoint is None or index > checkpoint.stage:
             _run_stage(config, index, model, songs, development, None, log)
@@ -92,6 +99,10 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
             _run_stage(config, index, model, songs, development, checkpoint, log)
         log({"stage": stage.name, "done": True})
     return model.eval()
+
+
+def _architecture(config: TrainingConfig) -> str:
+    return json.dumps([config.separator, config.acoustic, config.letters], sort_keys=True)
 
 
 def start_as_filterbank(convolution: nn.Conv1d) -> None:
@@ -152,7 +163,7 @@ def _run_stage(
     began = time.monotonic()
     for step, batch in enumerate(loader, start=first + 1):
         _seed((config.seed, index, step))
-        report = _step(model, stage, batch, optimizations)
+        report = _step(model, stage, batch.to(next(model.parameters()).device), optimizations)
         if step % _LOG_EVERY_STEPS == 0:
             rate_per_second = (step - first) / (time.monotonic() - began)
             log({"stage": stage.name, "step": step, **report, "steps_per_second": round(rate_per_second, 3)})
@@ -161,7 +172,7 @@ def _run_stage(
             log({"stage": stage.name, "step": step, **vars(progress)})
             for each in optimizations.values():
                 each.module.train()
-            state = Checkpoint(index, step, model.state_dict(), state_of(optimizations))
+            state = Checkpoint(_architecture(config), index, step, model.state_dict(), state_of(optimizations))
             save_checkpoint(Path(config.output), state)
 
 
@@ -186,7 +197,8 @@ def _step(
 
 def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Losses:
     """The losses of a batch; a part with weight 0 is 0."""
-    separation = torch.zeros(())
+    zero = torch.zeros((), device=batch.vocals.device)
+    separation = zero
     if stage.input == "stems":
         heard, lengths = turned_down(batch).mean(1), batch.lengths
     else:
@@ -196,15 +208,17 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
         if stage.separation_weight:
             separation = relative_l1(vocals, batch.vocals)
     if not (stage.ctc_weight or stage.frame_weight):
-        return Losses(separation, torch.zeros(()), torch.zeros(()))
+        return Losses(separation, zero, zero)
     log_probs = model.acoustic(heard, lengths)
     frames = model.acoustic.frame_counts(lengths)
     ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
     if not stage.frame_weight:
-        return Losses(separation, ctc, torch.zeros(()))
+        return Losses(separation, ctc, zero)
     vocabulary, grid = model.acoustic.vocabulary, model.acoustic.grid
     targets = frame_targets(batch, frames, log_probs.shape[1], grid, vocabulary.blank_id)
-    return Losses(separation, ctc, nll_loss(log_probs.transpose(1, 2), targets, ignore_index=IGNORED))
+    return Losses(
+        separation, ctc, nll_loss(log_probs.transpose(1, 2), targets.to(log_probs.device), ignore_index=IGNORED)
+    )
 
 
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
@@ -215,7 +229,7 @@ def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
     shape = (len(batch.lengths), 1, 1)
     gain = 10 ** ((torch.rand(shape) * 36 - 30) / 20)
     present = torch.rand(shape) < 0.5
-    return batch.vocals + batch.accompaniment * gain * present
+    return batch.vocals + batch.accompaniment * (gain * present).to(batch.vocals.device)
 
 
 def relative_l1(
@@ -270,10 +284,12 @@ def measure(model: LyricsModel, songs: Sequence[Song], *, with_text: bool = True
         vocals = model.vocals(mixture, SeparationOptions())
         if song.vocals is not None:
             truth = read_audio(song.vocals, sample_rate_hz=model.separator.sample_rate_hz, channels=2).samples.mean(0)
-            gains.append(si_sdr(vocals.samples.mean(0), truth) - si_sdr(mixture.samples.mean(0), truth))
+            gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(mixture.samples.mean(0), truth)
+            if math.isfinite(gain_db):  # there is nothing to gain on a song without accompaniment
+                gains.append(gain_db)
         if with_text:
             words = greedy(model.emissions(vocals, AcousticOptions()))
-            references.append(normalize(song.lyrics))
+            references.append(normalize(song.lyrics, song.language))
             hypotheses.append(" ".join(word.text for word in words).lower())
     return Progress(
         cer=character_errors(references, hypotheses).rate if references else None,
