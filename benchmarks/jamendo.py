@@ -1,4 +1,6 @@
-"""Speed, memory and alignment on JamendoLyrics' songs with audio: `python benchmarks/jamendo.py [--corpus FOLDER]`.
+"""Speed, memory and alignment on JamendoLyrics' songs with audio: `python benchmarks/jamendo.py --corpus FOLDER`.
+
+The folder may be named by the environment variable LYRICS_ASR_JAMENDO instead.
 
 The alignment stands beside the even spread of the words over the song. Every word of the lyrics must come back as
 written, in order and inside the song. Peak memory is that of the whole process, model and libraries included.
@@ -18,14 +20,19 @@ from lyrics_asr.metrics import TOLERANCES_SECONDS, AlignmentErrors
 from lyrics_asr.model import load_model
 from lyrics_asr.text import parse_lyrics
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 def main() -> int:
     """Run the benchmark; 1 when a song failed."""
-    default = os.environ.get("LYRICS_ASR_JAMENDO", REPOSITORY.parent / "shared" / "jamendolyrics")
+    corpus = os.environ.get("LYRICS_ASR_JAMENDO")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--corpus", type=Path, default=Path(default), help="folder of JamendoLyrics.csv (%(default)s)")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        default=corpus,
+        required=not corpus,
+        metavar="FOLDER",
+        help="folder of JamendoLyrics.csv (default: $LYRICS_ASR_JAMENDO)",
+    )
     parser.add_argument("--model", default="embedded", help="name or folder of a model (%(default)s)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()

@@ -5,11 +5,15 @@ Conventions
   the encoder delay of MP3, AAC and Opus is cut off, so a compressed file and its WAV lie on each other.
 - A window of a file is the slice of the whole: `read_audio(start, duration)` gives the samples
   `[round(start * rate), round((start + duration) * rate))` of what reading and resampling all of it would give.
+- Lost packets leave silence, as long as time stamps tell. A stamp more than 10 s behind the end that the container
+  states, or behind what the file's bytes would last at 8 kbit/s, is not believed, and what it stamps follows without a
+  gap: no header can ask for more memory than that.
 - Surround sound becomes stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is left out.
 """
 
 import logging
 import math
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,6 +48,8 @@ AUDIO_SUFFIXES = frozenset({  # what counts as a song in a folder: audio files, 
 _MINIMUM_SECONDS = 0.1
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale
 _PREROLL_SECONDS = 0.5  # decoded before a window: MP3's bit reservoir and Opus's prediction need up to 0.25 s
+_STAMP_MARGIN_SECONDS = 10.0  # lengths are estimates where there is no header
+_LEAST_BYTES_PER_SECOND = 1_000  # less than any codec needs for music
 _RESAMPLER_MARGIN_SECONDS = 0.1  # longer than half the resampler's filter at 8 kHz
 
 # Left and right weight of each channel, ITU-R BS.775-3, table 2; a back centre goes to both sides like a front centre.
@@ -142,9 +148,9 @@ def read_audio(
         if first is None:
             raise AudioError(f"{path}: no audio can be decoded from it, it is damaged or cut off; get the file again")
         window = _window(first.sample_rate, sample_rate_hz or first.sample_rate, start_seconds, duration_seconds)
-        clock = _Clock.of(first, stream)
+        clock = _Clock.of(first, stream, _longest_seconds(container, stream))
         preroll = window.first_sample - math.ceil(_PREROLL_SECONDS * first.sample_rate)
-        if clock.ticks_per_sample and preroll > 0:
+        if clock.ticks_per_sample and 0 < preroll <= clock.last_sample:
             container.seek(clock.pts(preroll), stream=stream)
             frames = _decoded(path, container, stream)
         else:
@@ -167,13 +173,12 @@ def probe(path: Path) -> AudioInfo:
         AudioError: not a file, empty, or no audio in it.
     """
     with _open(path) as (container, stream):
-        if stream.duration is not None and stream.time_base is not None:
-            duration_seconds = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            duration_seconds = container.duration / av.time_base
-        else:
+        duration_seconds = _stated_seconds(container, stream)
+        if duration_seconds is None:
             duration_seconds = read_audio(path).duration_seconds
-        return AudioInfo(str(path), duration_seconds, stream.sample_rate)
+        # A name that is not UTF-8 could not be written as JSON.
+        name = os.fsencode(path).decode("utf-8", "replace")
+        return AudioInfo(name, duration_seconds, stream.sample_rate)
 
 
 def write_audio(path: Path, audio: Audio) -> None:
@@ -235,17 +240,22 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Time stamps as sample numbers: `ticks_per_sample` is 0 where the container's clock cannot tell samples apart."""
+    """Time stamps as sample numbers; those behind `last_sample` are not to be believed.
+
+    `ticks_per_sample` is 0 where the container's clock cannot tell samples apart.
+    """
 
     origin_pts: int
     ticks_per_sample: int
+    last_sample: int
 
     @staticmethod
-    def of(first: av.AudioFrame, stream: AudioStream) -> "_Clock":
+    def of(first: av.AudioFrame, stream: AudioStream, longest_seconds: float) -> "_Clock":
         if first.pts is None or stream.time_base is None:
-            return _Clock(0, 0)
+            return _Clock(0, 0, 0)
         ticks = 1 / (first.sample_rate * stream.time_base)
-        return _Clock(first.pts, ticks.numerator if ticks.denominator == 1 else 0)
+        last_sample = math.ceil(longest_seconds * first.sample_rate)
+        return _Clock(first.pts, ticks.numerator if ticks.denominator == 1 else 0, last_sample)
 
     def pts(self, sample: int) -> int:
         return self.origin_pts + sample * self.ticks_per_sample
@@ -292,6 +302,19 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         ) from error
 
 
+def _stated_seconds(container: InputContainer, stream: AudioStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def _longest_seconds(container: InputContainer, stream: AudioStream) -> float:
+    """How long the file may be, with a margin: as its header says, and as its bytes allow."""
+    stated_seconds = _stated_seconds(container, stream)
+    possible_seconds = container.size / _LEAST_BYTES_PER_SECOND
+    return _STAMP_MARGIN_SECONDS + min(possible_seconds, math.inf if stated_seconds is None else stated_seconds)
+
+
 def _require_file(path: Path) -> None:
     try:
         status = path.stat()
@@ -328,6 +351,7 @@ def _gather(
     """The samples of the window, each frame where its time stamp puts it; none when the file ends before the window."""
     pieces: list[tuple[int, Float[Tensor, "channels samples"]]] = []
     position = 0
+    disbelieved = 0
     for index, frame in enumerate(frames):
         if frame.sample_rate != sample_rate_hz:
             raise AudioError(
@@ -337,12 +361,17 @@ def _gather(
             # Lost packets leave a gap, to be silence; time never runs back, as the stamps may where files were joined.
             # The first may be negative: FFmpeg does not cut off the encoder's delay when it seeks back to the start.
             stamp = clock.sample(frame.pts)
-            position = max(position, stamp) if index else stamp
+            if stamp > clock.last_sample:
+                disbelieved += stamp > position
+            else:
+                position = max(position, stamp) if index else stamp
         if window.end_sample is not None and position >= window.end_sample:
             break
         if position + frame.samples > window.first_sample:
             pieces.append((position, _mixed(path, frame, channels)))
         position += frame.samples
+    if disbelieved:
+        _logger.warning("%s: %d time stamps lie far behind its end and were not believed", path, disbelieved)
     end = position if window.end_sample is None else min(position, window.end_sample)
     samples = torch.zeros(channels, max(0, end - window.first_sample))
     for start, piece in pieces:

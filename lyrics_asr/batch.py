@@ -5,13 +5,16 @@ Conventions
 - The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
 - `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
 - Every song adds a line to `run.jsonl` in the output folder, whether it went well or not.
+- Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
 """
 
 import json
+import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -34,12 +37,12 @@ class Job:
     Args:
         source: the file.
         stem: where its results go, relative to the output folder and without a suffix.
-        lyrics: the lyrics that belong to it.
+        lyrics: the lyrics that are read with it, if any are.
     """
 
     source: Path
     stem: Path
-    lyrics: Path
+    lyrics: Path | None = None
 
     def target(self, output: Path, suffix: str) -> Path:
         """The result with this suffix, e.g. ".json"."""
@@ -78,11 +81,7 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
             found[path] = Path(path.name)
     stems = Counter(relative.with_suffix("") for relative in found.values())
     jobs = tuple(
-        Job(
-            path,
-            relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""),
-            path.with_suffix(".txt"),
-        )
+        Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
         for path, relative in found.items()
     )
     taken: dict[Path, Job] = {}
@@ -97,14 +96,18 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
 
 
 def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str]) -> None:
-    """Make sure that no result overwrites an input or leaves the output folder.
+    """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
+
+    A text in the output folder counts as somebody's lyrics, unless `run.jsonl` has it as an earlier result and it has
+    not been changed since.
 
     Raises:
         LayoutError: one would; the message names it.
     """
     jobs = tuple(jobs)
-    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path.exists()}
+    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path is not None and path.exists()}
     root = output.resolve()
+    logged = _logged_results(output)
     for job in jobs:
         for suffix in suffixes:
             target = job.target(output, suffix)
@@ -112,6 +115,16 @@ def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str]) ->
                 raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
             if not target.resolve().is_relative_to(root):
                 raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
+            # The log tells whole seconds, rounded down.
+            if (
+                suffix == ".txt"
+                and target.exists()
+                and target.stat().st_mtime >= logged.get(target.relative_to(output).as_posix(), -math.inf) + 1
+            ):
+                raise LayoutError(
+                    f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
+                    "move it away, or choose another --output"
+                )
 
 
 def run(
@@ -188,6 +201,20 @@ def _attempt(job: Job, work: Callable[[], Sequence[Path]]) -> Outcome:
 def _checked(check: Callable[[Job], object], job: Job) -> Sequence[Path]:
     check(job)
     return ()
+
+
+def _logged_results(output: Path) -> dict[str, float]:
+    """The results that `run.jsonl` names, relative to `output`, and when they were written, in seconds since 1970."""
+    try:
+        lines = (output / "run.jsonl").read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return {}
+    results: dict[str, float] = {}
+    for line in lines:
+        with suppress(ValueError, TypeError, KeyError):  # a line that is cut off, or not ours
+            entry = json.loads(line)
+            results.update(dict.fromkeys(entry["outputs"], datetime.fromisoformat(entry["time"]).timestamp()))
+    return results
 
 
 def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:

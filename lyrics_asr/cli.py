@@ -168,7 +168,7 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
         "build",
         "estimate a language model from lyrics",
         "lm_build",
-        "lyrics-asr lm build data/lyrics -o lyrics.arpa --order 4",
+        "lyrics-asr lm build lyrics/ -o lyrics.arpa --order 4",
     )
     build.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="lyrics, or folders of .txt files")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .arpa or .arpa.gz file")

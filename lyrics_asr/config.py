@@ -1,14 +1,17 @@
 """Options of every stage, composed; YAML and dotlist in, resolved YAML out.
 
-The only module that knows OmegaConf. Unknown keys, wrong types and wrong choices fail with the name of the key.
+The only module that knows OmegaConf. Unknown keys, wrong types, wrong choices and values out of range fail with the
+name of the key.
 The defaults live here; the files in configs/ hold departures from them only.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
@@ -26,13 +29,17 @@ class SeparationOptions:
     overlap: float = 0.25
     batch_size: int = 1
 
+    def __post_init__(self) -> None:
+        _check("separation.overlap", self.overlap, 0 <= self.overlap < 1, "at least 0 and less than 1")
+        _check("separation.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+
 
 @dataclass(frozen=True)
 class AcousticOptions:
     """How the acoustic model goes over a song.
 
     Args:
-        window_seconds: longest stretch that goes through the network at once.
+        window_seconds: longest stretch that goes through the network at once; longer than its two borders.
         border_seconds: context on either side of a window whose frames are dropped.
         batch_size: windows that go through the network at once.
     """
@@ -40,6 +47,19 @@ class AcousticOptions:
     window_seconds: float = 30.0
     border_seconds: float = 2.0
     batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        _check(
+            "acoustic.border_seconds", self.border_seconds, 0 <= self.border_seconds < math.inf, "finite, at least 0"
+        )
+        _check("acoustic.window_seconds", self.window_seconds, 0 < self.window_seconds < math.inf, "finite, above 0")
+        _check(
+            "acoustic.window_seconds",
+            self.window_seconds,
+            self.window_seconds > 2 * self.border_seconds,
+            f"more than twice acoustic.border_seconds {self.border_seconds}",
+        )
+        _check("acoustic.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,11 @@ class DecodingOptions:
     beam_prune_logp: float = -10.0
     token_min_logp: float = -5.0
 
+    def __post_init__(self) -> None:
+        _check("decoding.beam_width", self.beam_width, self.beam_width >= 1, "at least 1")
+        _check("decoding.beam_prune_logp", self.beam_prune_logp, self.beam_prune_logp <= 0, "0 or less")
+        _check("decoding.token_min_logp", self.token_min_logp, self.token_min_logp <= 0, "0 or less")
+
 
 @dataclass(frozen=True)
 class LineOptions:
@@ -73,6 +98,11 @@ class LineOptions:
 
     pause_seconds: float = 0.6
     max_words: int = 12
+
+    def __post_init__(self) -> None:
+        _check("lines.pause_seconds", self.pause_seconds, self.pause_seconds > 0, "above 0")
+        if self.max_words < 1:
+            raise ValueError(f"lines.max_words is {self.max_words}; a line needs at least 1 word")
 
 
 @dataclass(frozen=True)
@@ -89,26 +119,53 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
 
     Raises:
-        ValueError: a key that `schema` lacks, a value of the wrong type, or a file that is not YAML; the message names
-            it.
+        ValueError: a key that `schema` lacks, a value of the wrong type or out of its range, or a file that is not a
+            YAML mapping; the message begins with the file's name or "command line" and names the key.
         FileNotFoundError: no such YAML file.
     """
     source = "command line" if path is None else str(path)
     try:
         config = OmegaConf.structured(schema)
         if path is not None:
-            config = OmegaConf.merge(config, OmegaConf.load(path))
+            given = OmegaConf.load(path)
+            if not isinstance(given, DictConfig):
+                raise TypeError("is not a mapping of keys to values")
+            config = OmegaConf.merge(config, given)
+        for override in overrides or []:
+            source = f"command line: {override}"
+            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
         if overrides:
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
+            source = "command line" if path is None else f"{path} and command line"
         return cast(T, OmegaConf.to_object(config))
-    except OmegaConfBaseException as error:
-        key = f" (key {error.full_key})" if getattr(error, "full_key", None) else ""
-        raise ValueError(f"{source}: {str(error).splitlines()[0]}{key}") from error
+    except OSError as error:
+        if error.errno is not None:  # the file cannot be read; the message names it
+            raise
+        raise ValueError(f"{source}: is not a mapping of keys to values") from error  # OmegaConf, of a lone number
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"{source}: {_cause(error)}") from error
 
 
 def dump_config(config: Any) -> str:
     """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def _check(key: str, value: int | float, valid: bool, allowed: str) -> None:
+    if not valid:
+        raise ValueError(f"{key} {value} is out of range; it must be {allowed}")
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong, in one line, with the key or the line of the file where the library tells it."""
+    if isinstance(error, yaml.YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        line = "" if mark is None or mark.name.startswith("<") else f" (line {mark.line + 1})"
+        return f"is not YAML: {problem}{line}"
+    if isinstance(error, IndexError) and not isinstance(error, OmegaConfBaseException):
+        return "is not of the form key.sub=value"
+    key = getattr(error, "full_key", None)
+    return "".join(str(error).splitlines()[:1]) + (f" (key {key})" if key else "")
 
 
 @dataclass(frozen=True)
@@ -190,6 +247,7 @@ class TrainingConfig:
         development: manifest of the songs that progress is measured on.
         lyrics: folder of lyrics; those of the training split make the language model.
         language_model_order: longest n-gram of it.
+        tuning_songs: how many of the development songs its weights are searched on.
         output: folder of checkpoints, log and model.
         separator: arguments of `separation.build_separator`.
         acoustic: arguments of `transformers.Wav2Vec2Config`.
@@ -208,6 +266,7 @@ class TrainingConfig:
     stages: list[StageOptions]
     lyrics: str = "data/lyrics"
     language_model_order: int = 3
+    tuning_songs: int = 6
     letters: str = "abcdefghijklmnopqrstuvwxyz"
     seed: int = 0
     validate_every_steps: int = 500

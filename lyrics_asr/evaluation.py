@@ -17,11 +17,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from lyrics_asr import decoding
 from lyrics_asr.alignment import align_lyrics
-from lyrics_asr.audio import Audio, read_audio, require_sound
+from lyrics_asr.audio import Audio
 from lyrics_asr.config import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.datasets.jamendo import read_jamendo
 from lyrics_asr.datasets.manifest import Song, read_manifest
@@ -38,7 +38,7 @@ from lyrics_asr.metrics import (
     word_errors,
 )
 from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import options_for
+from lyrics_asr.pipeline import options_for, read_mixture
 from lyrics_asr.text import normalize, parse_lyrics
 from lyrics_asr.types import TimedWord
 
@@ -222,8 +222,7 @@ def _evaluate_song(
     song: Song, model: LyricsModel, beam_search: decoding.BeamSearch, config: EvaluationConfig
 ) -> SongResult:
     clock = _Clock()
-    mixture = _read(song.audio, model)
-    require_sound(mixture, song.audio)
+    mixture = read_mixture(song.audio, model)
     reading = clock.lap()
     vocals = model.vocals(mixture, config.separation)
     separation = clock.lap()
@@ -251,7 +250,7 @@ def _evaluate_song(
         even_spread=alignment_errors(reference_onsets, [word.start_seconds for word in spread]),
         separation=None
         if song.vocals is None
-        else _separation_score(song.vocals, _read(song.vocals, model), mixture, vocals),
+        else _separation_score(song.vocals, read_mixture(song.vocals, model), mixture, vocals),
         seconds=StageSeconds(reading, separation, acoustic, greedy, beam, alignment),
     )
 
@@ -260,11 +259,6 @@ def _heard(song: Song, words: Sequence[TimedWord]) -> Heard:
     text = " ".join(word.text for word in words)
     reference, hypothesis = normalize(song.lyrics, song.language), normalize(text, song.language)
     return Heard(text, word_errors([reference], [hypothesis]), character_errors([reference], [hypothesis]))
-
-
-def _read(path: Path, model: LyricsModel) -> Audio:
-    channels = cast(Literal[1, 2], model.separator.audio_channels)
-    return read_audio(path, sample_rate_hz=model.separator.sample_rate_hz, channels=channels)
 
 
 def _separation_score(stem_path: Path, stem: Audio, mixture: Audio, vocals: Audio) -> SeparationScore:

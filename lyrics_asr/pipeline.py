@@ -40,7 +40,7 @@ def transcribe(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    mixture = _read(Path(path), model)
+    mixture = read_mixture(Path(path), model)
     emissions = _emissions(mixture, model, options, progress)
     if greedy:
         words = greedy_search(emissions)
@@ -78,7 +78,7 @@ def align(
         AlignmentError: the lyrics cannot fit the song.
     """
     options = options or options_for(model)
-    mixture = _read(Path(path), model)
+    mixture = read_mixture(Path(path), model)
     emissions = _emissions(mixture, model, options, progress)
     try:
         lines = align_lyrics(emissions, lyrics, language=language)
@@ -101,7 +101,7 @@ def separate(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    return model.vocals(_read(Path(path), model), options.separation, progress)
+    return model.vocals(read_mixture(Path(path), model), options.separation, progress)
 
 
 def options_for(model: LyricsModel, overrides: list[str] | None = None) -> InferenceOptions:
@@ -114,16 +114,14 @@ def options_for(model: LyricsModel, overrides: list[str] | None = None) -> Infer
     return load_config(InferenceOptions, overrides=[*tuned, *(overrides or [])])
 
 
-def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
-    return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
+def read_mixture(path: Path, model: LyricsModel) -> Audio:
+    """A song, or a stem of one, at the rate and with the channels that the separator of `model` takes.
 
-
-def _info(path: Path, mixture: Audio) -> AudioInfo:
-    # The header of a file that is cut off tells of more than can be decoded.
-    return replace(probe(path), duration_seconds=mixture.duration_seconds)
-
-
-def _read(path: Path, model: LyricsModel) -> Audio:
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+        ValueError: a separator of neither mono nor stereo.
+    """
     separator = model.separator
     channels = separator.audio_channels
     if channels not in (1, 2):
@@ -131,6 +129,15 @@ def _read(path: Path, model: LyricsModel) -> Audio:
     audio = read_audio(path, sample_rate_hz=separator.sample_rate_hz, channels=cast(Literal[1, 2], channels))
     require_sound(audio, path)
     return audio
+
+
+def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
+    return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
+
+
+def _info(path: Path, mixture: Audio) -> AudioInfo:
+    # The header of a file that is cut off tells of more than can be decoded.
+    return replace(probe(path), duration_seconds=mixture.duration_seconds)
 
 
 @lru_cache(maxsize=1)

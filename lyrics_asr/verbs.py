@@ -7,6 +7,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -50,13 +51,14 @@ def align(args: argparse.Namespace) -> int:
 
     def check(job: Job) -> None:
         _check_audio(job)
-        if not job.lyrics.exists():
-            raise FileNotFoundError(f"{job.lyrics}: no such file; put the lyrics of {job.source.name} there")
-        read_lyrics(job.lyrics)
+        lyrics = _lyrics(job)
+        if not lyrics.exists():
+            raise FileNotFoundError(f"{lyrics}: no such file; put the lyrics of {job.source.name} there")
+        read_lyrics(lyrics)
 
     def make(job: Job, model: "LyricsModel") -> Transcript:
         options = pipeline.options_for(model, args.set)
-        lyrics = read_lyrics(job.lyrics)
+        lyrics = read_lyrics(_lyrics(job))
         with progress(job.source.name) as report:
             return pipeline.align(job.source, lyrics, model, options=options, language=args.language, progress=report)
 
@@ -154,12 +156,17 @@ def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
     """The songs, each with the text beside it; or one song and the text that is named after it."""
     text = args.inputs[-1]
     if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES:
-        return _songs(args)
+        return tuple(replace(job, lyrics=job.source.with_suffix(".txt")) for job in _songs(args))
     if len(args.inputs) != 2 or args.inputs[0].is_dir():
         raise UsageError(
             f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"
         )
     return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
+
+
+def _lyrics(job: Job) -> Path:
+    assert job.lyrics is not None  # `_pairs` names some for every song
+    return job.lyrics
 
 
 def _check_audio(job: Job) -> None:
@@ -226,7 +233,7 @@ def _run(
     try:
         load_config(InferenceOptions, overrides=getattr(args, "set", []))
     except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
+        raise UsageError(str(error)) from error
     if args.output is not None:
         batch.check_targets(jobs, args.output, suffixes)
         require_writable_folder(args.output)

@@ -280,6 +280,17 @@ def test_name_with_colons_is_a_file_and_no_address(tmp_path, monkeypatch):
     assert read_audio(path).samples.shape == (1, 800)
 
 
+def test_path_of_a_name_that_is_not_utf_8_can_be_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xc9t\xe9.wav")
+    try:
+        write_audio(path, Audio(torch.ones(1, 800), 8_000))
+    except OSError:
+        pytest.skip("the file system holds no such names")
+    assert probe(path).path == f"{tmp_path}/\N{REPLACEMENT CHARACTER}t\N{REPLACEMENT CHARACTER}.wav"
+    assert probe(path).path.encode("utf-8")
+    assert read_audio(path).samples.shape == (1, 800)
+
+
 def test_video_file_gives_its_sound(tmp_path):
     original = song(1.0, 44_100)
     encode(tmp_path / "clip.mp4", original, 44_100, "aac", video=True)
@@ -360,6 +371,55 @@ def test_damaged_stretch_is_reported_and_what_follows_keeps_its_time(files, tmp_
     assert "damaged.m4a: 9 damaged or incomplete packets were left out" in caplog.text
     assert damaged.samples.shape == whole.samples.shape
     torch.testing.assert_close(damaged.samples[:, -44_100:], whole.samples[:, -44_100:], rtol=0, atol=AAC_NOISE)
+
+
+def encode_with_gap(path, gap_seconds):
+    # Two seconds of lossless song, whose second half is stamped so much later.
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("alac", rate=44_100, layout="stereo")
+        frame = audio_frame(song(2.0, 44_100), 44_100, "stereo")
+        frame.time_base, frame.pts = Fraction(1, 44_100), 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            if packet.pts * packet.time_base >= 1:
+                packet.pts += round(gap_seconds / packet.time_base)
+                packet.dts = packet.pts
+            container.mux(packet)
+
+
+def test_gap_is_silence_where_the_container_states_it(tmp_path):
+    path = tmp_path / "gap.m4a"
+    encode_with_gap(path, 20.0)
+    split = 11 * 4096  # the first packet that begins in the second half
+    silence = torch.zeros(2, 20 * 44_100)
+    samples = torch.from_numpy(song(2.0, 44_100))
+    expected = torch.cat([samples[:, :split], silence, samples[:, split:]], 1)
+    torch.testing.assert_close(read_audio(path).samples, expected, rtol=0, atol=2**-15)
+    window = read_audio(path, start_seconds=20.9, duration_seconds=0.5).samples
+    torch.testing.assert_close(window, expected[:, 921_690 : 921_690 + 22_050], rtol=0, atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "gap_seconds", "stated_seconds"),
+    [("bytes.m4a", 40_000.0, None), ("header.m4a", 100.0, 2), ("clock.mka", 40_000.0, None)],
+    ids=["more than its bytes hold", "more than its header states", "a clock too coarse to be used"],
+)
+def test_gap_that_cannot_be_asks_for_no_memory(tmp_path, caplog, name, gap_seconds, stated_seconds):
+    path = tmp_path / name
+    encode_with_gap(path, gap_seconds)
+    if stated_seconds is not None:
+        content = bytearray(path.read_bytes())
+        duration = content.index(b"mdhd") + 20
+        content[duration : duration + 4] = (stated_seconds * 44_100).to_bytes(4, "big")
+        path.write_bytes(content)
+    expected = torch.from_numpy(song(2.0, 44_100))
+    torch.testing.assert_close(read_audio(path).samples, expected, rtol=0, atol=2**-15)
+    assert ("time stamps lie far behind its end and were not believed" in caplog.text) == (path.suffix == ".m4a")
+    for start in (0.7, 1.2):  # the latter is sought, to before the gap
+        window = read_audio(path, start_seconds=start, duration_seconds=0.5).samples
+        first = round(start * 44_100)
+        torch.testing.assert_close(window, expected[:, first : first + 22_050], rtol=0, atol=2**-15)
+    with pytest.raises(AudioError, match=r"ends before 101\.0 s"):
+        read_audio(path, start_seconds=101.0, duration_seconds=1.0)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,20 @@ def test_mp3_cut_off_in_the_middle_is_read_as_far_as_it_goes(cli, tmp_path):
     assert 1.5 < transcript.audio.duration_seconds < 2.5
 
 
+def test_name_that_is_not_utf_8(tiny_model_folder, tmp_path, capfd):
+    name = os.fsdecode(b"\xc9t\xe9")
+    try:
+        song = write_song(tmp_path / f"{name}.wav")
+    except OSError:
+        pytest.skip("the file system holds no such names")
+    output = tmp_path / "out"
+    assert main(["transcribe", str(song), "-o", str(output), "--greedy", "--model", str(tiny_model_folder)]) == 0
+    assert "wrote" in capfd.readouterr().err
+    transcript = parse_json((output / f"{name}.json").read_text("utf-8"), "song.json")
+    assert transcript.audio.path == f"{tmp_path}/\N{REPLACEMENT CHARACTER}t\N{REPLACEMENT CHARACTER}.wav"
+    assert os.fsencode(f'"outputs": ["{name}.json"]') in (output / "run.jsonl").read_bytes()
+
+
 def test_too_short(cli, tmp_path):
     assert_refused(cli("transcribe", write_song(tmp_path / "song.wav", noise(0.05))), "song.wav", "0.050 s")
 

@@ -1,9 +1,13 @@
 import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lyrics_asr import batch
-from lyrics_asr.batch import Job, LayoutError, check_targets, find_jobs
+from lyrics_asr.batch import Job, LayoutError, Outcome, check_targets, find_jobs
 
 
 def touch(folder, *names):
@@ -52,11 +56,35 @@ def test_a_folder_without_songs_is_named(tmp_path):
 
 def test_results_over_inputs_are_refused(tmp_path):
     touch(tmp_path, "song.wav", "song.txt")
-    jobs = find_jobs([tmp_path], {".wav"}, tmp_path)
-    check_targets(jobs, tmp_path, [".json"])
+    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
+    aligned = replace(job, lyrics=tmp_path / "song.txt")
+    check_targets([aligned], tmp_path, [".json"])
     for suffix in (".wav", ".txt"):
-        with pytest.raises(LayoutError, match="is an input and would be overwritten"):
-            check_targets(jobs, tmp_path, [suffix])
+        with pytest.raises(LayoutError, match=rf"song\{suffix}: is an input and would be overwritten"):
+            check_targets([aligned], tmp_path, [suffix])
+
+
+def test_a_text_is_overwritten_only_as_it_was_written(tmp_path):
+    touch(tmp_path, "song.wav", "song.srt")
+    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
+    text = tmp_path / "song.txt"
+    check_targets([job], tmp_path, [".txt", ".srt"])
+
+    text.write_text("by hand")
+    with pytest.raises(
+        LayoutError, match=r"song\.txt: was not written by lyrics-asr, .* would be overwritten; move it"
+    ):
+        check_targets([job], tmp_path, [".txt"])
+
+    batch.append_log(tmp_path, "render", Outcome(job, (text,), 1.0, None))
+    with (tmp_path / "run.jsonl").open("a") as log:
+        log.write('\n[]\n{"time": 3}\n{"time": "now", "outputs": ["song.txt"]}\n{"outputs": ')
+    check_targets([job], tmp_path, [".txt"])
+
+    changed = time.time() + 10
+    os.utime(text, (changed, changed))
+    with pytest.raises(LayoutError, match="or was changed since"):
+        check_targets([job], tmp_path, [".txt"])
 
 
 def test_results_stay_in_the_output_folder(tmp_path):
@@ -69,9 +97,7 @@ def test_results_stay_in_the_output_folder(tmp_path):
 
 
 def jobs_named(tmp_path, *names):
-    return tuple(
-        Job(tmp_path / name, (tmp_path / name).relative_to(tmp_path), tmp_path / f"{name}.txt") for name in names
-    )
+    return tuple(Job(tmp_path / name, Path(name)) for name in names)
 
 
 def test_one_failing_song_does_not_stop_the_others(tmp_path):

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -102,6 +104,31 @@ def test_results_do_not_overwrite_lyrics(songs, model, capsys):
     assert (songs / "one.txt").read_text() == "One\n[Chorus]\nTwo\n"
 
 
+def test_transcribe_beside_the_song_replaces_its_own_text_and_no_other(songs, model, capsys):
+    text = songs / "one.txt"
+    text.unlink()
+    arguments = ("transcribe", songs / "one.wav", "-o", songs, "--format", "txt", "--greedy", *model)
+    assert run(*arguments) == 0
+    heard = text.read_text()
+    assert run(*arguments) == 0
+    assert text.read_text() == heard
+    text.write_text("corrected by hand")
+    changed = time.time() + 10
+    os.utime(text, (changed, changed))
+    assert run(*arguments) == 2
+    assert f"{text}: was not written by lyrics-asr, or was changed since" in capsys.readouterr().err
+    assert text.read_text() == "corrected by hand"
+
+
+def test_render_into_the_folder_of_its_input_again(songs, model, tmp_path):
+    results = tmp_path / "results"
+    assert run("align", songs, "-o", results, *model) == 0
+    for _ in range(2):
+        assert run("render", results, "-o", results, "--format", "txt,srt") == 0
+        assert (results / "more/two.txt").read_text() == "One\n[Chorus]\nTwo\n"
+        assert (results / "more/two.srt").read_text().startswith("1\n00:00:0")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsys, name):
     run("align", songs / "one.wav", "-o", tmp_path / "results", *model)
@@ -118,12 +145,18 @@ def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsy
         (("--format", "json,txt"), "do not go to stdout"),
         (("--set", "acoustic.windowseconds=3"), "windowseconds"),
         (("--set", "decoding.beam_width=wide"), "beam_width"),
+        (("--set", "decoding.beam_width=[1"), "command line: decoding.beam_width=[1: is not YAML"),
+        (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
+        (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
+        (("--set", "acoustic.window_seconds=4"), "more than twice acoustic.border_seconds 2.0"),
+        (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
     ],
 )
 def test_wrong_usage(songs, model, capsys, arguments, message):
-    assert run("transcribe", songs / "one.wav", *arguments, *model) == 2
+    assert run("transcribe", songs / "one.wav", *model, *arguments) == 2
     shown = capsys.readouterr()
     assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
     assert shown.out == ""
 
 
@@ -166,6 +199,11 @@ def test_help_names_every_format(capsys):
     run("transcribe", "--help")
     text = capsys.readouterr().out
     assert all(name in text for name in FORMATS)
+
+
+def test_help_does_not_build_language_models_of_the_songs_that_are_held_out(capsys):
+    run("lm", "build", "--help")
+    assert "lyrics-asr lm build lyrics/ -o" in capsys.readouterr().out
 
 
 def test_help_and_import_are_light():

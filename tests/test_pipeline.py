@@ -8,7 +8,7 @@ from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.config import DecodingOptions, InferenceOptions
 from lyrics_asr.decoding import cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
-from lyrics_asr.pipeline import options_for
+from lyrics_asr.pipeline import options_for, read_mixture
 from lyrics_asr.types import AlignmentError
 
 
@@ -76,6 +76,14 @@ def test_progress_ends_at_one(model, song):
     separate(song, model, progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+def test_the_mixture_is_read_as_the_separator_takes_it(model, song, monkeypatch):
+    expected = read_audio(song, sample_rate_hz=44_100, channels=2)
+    assert torch.equal(read_mixture(song, model).samples, expected.samples)
+    monkeypatch.setattr(model.separator, "audio_channels", 4)
+    with pytest.raises(ValueError, match="takes 4 channels; use one for mono or stereo"):
+        read_mixture(song, model)
 
 
 def test_silence_is_an_error(model, tmp_path):

@@ -26,7 +26,7 @@ def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
     lines = (normalize(line) for stanzas in lyrics.values() for stanza in stanzas for line in stanza)
     build_language_model(lines, config.language_model_order, model.language_model_path)
 
-    songs = read_manifest(Path(config.development))
+    songs = read_manifest(Path(config.development))[: config.tuning_songs]
     emissions = []
     for song in songs:
         mixture = read_audio(song.audio, sample_rate_hz=model.separator.sample_rate_hz)

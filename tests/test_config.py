@@ -1,0 +1,136 @@
+import math
+import re
+
+import pytest
+
+from lyrics_asr.config import (
+    AcousticOptions,
+    DecodingOptions,
+    InferenceOptions,
+    LineOptions,
+    SeparationOptions,
+    StageOptions,
+    dump_config,
+    load_config,
+)
+
+
+def test_file_goes_over_the_defaults_and_overrides_over_the_file(tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("decoding: {alpha: 0.1, beta: 0.2}")
+    options = load_config(InferenceOptions, path, ["decoding.beta=0.3", "lines.max_words=4"])
+    assert options == InferenceOptions(decoding=DecodingOptions(alpha=0.1, beta=0.3), lines=LineOptions(max_words=4))
+    path.write_text(dump_config(options))
+    assert load_config(InferenceOptions, path) == options
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"decoding: [1", r"is not YAML: did not find expected ',' or '\]' \(line 2\)"),
+        (b"lines:\n  max_words: 3\n  max_words: 4\n", r"is not YAML: found duplicate key max_words \(line 3\)"),
+        (b"decoding: !!python/object/apply:os.system [exit]", "is not YAML: could not determine a constructor"),
+        (b"\0\0", "is not YAML: unacceptable character"),
+        (b"- alpha", "is not a mapping of keys to values"),
+        (b"3", "is not a mapping of keys to values"),
+        (b"decoding: [1]", "list is not a subclass of DecodingOptions"),
+        (b"decoding: 3", "int is not a subclass of DecodingOptions"),
+        (b"decoding: null", r"not Optional \(key decoding\)"),
+        (b"decoding: {alfa: 1}", r"Key 'alfa' not in 'DecodingOptions'.* \(key decoding\.alfa\)"),
+        (b"decoding: {alpha: high}", r"Value 'high' .* \(key decoding\.alpha\)"),
+        (b"decoding: {alpha: '${beta'}", r"\$\{beta"),
+        (b"d\xe9coding: {}", "'utf-8' codec can't decode"),
+        ("lines: {}".encode("utf-16"), "'utf-8' codec can't decode"),
+        (b"lines: {max_words: -1}", "lines.max_words is -1; a line needs at least 1 word"),
+    ],
+)
+def test_unusable_file_is_named_in_one_line(tmp_path, content, message):
+    path = tmp_path / "options.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"options\.yaml: .*{message}") as caught:
+        load_config(InferenceOptions, path)
+    assert type(caught.value) is ValueError
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        load_config(InferenceOptions, tmp_path / "none.yaml")
+    with pytest.raises(OSError, match=str(tmp_path)):
+        load_config(InferenceOptions, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("decoding.beam_width=[1", r"decoding\.beam_width=\[1: is not YAML: did not find expected ',' or '\]'"),
+        ("[=2", r"\[=2: is not of the form key\.sub=value"),
+        ("=3", "=3: Key '' not in 'InferenceOptions'"),
+        ("decoding", r"decoding: field 'decoding' is not Optional \(key decoding\)"),
+        ("decoding.beam_width=${x}", r"Interpolation key 'x' not found \(key decoding\.beam_width\)"),
+        ("decoding.beam_width=1e400", r"could not be converted to Integer \(key decoding\.beam_width\)"),
+    ],
+)
+def test_unusable_override_is_named_in_one_line(override, message):
+    with pytest.raises(ValueError, match=rf"^command line: .*{message}") as caught:
+        load_config(InferenceOptions, overrides=["lines.max_words=3", override])
+    assert type(caught.value) is ValueError
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_wrong_choice_names_its_source(tmp_path):
+    with pytest.raises(ValueError, match=r"^command line: stage 'x': input must be stems or mixture, not 'air'"):
+        load_config(StageOptions, overrides=["name=x", "steps=1", "input=air"])
+    path = tmp_path / "stage.yaml"
+    path.write_text("{name: x, steps: 1}")
+    with pytest.raises(ValueError, match=r"stage\.yaml and command line: stage 'x': input must be"):
+        load_config(StageOptions, path, ["input=air"])
+
+
+OUTSIDE = [
+    (SeparationOptions, "separation", {"overlap": [-0.01, 1.0, math.nan], "batch_size": [0, -1]}),
+    (
+        AcousticOptions,
+        "acoustic",
+        {
+            "window_seconds": [0.0, -1.0, 4.0, math.inf, math.nan],
+            "border_seconds": [-0.1, 15.0, math.inf, math.nan],
+            "batch_size": [0],
+        },
+    ),
+    (
+        DecodingOptions,
+        "decoding",
+        {"beam_width": [0], "beam_prune_logp": [0.1, math.nan], "token_min_logp": [0.1, math.nan]},
+    ),
+    (LineOptions, "lines", {"pause_seconds": [0.0, -1.0, math.nan], "max_words": [0]}),
+]
+
+
+@pytest.mark.parametrize(
+    ("schema", "section", "key", "value"),
+    [(schema, section, key, value) for schema, section, keys in OUTSIDE for key in keys for value in keys[key]],
+)
+def test_value_out_of_range_is_named_with_its_key_and_range(schema, section, key, value):
+    shown = rf"{section}\.{key} (is )?{re.escape(str(value))}"
+    with pytest.raises(ValueError, match=rf"{shown}\b.*(must be|needs at least)|must be more than twice {shown}$"):
+        schema(**{key: value})
+    with pytest.raises(ValueError, match=rf"^command line: {section}\."):
+        load_config(InferenceOptions, overrides=[f"{section}.{key}={str(value).replace('inf', '.inf')}"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "values"),
+    [
+        (SeparationOptions, {"overlap": 0.0, "batch_size": 1}),
+        (SeparationOptions, {"overlap": 0.999}),
+        (AcousticOptions, {"window_seconds": 0.1, "border_seconds": 0.0}),
+        (AcousticOptions, {"window_seconds": 4.01, "border_seconds": 2.0}),
+        (DecodingOptions, {"beam_width": 1, "beam_prune_logp": 0.0, "token_min_logp": -math.inf}),
+        (LineOptions, {"pause_seconds": 0.001, "max_words": 1}),
+    ],
+)
+def test_limits_of_the_ranges_are_allowed(schema, values):
+    options = schema(**values)
+    assert {key: getattr(options, key) for key in values} == values
