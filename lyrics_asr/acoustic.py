@@ -238,7 +238,8 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
     Args:
         name: a folder written by `save_pretrained`, or a repository on the Hugging Face hub.
         revision: commit, tag or branch on the hub; for a published default the pinned commit.
-        language: which adapter of a multilingual checkpoint (MMS), by its own code, e.g. "eng".
+        language: which adapter of a multilingual checkpoint (MMS), by its own code, e.g. "eng" or
+            "cmn-script_simplified". A checkpoint of one language takes no notice of it.
 
     Raises:
         ModelNotFoundError: the weights are not here and cannot be downloaded.
@@ -253,7 +254,7 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
         with _no_progress_bars():
             network, report = AutoModelForCTC.from_pretrained(
                 folder,
-                use_safetensors=any(folder.glob("model*.safetensors")),
+                use_safetensors=any(folder.glob("model.safetensors*")),
                 dtype=torch.float32,
                 output_loading_info=True,
                 **options,
@@ -266,6 +267,17 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
     if missing:
         raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; take a checkpoint fine-tuned with CTC")
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a checkpoint's folder has all that `load_acoustic` reads, but for language adapters."""
+    required = [folder / "config.json", folder / "preprocessor_config.json"]
+    tokenizers = [folder / "vocab.json", folder / "tokenizer.json"]
+    return (
+        all(path.is_file() for path in required)
+        and any(path.is_file() for path in tokenizers)
+        and any(_has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin"))
+    )
 
 
 def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> None:
@@ -303,23 +315,44 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None) ->
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or len(folder.parts) > 2 or folder.exists():
         raise FileNotFoundError(f"{name}: no such folder; check the path, or give a name on the Hugging Face hub")
+    pinned = ACOUSTIC_REVISIONS.get(name)
     adapter = [] if language is None else [f"adapter.{language}.safetensors"]
 
     def complete(folder: Path) -> bool:
-        weights = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
-        return (
-            (folder / "config.json").is_file() and bool(weights) and all((folder / each).is_file() for each in adapter)
-        )
+        needed = adapter if language in _languages(_read_json(folder / "vocab.json")) else []
+        return is_complete(folder) and all((folder / each).is_file() for each in needed)
 
     downloads = (["*.json", "model*.safetensors", *adapter], ["pytorch_model*.bin"])
-    return hub_snapshot(name, revision or ACOUSTIC_REVISIONS.get(name), *downloads, complete=complete)
+    revision = revision or pinned
+    published = revision is not None and revision == pinned
+    return hub_snapshot(name, revision, *downloads, complete=complete, published=published)
+
+
+def _has_weights(path: Path) -> bool:
+    """Whether there is a weights file, or all the shards that its index names in its place."""
+    shards = _read_json(path.with_name(f"{path.name}.index.json")).get("weight_map")
+    names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
+    return path.is_file() or (bool(names) and all((path.parent / name).is_file() for name in names))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _languages(vocabulary: Mapping[str, Any]) -> list[str]:
+    """The languages of a multilingual checkpoint (MMS), whose vocabulary holds one for each; none for any other."""
+    return sorted(key for key, value in vocabulary.items() if isinstance(value, dict))
 
 
 def _set_language(name: str, language: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> None:
-    nested = isinstance(next(iter(getattr(tokenizer, "vocab", {}).values()), None), dict)
-    if not nested:
-        raise ValueError(f"{name}: has no language adapters; leave the language {language!r} out")
-    languages = sorted(tokenizer.vocab)
+    languages = _languages(getattr(tokenizer, "vocab", {}))
+    if not languages:  # the code still says in which language the lyrics are
+        return
     if language not in languages:
         raise ValueError(
             f"{name}: no language {language!r}; it has {', '.join(languages[:20])}{' ...' * (len(languages) > 20)}"

@@ -70,5 +70,8 @@ def _codecs() -> str:
 def _models() -> str:
     from lyrics_asr.model import KNOWN_MODELS, cached_paths
 
-    states = ((model.name, bool(cached_paths(model.name))) for model in KNOWN_MODELS)
-    return ", ".join(f"{name} {'is here' if here else 'is not downloaded'}" for name, here in states)
+    states = []
+    for model in KNOWN_MODELS:
+        absent = "is not downloaded" if model.repositories else "is missing from this package"
+        states.append(f"{model.name} {'is here' if cached_paths(model.name) else absent}")
+    return ", ".join(states)

@@ -4,8 +4,8 @@
 
 A model is a folder:
 
-    model.json                  {"schema": "lyrics-asr/model/1", "name", "separator"}; "separator" is null for the
-                                folder below, else a name that `load_separator` takes, such as "none" or "htdemucs"
+    model.json                  {"schema": "lyrics-asr/model/1", "separator"}; "separator" is null for the folder
+                                below, else a name that `load_separator` takes, such as "none" or "htdemucs"
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
     language_model.arpa[.gz]    optional KenLM model
@@ -14,7 +14,9 @@ A model is a folder:
 
 import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,10 +26,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
-from lyrics_asr.acoustic import ACOUSTIC_REVISIONS, AcousticModel, load_acoustic, save_acoustic
+from lyrics_asr.acoustic import ACOUSTIC_REVISIONS, AcousticModel, is_complete, load_acoustic, save_acoustic
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import AcousticOptions, DecodingOptions, SeparationOptions, dump_config, load_config
-from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.files import OutputError, require_writable_folder, write_text
 from lyrics_asr.separation import (
     SEPARATOR_REVISIONS,
     ModelNotFoundError,
@@ -45,6 +47,8 @@ EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "embedded"
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
 _LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz")
+_LANGUAGE_MODELS = tuple(f"language_model{suffix}" for suffix in _LANGUAGE_MODEL_SUFFIXES)
+_MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *_LANGUAGE_MODELS)
 
 
 @dataclass(frozen=True)
@@ -144,24 +148,25 @@ class LyricsModel(nn.Module):
         cast(Any, self.acoustic.network).freeze_feature_encoder()
 
     def save(self, folder: Path, *, half: bool = False) -> None:
-        """Write the model as a folder that `load_model` takes.
+        """Write the model as a folder that `load_model` takes, in place of a model that is there.
 
         Args:
-            folder: made if need be.
+            folder: made if need be; files there that are not a model's are kept.
             half: store the weights in float16: half the size, for models that are not trained further.
+
+        Raises:
+            OutputError: the folder cannot be written; a model that was there is still there.
         """
-        if self.separator.networks:
-            save_separator(self.separator, folder / "separator", half=half)
-        save_acoustic(self.acoustic, folder / "acoustic", half=half)
-        if self.language_model_path is not None:
-            target = folder / f"language_model{_language_model_suffix(self.language_model_path)}"
-            if target.resolve() != self.language_model_path.resolve():
-                with atomic_path(target) as path:
-                    shutil.copyfile(self.language_model_path, path)
-        write_text(folder / "decoder.yaml", dump_config(self.decoding))
-        separator = None if self.separator.networks else "none"
-        description = {"schema": SCHEMA, "name": self.name, "separator": separator}
-        write_text(folder / "model.json", json.dumps(description, indent=2) + "\n")
+        with _replacing(folder.resolve()) as new:
+            if self.separator.networks:
+                save_separator(self.separator, new / "separator", half=half)
+            save_acoustic(self.acoustic, new / "acoustic", half=half)
+            if self.language_model_path is not None:
+                suffix = _language_model_suffix(self.language_model_path)
+                shutil.copyfile(self.language_model_path, new / f"language_model{suffix}")
+            write_text(new / "decoder.yaml", dump_config(self.decoding))
+            description = {"schema": SCHEMA, "separator": None if self.separator.networks else "none"}
+            write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
 
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         # torchaudio rounds up, in integers: ceil(a / b) = -(-a // b).
@@ -217,26 +222,41 @@ def load_model(
 
 
 def download(name: str) -> tuple[Path, ...]:
-    """Fetch a known model's weights into the cache, check that they load, and say where they are."""
+    """Fetch a known model's weights into the cache, check that they load, and say where they are.
+
+    Raises:
+        ValueError: not a known model.
+        ModelNotFoundError: the weights are out of reach.
+    """
+    _known_model(name)
     load_model(name, device="cpu")
     return cached_paths(name)
 
 
 def cached_paths(name: str) -> tuple[Path, ...]:
     """Folders that hold a known model's weights on this computer; empty when any of them is missing."""
-    known = {model.name: model for model in KNOWN_MODELS}
-    if name not in known:
-        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(known)}")
-    if not known[name].repositories:
-        return (EMBEDDED_FOLDER,) if EMBEDDED_FOLDER.is_dir() else ()
+    repositories = _known_model(name).repositories
+    if not repositories:
+        return (EMBEDDED_FOLDER,) if (EMBEDDED_FOLDER / "model.json").is_file() else ()
     revisions = SEPARATOR_REVISIONS | ACOUSTIC_REVISIONS
     try:
         return tuple(
-            hub_snapshot(repository, revisions[repository], complete=_has_weights)
-            for repository in known[name].repositories
+            hub_snapshot(
+                repository,
+                revisions[repository],
+                complete=is_complete if repository in ACOUSTIC_REVISIONS else _has_safetensors,
+            )
+            for repository in repositories
         )
     except ModelNotFoundError:
         return ()
+
+
+def _known_model(name: str) -> KnownModel:
+    known = {model.name: model for model in KNOWN_MODELS}
+    if name not in known:
+        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(known)}")
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -264,7 +284,7 @@ def _read_folder(name: str) -> _Parts:
     separator = description.get("separator")
     if not isinstance(separator, str | None):
         raise ValueError(f"{path}: 'separator' must be a name or null, not {separator!r}")
-    candidates = [folder / f"language_model{suffix}" for suffix in _LANGUAGE_MODEL_SUFFIXES]
+    candidates = [folder / file_name for file_name in _LANGUAGE_MODELS]
     decoder = folder / "decoder.yaml"
     return _Parts(
         separator=separator or f"{name.rstrip('/')}/separator",
@@ -288,8 +308,38 @@ def _language_model_suffix(path: Path) -> str:
     raise ValueError(f"{path}: a language model is one of {', '.join(_LANGUAGE_MODEL_SUFFIXES)}")
 
 
-def _has_weights(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
+def _has_safetensors(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Lend an empty folder beside `folder`, whose model files take the place of those there when the block ends well.
+
+    Whatever ends the block early leaves `folder` as it was. Files there that are not a model's move along.
+    """
+    require_writable_folder(folder.parent)
+    if folder.exists():
+        require_writable_folder(folder)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new, old = scratch / "new", scratch / "old"
+    try:
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error}; free some space, or choose another folder") from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for path in list(old.iterdir()) if old.exists() else []:
+            if path.name not in _MODEL_FILES:
+                path.rename(folder / path.name)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _device(name: str) -> torch.device:

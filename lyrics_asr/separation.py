@@ -13,7 +13,10 @@ import hashlib
 import importlib.util
 import json
 import pickle
+import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -47,6 +50,7 @@ SEPARATOR_REVISIONS = {
     "adefossez/HTDemucs": "cbc8a9b1a87023b7fd74e7b3412e6321c0eab003",
     "adefossez/HTDemucs-ft": "d74ac89c3a1e874fc78f152555cf4d8533f06cd4",
 }
+_PUBLISHED_REPOSITORY = "adefossez/HTDemucs"  # of the pair that `lyrics-asr models download` fetches
 VOCALS = "vocals"
 _HUB_TIMEOUT_SECONDS = 4.0  # without a network, loading must fail within 10 s, imports included
 
@@ -264,7 +268,11 @@ def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> 
 
 
 def hub_snapshot(
-    repository: str, revision: str | None, *downloads: Sequence[str], complete: Callable[[Path], bool]
+    repository: str,
+    revision: str | None,
+    *downloads: Sequence[str],
+    complete: Callable[[Path], bool],
+    published: bool = False,
 ) -> Path:
     """Folder of a Hugging Face repository's files, from the cache where it is complete, else downloaded.
 
@@ -273,6 +281,7 @@ def hub_snapshot(
         revision: commit, tag or branch; the head when None.
         downloads: sets of file patterns, fetched one after the other until `complete` is true of the folder.
         complete: whether a folder has all that is needed.
+        published: whether `lyrics-asr models download` fetches this, and is thus the remedy when it is missing.
 
     Raises:
         ModelNotFoundError: neither the cache nor the hub has what is needed.
@@ -285,25 +294,50 @@ def hub_snapshot(
     try:
         if downloads and not constants.HF_HUB_OFFLINE:
             # Asked first because it asks but once: a download would go on trying for half a minute without a network.
-            HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
+            _probe(lambda: HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_SECONDS))
             for patterns in downloads:
                 folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
                 if complete(folder):
                     return folder
     except (OSError, httpx.HTTPError) as error:
         cause = error
-    raise _not_found(f"{repository} (Hugging Face)", cause) from cause
+    raise _not_found(f"{repository} (Hugging Face)", cause, published) from cause
 
 
-def _not_found(what: str, cause: Exception | None) -> ModelNotFoundError:
+def _probe(ask: Callable[[], object]) -> None:
+    """Ask a server, for `_HUB_TIMEOUT_SECONDS` in all.
+
+    A timeout of the request itself starts anew with each address and each piece of the answer, and does not hold for
+    the name lookup; so the asking goes on beside us, and is left to itself when the time is up.
+
+    Raises:
+        TimeoutError: no answer in time; any error of `ask` comes as it is.
+    """
+    answer: futures.Future[object] = futures.Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # handed to whoever waits for the answer
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not futures.wait([answer], timeout=_HUB_TIMEOUT_SECONDS).done:
+        raise TimeoutError(f"no answer within {_HUB_TIMEOUT_SECONDS:g} s")
+    answer.result()
+
+
+def _not_found(what: str, cause: Exception | None, published: bool = False) -> ModelNotFoundError:
     reason = "files are missing there"
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"
     elif cause is not None:
         reason = " ".join([f"{type(cause).__name__}:", *str(cause).splitlines()[:1]])
+    remedy = "Check the name, and run the same command once while online; or give a folder that holds the weights."
+    if published:
+        remedy = "Run `lyrics-asr models download` while online, or choose `--model embedded`, which needs no download."
     return ModelNotFoundError(
-        f"{what}: the weights are not on this computer and could not be downloaded ({reason}). "
-        "Run `lyrics-asr models download` while online, or choose `--model embedded`, which needs no download."
+        f"{what}: the weights are not on this computer and could not be downloaded ({reason}). {remedy}"
     )
 
 
@@ -338,9 +372,14 @@ def _load_published_bag(name: str) -> Separator:
     revision = SEPARATOR_REVISIONS.get(repository)
 
     def fetch(file_name: str) -> Path:
-        return hub_snapshot(
-            repository, revision, [file_name], complete=lambda folder: (folder / file_name).is_file()
-        ).joinpath(file_name)
+        folder = hub_snapshot(
+            repository,
+            revision,
+            [file_name],
+            complete=lambda folder: (folder / file_name).is_file(),
+            published=repository == _PUBLISHED_REPOSITORY,
+        )
+        return folder / file_name
 
     try:
         return _load_bag(name, fetch(f"{short}.yaml"), lambda signature: fetch(f"{signature}.safetensors"))
@@ -371,6 +410,7 @@ def _legacy_file(signature: str, download: bool) -> Path:
         raise _not_found(file_name, None)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        _probe(lambda: urllib.request.urlopen(url, timeout=_HUB_TIMEOUT_SECONDS).close())
         torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[1], progress=False)
     except OSError as error:
         raise _not_found(url, error) from error

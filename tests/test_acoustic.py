@@ -29,6 +29,7 @@ from lyrics_asr.acoustic import (
     ACOUSTIC_REVISIONS,
     Window,
     build_acoustic,
+    is_complete,
     load_acoustic,
     save_acoustic,
     split_windows,
@@ -204,14 +205,12 @@ def test_batches_of_windows_and_training_mode(local_model):
 
 @given(frames=st.integers(0, 3000), window=st.integers(3, 400), border=st.integers(0, 150))
 def test_windows_cover_every_frame_once_away_from_borders(frames, window, border):
-    options = AcousticOptions(
-        window_seconds=window * 0.02 + 1e-6, border_seconds=border * 0.02 - 1e-9 if border else 0.0
-    )
+    seconds = {"window_seconds": window * 0.02 + 1e-6, "border_seconds": border * 0.02 - 1e-9 if border else 0.0}
     if window <= 2 * border:
         with pytest.raises(ValueError, match="border_seconds"):
-            split_windows(frames, GRID, options)
+            split_windows(frames, GRID, AcousticOptions(**seconds))
         return
-    windows = split_windows(frames, GRID, options)
+    windows = split_windows(frames, GRID, AcousticOptions(**seconds))
     kept = [frame for each in windows for frame in range(each.keep_start_frame, each.keep_end_frame)]
     assert kept == list(range(frames))
     for each in windows:
@@ -250,6 +249,7 @@ def write_multilingual(folder: Path) -> None:
     """As facebook/mms-1b-all: a nested vocab.json and one adapter file for each language."""
     nested = {
         "eng": {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "a": 5, "b": 6},
+        "cmn-script_simplified": {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "你": 5},
         "fra": {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "à": 5, "ç": 6, "é": 7},
     }
     for seed, (language, letters) in enumerate(reversed(nested.items())):
@@ -265,11 +265,12 @@ def write_multilingual(folder: Path) -> None:
     Wav2Vec2CTCTokenizer(str(folder / "letters.json"), target_lang="eng").save_pretrained(folder)
 
 
-def test_multilingual_checkpoint_takes_its_adapter(tmp_path):
+@pytest.mark.parametrize(("language", "letters"), [("fra", ("à", "ç", "é")), ("cmn-script_simplified", ("你",))])
+def test_multilingual_checkpoint_takes_its_adapter(tmp_path, language, letters):
     write_multilingual(tmp_path)
-    french = load_acoustic(str(tmp_path), language="fra")
-    assert french.vocabulary.tokens[5:] == ("à", "ç", "é")
-    oracle = Wav2Vec2ForCTC.from_pretrained(tmp_path, target_lang="fra", ignore_mismatched_sizes=True).eval()
+    french = load_acoustic(str(tmp_path), language=language)
+    assert french.vocabulary.tokens[5:] == letters
+    oracle = Wav2Vec2ForCTC.from_pretrained(tmp_path, target_lang=language, ignore_mismatched_sizes=True).eval()
     inputs = Wav2Vec2FeatureExtractor()(song(5000).numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         expected = oracle(inputs.input_values).logits.log_softmax(-1)
@@ -282,14 +283,18 @@ def test_multilingual_checkpoint_takes_its_adapter(tmp_path):
 
 def test_languages_that_are_not_there(tmp_path):
     write_multilingual(tmp_path / "mms")
-    with pytest.raises(ValueError, match=r"no language 'xyz'; it has eng, fra"):
+    with pytest.raises(ValueError, match=r"no language 'xyz'; it has cmn-script_simplified, eng, fra"):
         load_acoustic(str(tmp_path / "mms"), language="xyz")
     (tmp_path / "mms" / "adapter.fra.safetensors").unlink()
     with pytest.raises(ValueError, match=r"adapter\.fra\.safetensors"):
         load_acoustic(str(tmp_path / "mms"), language="fra")
-    write_checkpoint(tmp_path / "english")
-    with pytest.raises(ValueError, match="no language adapters"):
-        load_acoustic(str(tmp_path / "english"), language="fra")
+
+
+def test_a_checkpoint_of_one_language_takes_no_notice_of_the_language(tmp_path):
+    write_checkpoint(tmp_path)
+    plain, french = load_acoustic(str(tmp_path)), load_acoustic(str(tmp_path), language="fra")
+    assert french.vocabulary == plain.vocabulary
+    assert torch.equal(french.emissions(song(9000), OPTIONS).log_probs, plain.emissions(song(9000), OPTIONS).log_probs)
 
 
 @pytest.fixture
@@ -310,10 +315,49 @@ def test_names_are_found_in_the_hub_cache(offline_cache, name):
     assert model.name == name
     for key, value in network.state_dict().items():
         torch.testing.assert_close(model.network.state_dict()[key], value)
-    with pytest.raises(ModelNotFoundError, match="lyrics-asr models download"):
+    assert load_acoustic(name, language="fra").vocabulary == model.vocabulary
+    with pytest.raises(ModelNotFoundError, match="run the same command once while online; or give a folder"):
         load_acoustic(name, revision="3" * 40)
-    with pytest.raises(ModelNotFoundError, match=name):
-        load_acoustic(name, language="fra")
+
+
+def cached(cache: Path, name: str) -> Path:
+    """The folder of a repository's head in the hub's cache."""
+    root = cache / f"models--{name.replace('/', '--')}"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text("1" * 40)
+    return root / "snapshots" / ("1" * 40)
+
+
+def test_multilingual_checkpoint_in_the_hub_cache(offline_cache):
+    folder = cached(offline_cache, "someone/mms")
+    write_multilingual(folder)
+    assert load_acoustic("someone/mms", language="cmn-script_simplified").vocabulary.tokens[5:] == ("你",)
+    with pytest.raises(ValueError, match="no language 'xyz'"):
+        load_acoustic("someone/mms", language="xyz")
+    (folder / "adapter.fra.safetensors").unlink()
+    with pytest.raises(ModelNotFoundError, match="someone/mms"):
+        load_acoustic("someone/mms", language="fra")
+
+
+def test_a_part_of_a_checkpoint_in_the_cache_is_not_taken_for_the_whole(offline_cache):
+    folder = cached(offline_cache, "someone/other")
+    network, _ = write_checkpoint(folder)
+    (folder / "model.safetensors").unlink()
+    network.save_pretrained(folder, max_shard_size="8KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    for key, value in load_acoustic("someone/other").network.state_dict().items():
+        torch.testing.assert_close(value, network.state_dict()[key])
+    for path in (shards[0], shards[-1], *(folder / name for name in ("preprocessor_config.json", "vocab.json"))):
+        path.rename(folder / "away")
+        with pytest.raises(ModelNotFoundError, match="someone/other"):
+            load_acoustic("someone/other")
+        (folder / "away").rename(path)
+    assert is_complete(folder)
+    (folder / "model.safetensors.index.json").rename(folder / "pytorch_model.bin.index.json")
+    assert is_complete(folder)  # the same rule for the older format
+    shards[0].unlink()
+    assert not is_complete(folder)
 
 
 def test_offline_and_not_cached(offline_cache):

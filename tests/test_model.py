@@ -16,6 +16,8 @@ import lyrics_asr.model
 from lyrics_asr.acoustic import ACOUSTIC_REVISIONS, AcousticModel, build_acoustic, save_acoustic
 from lyrics_asr.audio import Audio
 from lyrics_asr.config import AcousticOptions, DecodingOptions, SeparationOptions
+from lyrics_asr.doctor import examine
+from lyrics_asr.files import OutputError
 from lyrics_asr.model import (
     PUBLISHED_ACOUSTIC,
     LyricsModel,
@@ -178,6 +180,71 @@ def test_save_and_load(tmp_path, suffix):
     assert load_model(str(folder), device="cpu").language_model_path.read_bytes() == b"\\data\\"
 
 
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_saving_over_a_model_leaves_nothing_of_it(tmp_path):
+    language_model = tmp_path / "a.arpa.gz"
+    language_model.write_bytes(b"x")
+    folder = tmp_path / "model"
+    tiny_model(language_model_path=language_model, decoding=DecodingOptions(alpha=0.9)).save(folder)
+    (folder / "notes.txt").write_text("mine")
+    signature = next((folder / "separator").glob("*.safetensors"))
+    torch.manual_seed(7)
+    other = LyricsModel(build_separator(HTDEMUCS), tiny_acoustic(), name="other")
+    other.save(folder)
+    other.save(tmp_path / "fresh")
+    assert not signature.exists()
+    again = load_model(str(folder), device="cpu")
+    assert again.language_model_path is None
+    assert again.decoding == DecodingOptions()
+    for key, value in load_model(str(tmp_path / "fresh"), device="cpu").state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+    assert files_in(folder).keys() == {*files_in(tmp_path / "fresh"), "notes.txt"}
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.arpa.gz", "fresh", "model"]
+    assert json.loads((folder / "model.json").read_text()) == {"schema": "lyrics-asr/model/1", "separator": None}
+
+
+@pytest.mark.parametrize("name", ["language_model.arpa", "mine.arpa"])
+def test_saving_with_the_language_model_of_the_target(tmp_path, name):
+    tiny_model().save(tmp_path / "model")
+    language_model = tmp_path / "model" / name
+    language_model.write_bytes(b"x")
+    tiny_model(language_model_path=language_model).save(tmp_path / "model")
+    assert (tmp_path / "model" / "language_model.arpa").read_bytes() == b"x"
+    assert language_model.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_saving_that_fails_leaves_the_old_model(tmp_path, monkeypatch, failure):
+    folder = tmp_path / "model"
+    tiny_model().save(folder)
+    before = files_in(folder)
+
+    def fail(*args: object) -> None:
+        raise failure
+
+    for place, name in [(lyrics_asr.model, "dump_config"), (lyrics_asr.model, "write_text")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, fail)
+            with pytest.raises((OutputError, KeyboardInterrupt), match=r"model: cannot be written.*No space|^$"):
+                tiny_model(decoding=DecodingOptions(alpha=0.1)).save(folder)
+        assert files_in(folder) == before
+    rename = Path.rename
+
+    def fail_to_swap(path: Path, target: Path) -> Path:
+        return fail() if path.name == "new" else rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_to_swap)
+        with pytest.raises((OutputError, KeyboardInterrupt)):
+            tiny_model(decoding=DecodingOptions(alpha=0.1)).save(folder)
+    assert files_in(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 def test_half_is_smaller_and_close(tmp_path):
     model = tiny_model()
     model.save(tmp_path / "full")
@@ -254,7 +321,10 @@ def test_offline_without_weights_fails_fast_in_a_fresh_process(tmp_path):
 
 def test_embedded_model_is_named_and_not_located(tmp_path, monkeypatch):
     monkeypatch.setattr(lyrics_asr.model, "EMBEDDED_FOLDER", tmp_path / "embedded")
+    (tmp_path / "embedded").mkdir()
     assert cached_paths("embedded") == ()
+    (models,) = (finding.detail for finding in examine() if finding.subject == "models")
+    assert "embedded is missing from this package" in models
     with pytest.raises(ModelNotFoundError, match=r"embedded.*model\.json"):
         load_model("embedded")
     language_model = tmp_path / "a.arpa.gz"
@@ -293,13 +363,18 @@ def test_bad_models(tmp_path):
         load_model(str(tmp_path))
 
 
-def test_bad_arguments(tmp_path):
+def test_bad_arguments(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="device 'toaster' is unknown"):
         load_model("embedded", device="toaster")
     with pytest.raises(ValueError, match="device 'cuda:99'"):
         load_model("embedded", device="cuda:99")
     with pytest.raises(ValueError, match="'large' is not a known model; choose one of published, embedded"):
         cached_paths("large")
+    tiny_model().save(tmp_path / "mine")
+    monkeypatch.setattr(lyrics_asr.model, "load_acoustic", None)  # nothing is loaded before the name is checked
+    with pytest.raises(ValueError, match=r"mine' is not a known model; choose one of published, embedded"):
+        download(str(tmp_path / "mine"))
+    monkeypatch.undo()
     tiny_model().save(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such language model"):
         load_model(str(tmp_path), language_model="gone.arpa")

@@ -1,10 +1,12 @@
 """Separation against Demucs' own inference and loaders, on tiny networks in the real on-disk formats."""
 
+import contextlib
 import hashlib
 import http.server
 import json
 import os
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from demucs.htdemucs import HTDemucs
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
+import lyrics_asr.separation
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.separation import (
     SEPARATOR_REVISIONS,
@@ -230,8 +233,12 @@ def test_legacy_packages_in_torchs_cache(offline_cache, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["htdemucs", "htdemucs_ft", "955717e8", "hf://someone/other", "nothing_like_it"])
 def test_offline_and_not_cached(offline_cache, name):
-    with pytest.raises(ModelNotFoundError, match=r"lyrics-asr models download.*--model embedded"):
+    with pytest.raises(ModelNotFoundError) as caught:
         load_separator(name)
+    fetched = "Run `lyrics-asr models download` while online, or choose `--model embedded`, which needs no download."
+    other = "Check the name, and run the same command once while online; or give a folder that holds the weights."
+    assert str(caught.value).endswith(fetched if name == "htdemucs" else other)
+    assert ("models download" in str(caught.value)) == (name == "htdemucs")
 
 
 class HubHandler(http.server.BaseHTTPRequestHandler):
@@ -315,6 +322,47 @@ def test_no_network_fails_at_once(offline_cache, monkeypatch):
     with pytest.raises(ModelNotFoundError, match=r"ConnectError.*--model embedded"):
         load_separator("htdemucs")
     assert time.monotonic() - started < 5
+
+
+@pytest.fixture
+def dribbling_server() -> Iterator[str]:
+    """Answers with a byte at a time and never comes to the end: no wait for a single byte runs into a timeout."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+
+        def serve() -> None:
+            connections = []
+            while not stop.wait(0.02):
+                try:
+                    connections.append(server.accept()[0])
+                    connections[-1].sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                except TimeoutError:
+                    pass
+                for connection in connections:
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b"x")
+            for connection in connections:
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "955717e8"])
+def test_a_server_that_never_comes_to_the_end_is_left(offline_cache, dribbling_server, monkeypatch, name):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", dribbling_server)
+    monkeypatch.setattr(lyrics_asr.separation, "_HUB_TIMEOUT_SECONDS", 0.5)
+    packages = {"955717e8": f"{dribbling_server}/955717e8-8726e21a.th"}
+    monkeypatch.setattr(lyrics_asr.separation, "_legacy_packages", lambda: packages)
+    started = time.monotonic()
+    with pytest.raises(ModelNotFoundError, match=r"TimeoutError: no answer within 0\.5 s"):
+        load_separator(name)
+    assert 0.5 <= time.monotonic() - started < 3
 
 
 class Hostile:

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from num2words import CONVERTER_CLASSES, num2words
 
-from lyrics_asr.text import WILDCARD, LyricLine, normalize, parse_lyrics, read_lyrics, spell
+from lyrics_asr.text import _LANGUAGES, WILDCARD, LyricLine, normalize, parse_lyrics, read_lyrics, spell
 from lyrics_asr.types import Vocabulary
 
 UPPER = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
@@ -124,6 +125,59 @@ def test_spelling_in_english(word, expected):
 )
 def test_spelling_in_other_languages(word, language, expected):
     assert written(word, language=language) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "seven"),
+    [
+        ("ita", "sette"),
+        ("por", "sete"),
+        ("nld", "zeven"),
+        ("pol", "siedem"),
+        ("ces", "sedm"),
+        ("swe", "sju"),
+        ("dan", "syv"),
+        ("nob", "syv"),
+        ("fin", "seitsemän"),
+        ("rus", "семь"),
+        ("ukr", "сім"),
+        ("tur", "yedi"),
+        ("jpn", "七"),
+        ("kor", "칠"),
+        ("ron", "șapte"),
+        ("hun", "hét"),
+        ("azj-script_latin", "yeddi"),
+    ],
+)
+def test_three_letter_languages(code, seven):
+    assert normalize("7", code) == seven
+
+
+def test_every_three_letter_language_is_one_of_num2words():
+    assert set(_LANGUAGES.values()) <= set(CONVERTER_CLASSES)
+    assert {len(code) for code in CONVERTER_CLASSES if "_" not in code and code not in _LANGUAGES.values()} == {3}
+
+
+@pytest.mark.parametrize("language", sorted(code for code in CONVERTER_CLASSES if "_" not in code))
+def test_every_number_is_read_in_every_language(language):
+    numbers = "0 7 21 1990 2nd 3.5 3,5 0,0000001 1,000 123456 1234567 12345678901 999999999999 9999999999999"
+    said = normalize(numbers, language)
+    assert not any(character.isdigit() for character in said)
+    assert said.startswith(normalize(num2words(0, lang=language), language))
+
+
+@pytest.mark.parametrize(
+    ("language", "digits"),
+    [
+        ("kn", "12345678901"),  # OverflowError
+        ("am", "1990"),  # TypeError
+        ("am", "1234567"),  # never comes to an end
+        ("en", "1234567890123"),
+    ],
+)
+def test_what_num2words_cannot_count_is_read_digit_by_digit(language, digits):
+    expected = " ".join(num2words(int(digit), lang=language) for digit in digits)
+    assert normalize(digits, language) == normalize(expected, language)
 
 
 def test_spelling_keeps_to_the_vocabulary():
