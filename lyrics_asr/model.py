@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -104,9 +104,19 @@ class LyricsModel(nn.Module):
             mixture: at the separator's rate.
             lengths: valid samples of each row; whole rows when None.
         """
-        vocals = self.separator(mixture).mean(1)
-        vocals = resample(vocals, self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
-        log_probs: Tensor = self.acoustic(vocals, None if lengths is None else self._resampled_lengths(lengths))
+        return self.listen(self.separator(mixture), lengths)
+
+    def listen(
+        self, vocals: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch frames vocab"]:
+        """Log-probabilities of what the separator gave: the second half of `forward`.
+
+        Args:
+            vocals: at the separator's rate.
+            lengths: valid samples of each row; whole rows when None.
+        """
+        mono = resample(vocals.mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        log_probs: Tensor = self.acoustic(mono, None if lengths is None else self._resampled_lengths(lengths))
         return log_probs
 
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -138,14 +148,6 @@ class LyricsModel(nn.Module):
         if path is not None and path.parent == EMBEDDED_FOLDER:
             path = Path("embedded", path.name)
         return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
-
-    def freeze_separator(self) -> None:
-        """Keep the separator as it is; the acoustic model goes on learning."""
-        self.separator.requires_grad_(False)
-
-    def freeze_feature_encoder(self) -> None:
-        """Keep the acoustic model's convolutions, as is usual in fine-tuning; gradients still pass through them."""
-        cast(Any, self.acoustic.network).freeze_feature_encoder()
 
     def save(self, folder: Path, *, half: bool = False) -> None:
         """Write the model as a folder that `load_model` takes, in place of a model that is there.

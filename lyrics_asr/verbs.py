@@ -187,8 +187,11 @@ def _load_model(args: argparse.Namespace) -> "LyricsModel":
 
 
 def _adapter(language: str) -> str | None:
-    """Multilingual models (MMS) name their adapters with three letters; plain `en` or `fr` is for the text alone."""
-    return language if len(language) == 3 else None
+    """Multilingual models (MMS) name their adapters `fra` or `cmn-script_simplified`, with three letters and more.
+
+    Plain `en` or `fr` is for the text alone.
+    """
+    return language if len(language.split("-")[0]) == 3 else None
 
 
 def _write_transcripts(

@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss, nll_loss
 from torch.utils.data import DataLoader
-from torchaudio.functional import resample
 
 from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
@@ -200,17 +199,16 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
     zero = torch.zeros((), device=batch.vocals.device)
     separation = zero
     if stage.input == "stems":
-        heard, lengths = turned_down(batch).mean(1), batch.lengths
+        log_probs = model.acoustic(turned_down(batch).mean(1), batch.lengths)
+        frames = model.acoustic.frame_counts(batch.lengths)
     else:
         vocals = model.separator(batch.vocals + batch.accompaniment)
-        heard = resample(vocals.mean(1), model.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
-        lengths = -(-batch.lengths * ACOUSTIC_SAMPLE_RATE_HZ // model.separator.sample_rate_hz)
         if stage.separation_weight:
             separation = relative_l1(vocals, batch.vocals)
-    if not (stage.ctc_weight or stage.frame_weight):
-        return Losses(separation, zero, zero)
-    log_probs = model.acoustic(heard, lengths)
-    frames = model.acoustic.frame_counts(lengths)
+        if not (stage.ctc_weight or stage.frame_weight):
+            return Losses(separation, zero, zero)
+        log_probs = model.listen(vocals, batch.lengths)
+        frames = model.frame_counts(batch.lengths)
     ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
     if not stage.frame_weight:
         return Losses(separation, ctc, zero)
