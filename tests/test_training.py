@@ -184,7 +184,7 @@ def test_a_step_lowers_the_loss_of_the_same_batch(config):
 
 def test_the_config_of_the_embedded_model_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
-    assert [stage.input for stage in config.stages] == ["mixture", "stems", "stems", "mixture"]
+    assert [stage.input for stage in config.stages] == ["mixture", "stems", "stems", "mixture", "stems"]
     with pytest.raises(ValueError, match="unknown_key"):
         load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
     with pytest.raises(ValueError, match="separation_weight needs input: mixture"):
