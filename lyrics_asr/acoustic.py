@@ -113,8 +113,6 @@ class AcousticModel(nn.Module):
 
         The input is normalised over the song and not over each window, so that a quiet verse stays quiet.
         """
-        if options.batch_size < 1:
-            raise ValueError(f"batch_size {options.batch_size} must be at least 1")
         windows = split_windows(self.grid.count(len(waveform)), self.grid, options)
         was_training = self.training
         self.eval()

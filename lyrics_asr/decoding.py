@@ -107,13 +107,7 @@ class BeamSearch:
 
 
 def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:
-    """Cut a transcript into lines at its silences; of equally long ones, the one nearest to the line's middle.
-
-    Raises:
-        ValueError: `max_words` is below 1.
-    """
-    if options.max_words < 1:
-        raise ValueError(f"max_words is {options.max_words}; a line needs at least 1 word")
+    """Cut a transcript into lines at its silences; of equally long ones, the one nearest to the line's middle."""
     # Rounded, so that silences of equally many frames are equally long.
     gaps = [round(after.start_seconds - before.end_seconds, 6) for before, after in pairwise(words)]
     pauses = [i + 1 for i, gap in enumerate(gaps) if gap >= options.pause_seconds]

@@ -118,10 +118,6 @@ class Separator(nn.Module):
             options: overlap and batch size.
             progress: called with the share that is done, in 0..1.
         """
-        if not 0 <= options.overlap < 1:
-            raise ValueError(f"overlap {options.overlap} is outside 0 <= overlap < 1")
-        if options.batch_size < 1:
-            raise ValueError(f"batch_size {options.batch_size} must be at least 1")
         if not self.networks:
             return mixture
         self._check_channels(mixture.shape[0])

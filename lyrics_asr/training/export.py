@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from lyrics_asr.audio import read_audio
 from lyrics_asr.config import AcousticOptions, SeparationOptions, TrainingConfig
 from lyrics_asr.datasets.manifest import read_manifest
 from lyrics_asr.datasets.synthetic import load_lyrics
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.model import LyricsModel
+from lyrics_asr.pipeline import read_mixture
 from lyrics_asr.text import normalize
 from lyrics_asr.training.loop import Log
 from lyrics_asr.training.tuning import tune_decoding
@@ -29,8 +29,8 @@ def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
     songs = read_manifest(Path(config.development))[: config.tuning_songs]
     emissions = []
     for song in songs:
-        mixture = read_audio(song.audio, sample_rate_hz=model.separator.sample_rate_hz)
-        emissions.append(model.emissions(model.vocals(mixture, SeparationOptions()), AcousticOptions()))
+        vocals = model.vocals(read_mixture(song.audio, model), SeparationOptions())
+        emissions.append(model.emissions(vocals, AcousticOptions()))
     references = [normalize(song.lyrics, song.language) for song in songs]
     for trial in tune_decoding(emissions, references, model.language_model_path, model.decoding):
         log({"tuning": asdict(trial.options), "wer": round(trial.wer, 5)})

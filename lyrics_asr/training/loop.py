@@ -31,6 +31,7 @@ from lyrics_asr.decoding import greedy
 from lyrics_asr.files import write_text
 from lyrics_asr.metrics import character_errors, si_sdr
 from lyrics_asr.model import LyricsModel
+from lyrics_asr.pipeline import read_mixture
 from lyrics_asr.separation import build_separator
 from lyrics_asr.text import normalize
 from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
@@ -92,10 +93,9 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
         model.load_state_dict(checkpoint.model)
     write_text(output / "config.yaml", dump_config(config))
     for index, stage in enumerate(config.stages):
-        if checkpoint is None or index > checkpoint.stage:
-            _run_stage(config, index, model, songs, development, None, log)
-        elif index == checkpoint.stage:
-            _run_stage(config, index, model, songs, development, checkpoint, log)
+        if checkpoint is None or index >= checkpoint.stage:
+            resumed = checkpoint if checkpoint is not None and index == checkpoint.stage else None
+            _run_stage(config, index, model, songs, development, resumed, log)
         log({"stage": stage.name, "done": True})
     return model.eval()
 
@@ -278,7 +278,7 @@ def measure(model: LyricsModel, songs: Sequence[Song], *, with_text: bool = True
     model.eval()
     gains, references, hypotheses = [], [], []
     for song in songs:
-        mixture = read_audio(song.audio, sample_rate_hz=model.separator.sample_rate_hz, channels=2)
+        mixture = read_mixture(song.audio, model)
         vocals = model.vocals(mixture, SeparationOptions())
         if song.vocals is not None:
             truth = read_audio(song.vocals, sample_rate_hz=model.separator.sample_rate_hz, channels=2).samples.mean(0)
