@@ -258,7 +258,7 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
                 **options,
             )
         if language is not None:
-            _set_language(name, language, tokenizer, network)
+            _set_language(name, folder, language, tokenizer, network)
     except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
@@ -347,7 +347,9 @@ def _languages(vocabulary: Mapping[str, Any]) -> list[str]:
     return sorted(key for key, value in vocabulary.items() if isinstance(value, dict))
 
 
-def _set_language(name: str, language: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel) -> None:
+def _set_language(
+    name: str, folder: Path, language: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel
+) -> None:
     languages = _languages(getattr(tokenizer, "vocab", {}))
     if not languages:  # the code still says in which language the lyrics are
         return
@@ -355,6 +357,9 @@ def _set_language(name: str, language: str, tokenizer: PreTrainedTokenizerBase, 
         raise ValueError(
             f"{name}: no language {language!r}; it has {', '.join(languages[:20])}{' ...' * (len(languages) > 20)}"
         )
+    adapters = [*folder.glob("adapter.*.safetensors"), *folder.glob("adapter.*.bin")]
+    if language == getattr(tokenizer, "target_lang", None) and not adapters:
+        return  # a saved model: its adapter is among its weights
     tokenizer.set_target_lang(language)
     network.load_adapter(language, use_safetensors=True, local_files_only=True)
 

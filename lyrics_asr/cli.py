@@ -6,10 +6,12 @@ to stdout or to files. Heavy imports happen in the verbs, so that `--help` answe
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from lyrics_asr import __version__
@@ -25,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped from outside is cleaned up like Ctrl-C
     try:
         with quiet(debug):
             args = _parser(arguments).parse_args(arguments)

@@ -207,16 +207,16 @@ class StageOptions:
         steps: optimizer steps.
         batch_size: chunks in a step.
         chunk_seconds: longest chunk.
-        input: "stems" feeds the acoustic model the voice with the accompaniment turned down by a random amount and
-            never runs
-            the separator; "mixture" runs the whole graph, separator first.
+        input: "vocals" feeds the acoustic model the clean voice, "stems" the voice with the accompaniment turned down
+            by a random amount; neither runs the separator. "mixture" runs the whole graph, separator first.
         separator_learning_rate: peak; 0 freezes the separator.
         acoustic_learning_rate: peak; 0 freezes the acoustic model.
         warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
         separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
         ctc_weight: weight of the CTC loss a token; with `frame_weight` 0 too, the acoustic model is left out.
-        frame_weight: weight of a cross-entropy at every frame against the letters spread evenly over their words. CTC
-            alone takes long to find out where anything is; words whose times are known can tell it.
+        frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
+            `datasets.chunks.letters_of`). CTC alone takes long to find out where anything is; words whose times are
+            known can tell it.
     """
 
     name: str
@@ -232,9 +232,9 @@ class StageOptions:
     frame_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.input not in ("stems", "mixture"):
-            raise ValueError(f"stage {self.name!r}: input must be stems or mixture, not {self.input!r}")
-        if self.separation_weight and self.input == "stems":
+        if self.input not in ("vocals", "stems", "mixture"):
+            raise ValueError(f"stage {self.name!r}: input must be vocals, stems or mixture, not {self.input!r}")
+        if self.separation_weight and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: separation_weight needs input: mixture, which runs the separator")
 
 

@@ -200,7 +200,7 @@ def load_model(
         FileNotFoundError: no such folder or file.
         ValueError: a damaged model, or an unknown device.
     """
-    target = _device(device)
+    target = find_device(device)
     published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
     parts = published if name == "published" else _read_folder(name)
     language_model_path = parts.language_model
@@ -344,7 +344,12 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str = "auto") -> torch.device:
+    """The device that is called `name`, which is there.
+
+    Raises:
+        ValueError: no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -276,9 +276,10 @@ def test_multilingual_checkpoint_takes_its_adapter(tmp_path, language, letters):
         expected = oracle(inputs.input_values).logits.log_softmax(-1)
         torch.testing.assert_close(french(song(5000)[None]), expected, atol=1e-5, rtol=1e-4)
     save_acoustic(french, tmp_path / "saved")
-    again = load_acoustic(str(tmp_path / "saved"))
-    assert again.vocabulary == french.vocabulary
-    torch.testing.assert_close(again(song(5000)[None]), french(song(5000)[None]))
+    for asked in (None, language):
+        again = load_acoustic(str(tmp_path / "saved"), language=asked)
+        assert again.vocabulary == french.vocabulary
+        torch.testing.assert_close(again(song(5000)[None]), french(song(5000)[None]))
 
 
 def test_languages_that_are_not_there(tmp_path):

@@ -248,9 +248,10 @@ def test_ctrl_c_in_process_leaves_no_file(cli, tmp_path, monkeypatch):
     assert len(message.splitlines()) == 1
 
 
-def test_ctrl_c_from_outside(tiny_model_folder, tmp_path):
-    for number in range(3):
-        write_song(tmp_path / "songs" / f"{number}.wav", noise(1.0 if number == 0 else 600.0))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
+    for song in range(3):
+        write_song(tmp_path / "songs" / f"{song}.wav", noise(1.0 if song == 0 else 600.0))
     code = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
     arguments = ["separate", tmp_path / "songs", "-o", tmp_path / "out", "--model", tiny_model_folder]
     with subprocess.Popen(
@@ -259,7 +260,7 @@ def test_ctrl_c_from_outside(tiny_model_folder, tmp_path):
         deadline = time.monotonic() + 180
         while not (tmp_path / "out/run.jsonl").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=180)
     assert process.returncode == 130, errors
     assert "interrupted" in errors.splitlines()[-1]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, labels_of, prepare_stems
-from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.datasets.chunks import ChunkBatches, Label, cut_chunk, letters_of, prepare_stems, with_borders
+from lyrics_asr.datasets.manifest import Song, Sound
 from lyrics_asr.types import TimedWord, Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
@@ -26,8 +26,8 @@ def songs_words(draw):
 def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
     chunk = cut_chunk(words, start, start + length)
     assert start <= chunk.start_seconds <= chunk.end_seconds
-    for word in words:
-        if word in chunk.words:
+    for number, word in enumerate(words):
+        if number in chunk.words:
             assert chunk.start_seconds <= word.start_seconds
             assert word.end_seconds <= chunk.end_seconds <= start + length
         else:
@@ -35,15 +35,55 @@ def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
             assert heard <= 1e-9
 
 
-def test_labels_have_a_border_between_words_and_leave_out_what_cannot_be_spelled():
-    words = [TimedWord(text, float(i), i + 1.0, 1.0) for i, text in enumerate(["It's", "-", "café", "日a"])]
-    labels = labels_of(words, LETTERS)
-    assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "it's|cafe|a"
-    times = [time for label in labels for time in (label.start_seconds, label.end_seconds)]
-    assert times == sorted(times)
-    spans = [(label.start_seconds, label.end_seconds) for label in labels]
-    np.testing.assert_allclose(spans[:4], [(0, 0.5), (0.5, 2 / 3), (2 / 3, 5 / 6), (5 / 6, 1)])  # i is held
-    assert spans[4] == (1.5, 1.5)  # the border between it's and cafe
+def letters(text, start, sounds=(), affinity=None):
+    return letters_of(TimedWord(text, start, start + 1.0, 1.0), sounds, affinity or {}, LETTERS, "en")
+
+
+def spans(labels):
+    return [(label.start_seconds, label.end_seconds) for label in labels]
+
+
+def test_letters_share_the_time_of_a_word_and_what_cannot_be_spelled_is_left_out():
+    words = [letters(text, float(i)) for i, text in enumerate(["It's", "-", "café", "日a"])]
+    assert ["".join(LETTERS.tokens[label.token_id] for label in word) for word in words] == ["it's", "", "cafe", "a"]
+    np.testing.assert_allclose(spans(words[0]), [(0, 0.5), (0.5, 2 / 3), (2 / 3, 5 / 6), (5 / 6, 1)])  # i is held
+
+
+def test_letters_are_sung_with_their_sounds():
+    sounds = [Sound("S", 0.0, 0.2), Sound("aI", 0.2, 1.0)]
+    affinity = {("s", "S"): -0.1, ("h", "S"): -0.1, ("y", "aI"): -0.1}
+    np.testing.assert_allclose(spans(letters("Shy", 0.0, sounds, affinity)), [(0, 0.1), (0.1, 0.2), (0.2, 1)])
+
+
+def test_a_border_is_the_last_moment_before_the_next_word():
+    labels = with_borders([letters("ab", 0.0), [], letters("c", 1.0), letters("d", 3.0)], LETTERS)
+    assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "ab|c|d"
+    expected = [(0, 0.75), (0.75, 0.96), (0.96, 1), (1, 2), (2.96, 3), (3, 4)]  # b gives way, c has a pause behind it
+    np.testing.assert_allclose(spans(labels), expected)
+    assert with_borders([], LETTERS) == []
+
+
+def test_a_border_takes_at_most_half_of_the_letter_before_it():
+    short = Label(3, 0.0, 0.02)
+    np.testing.assert_allclose(
+        spans(with_borders([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
+    )
+
+
+def test_the_labels_of_a_chunk_count_from_its_start(corpus):
+    songs, stems = corpus
+    heard = [
+        (Sound("A", w.start_seconds, w.start_seconds + 0.1), Sound("B", w.start_seconds + 0.1, w.end_seconds))
+        for w in songs[0].words
+    ]
+    songs = [replace(song, sounds=tuple(heard)) for song in songs]
+    batch = batches((songs, stems))[0]
+    seconds = batch.label_spans[:, 1] - batch.label_spans[:, 0]
+    expected = {"a": 0.1, "b": 0.4, "|": 0.04}
+    for token, duration in zip(batch.labels.tolist(), seconds.tolist(), strict=True):
+        assert duration == pytest.approx(expected[LETTERS.tokens[token]], abs=1e-5)
+    assert float(batch.label_spans.min()) >= 0
+    assert float(batch.label_spans.max()) <= 2.5
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyrics_asr.datasets.manifest import Song, read_manifest, write_manifest
+from lyrics_asr.datasets.manifest import Song, Sound, read_manifest, write_manifest
 from lyrics_asr.types import TimedWord
 
 RECORD = {
@@ -33,7 +33,14 @@ def test_songs_come_back_as_they_were_written(tmp_path):
             accompaniment=tmp_path / "a" / "accompaniment.flac",
             genre="Pop",
         ),
-        Song("b", tmp_path / "b.mp3", "la", (TimedWord("la", 0.0, 0.0, 1.0),), "fr"),
+        Song(
+            "b",
+            tmp_path / "b.mp3",
+            "la",
+            (TimedWord("la", 0.0, 0.5, 1.0),),
+            "fr",
+            sounds=((Sound("l", 0.0, 0.1), Sound("a", 0.1, 0.5)),),
+        ),
     )
     write_manifest(tmp_path / "manifest.jsonl", songs)
     assert read_manifest(tmp_path / "manifest.jsonl") == songs
@@ -94,6 +101,9 @@ def word(**changes):
         (word(start_seconds=-1), "no valid time"),
         (word(end_seconds=float("inf")), "no valid time"),
         (word(end_seconds=float("nan")), "no valid time"),
+        (word(sounds="la"), "sounds must be a list, not str"),
+        (word(sounds=[{"name": "l"}]), "a sound lacks end_seconds, start_seconds"),
+        ({"words": [*RECORD["words"], *word(sounds=[])["words"]]}, "1 of 2 words have sounds"),
     ],
 )
 def test_bad_songs_are_named_with_line_and_cause(tmp_path, changes, message):

@@ -66,6 +66,15 @@ def test_first_vowels_are_as_far_apart_as_their_notes_are_long():
     assert onsets[0] == pytest.approx(sung.first_vowel_seconds)
 
 
+def test_the_sounds_of_a_sung_word_tile_it():
+    speech = singing.speak("my moon", "en-us+f3", 150)
+    words = singing.sing(speech, [60.0] * 2, [0.5, 0.8], VOICE).words
+    assert [[sound.name for sound in word.sounds] for word in words] == [["m", "aI"], ["m", "u:", "n"]]
+    for word in words:
+        assert (word.sounds[0].start_seconds, word.sounds[-1].end_seconds) == (word.start_seconds, word.end_seconds)
+        assert all(a.end_seconds == b.start_seconds for a, b in pairwise(word.sounds))
+
+
 def test_the_pitch_of_the_voice_is_the_melody():
     speech = singing.speak("la la la", "en-us+f3", 150)
     notes = [60.0, 67.0, 64.0]

@@ -161,6 +161,18 @@ def test_every_frame_has_the_letter_that_is_sung_there():
     assert targets.tolist() == [first, second]
 
 
+def test_a_letter_that_comes_twice_is_parted_by_a_blank():
+    grid = FrameGrid(stride_samples=160, receptive_field_samples=160, sample_rate_hz=16_000)
+    double = replace(
+        batch(0.3, 16_000),
+        labels=torch.tensor([5, 5, 6]),
+        label_spans=torch.tensor([[0.0, 0.03], [0.03, 0.06], [0.06, 0.08]]),
+        label_lengths=torch.tensor([3, 0]),
+    )
+    targets = loop.frame_targets(double, torch.tensor([10, 10]), 10, grid, blank_id=0)
+    assert targets.tolist() == [[5, 5, 5, 0, 5, 5, 6, 6, 0, 0], [0] * 10]
+
+
 def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
     """Its true loss is infinite; a loss that clips it goes on to poison the weights."""
     model = new_model(config)

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lyrics_asr.audio import read_audio
-from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.datasets.manifest import Song, Sound
+from lyrics_asr.datasets.spelling import Affinity, learn_affinity, letter_spans
 from lyrics_asr.files import atomic_path
 from lyrics_asr.text import WILDCARD, spell
 from lyrics_asr.types import TimedWord, Vocabulary
@@ -31,6 +32,7 @@ from lyrics_asr.types import TimedWord, Vocabulary
 _INT16_SCALE = 32768.0
 _VOWELS = frozenset("aeiouy")
 _VOWEL_WEIGHT = 3.0
+_BORDER_SECONDS = 0.04
 _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
 _MOST_DRAWS = 1000
@@ -38,11 +40,11 @@ _MOST_DRAWS = 1000
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of a song and the words in it."""
+    """A stretch of a song and the words in it, by their numbers in the song."""
 
     start_seconds: float
     end_seconds: float
-    words: tuple[TimedWord, ...]
+    words: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: flo
             start_seconds = word.end_seconds
         if word.start_seconds < end_seconds < word.end_seconds:
             end_seconds = word.start_seconds
-    inside = tuple(w for w in words if w.start_seconds >= start_seconds and w.end_seconds <= end_seconds)
+    inside = tuple(
+        i for i, word in enumerate(words) if word.start_seconds >= start_seconds and word.end_seconds <= end_seconds
+    )
     return Chunk(start_seconds, max(start_seconds, end_seconds), inside)
 
 
@@ -90,22 +94,39 @@ class Label:
     end_seconds: float
 
 
-def labels_of(words: Sequence[TimedWord], vocabulary: Vocabulary, language: str = "en") -> list[Label]:
-    """The tokens of the words, with the word border between them; characters that the vocabulary lacks are left out.
+def letters_of(
+    word: TimedWord, sounds: Sequence[Sound], affinity: Affinity, vocabulary: Vocabulary, language: str
+) -> list[Label]:
+    """The tokens of a word and when each is sung; characters that the vocabulary lacks are left out.
 
-    The letters share their word's time, vowels three times as much as consonants, for it is vowels that are
-    held; a word border is the moment in the middle between two words.
+    The letters of a word whose sounds are known are sung with their sounds. Those of another share its time, vowels
+    three times as much as consonants, for it is vowels that are held.
+    """
+    spelled = [i for i in spell(word.text, vocabulary, language) if i != WILDCARD]
+    letters = _letters(spelled, vocabulary)
+    if sounds and letters:
+        spans = letter_spans(letters, sounds, affinity)
+    else:
+        weights = [_VOWEL_WEIGHT if letter in _VOWELS else 1.0 for letter in letters]
+        shares = np.cumsum([0.0, *weights]) / max(1.0, sum(weights))
+        spans = list(pairwise((word.start_seconds + shares * (word.end_seconds - word.start_seconds)).tolist()))
+    return [Label(i, *span) for i, span in zip(spelled, spans, strict=True)]
+
+
+def with_borders(words: Sequence[Sequence[Label]], vocabulary: Vocabulary) -> list[Label]:
+    """The labels of consecutive words, with the word border between them.
+
+    A border is the last moment before a word begins, taken from the letter before it where there is no pause, but never
+    more than half of that.
     """
     labels: list[Label] = []
     for word in words:
-        spelled = [i for i in spell(word.text, vocabulary, language) if i != WILDCARD]
-        if spelled and labels and vocabulary.word_delimiter_id is not None:
-            middle = (labels[-1].end_seconds + word.start_seconds) / 2
-            labels.append(Label(vocabulary.word_delimiter_id, middle, middle))
-        weights = [_VOWEL_WEIGHT if vocabulary.tokens[i].lower() in _VOWELS else 1.0 for i in spelled]
-        shares = np.cumsum([0.0, *weights]) / max(1.0, sum(weights))
-        edges = (word.start_seconds + shares * (word.end_seconds - word.start_seconds)).tolist()
-        labels += [Label(i, *span) for i, span in zip(spelled, pairwise(edges), strict=True)]
+        if word and labels and vocabulary.word_delimiter_id is not None:
+            last, end = labels[-1], word[0].start_seconds
+            start = max(end - _BORDER_SECONDS, (last.start_seconds + last.end_seconds) / 2)
+            labels[-1] = replace(last, end_seconds=min(last.end_seconds, start))
+            labels.append(Label(vocabulary.word_delimiter_id, start, max(start, end)))
+        labels += word
     return labels
 
 
@@ -152,6 +173,7 @@ class ChunkBatches(Dataset[Batch]):
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
         self._accompanied = [i for i, stem in enumerate(self._stems) if stem[1, :, ::997].any()]  # a look, not a scan
         self._vocabulary = vocabulary
+        self._affinity = _affinity_in(songs, vocabulary)
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
         self._batch_size = batch_size
@@ -189,15 +211,7 @@ class ChunkBatches(Dataset[Batch]):
             else:
                 start = float(rng.uniform(0, latest))
             chunk = cut_chunk(words, start, start + seconds)
-            relative = [
-                replace(
-                    w,
-                    start_seconds=w.start_seconds - chunk.start_seconds,
-                    end_seconds=w.end_seconds - chunk.start_seconds,
-                )
-                for w in chunk.words
-            ]
-            labels = labels_of(relative, self._vocabulary, self._songs[index].language)
+            labels = self._labels(self._songs[index], chunk)
             if labels:
                 break
         else:
@@ -219,11 +233,47 @@ class ChunkBatches(Dataset[Batch]):
         gain = 10 ** (rng.uniform(-6, 3) / 20)
         return vocals * gain, accompaniment * gain, max(length, 1), labels
 
+    def _labels(self, song: Song, chunk: Chunk) -> list[Label]:
+        """The labels of a chunk, with times from its start."""
+        words = [
+            letters_of(
+                song.words[i], song.sounds[i] if song.sounds else (), self._affinity, self._vocabulary, song.language
+            )
+            for i in chunk.words
+        ]
+        return [
+            replace(
+                label,
+                start_seconds=label.start_seconds - chunk.start_seconds,
+                end_seconds=label.end_seconds - chunk.start_seconds,
+            )
+            for label in with_borders(words, self._vocabulary)
+        ]
+
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
         piece = stem[:, first : first + length]
         window[:, : piece.shape[1]] = piece / _INT16_SCALE
         return torch.from_numpy(window)
+
+
+def _letters(columns: Sequence[int], vocabulary: Vocabulary) -> str:
+    return "".join(vocabulary.tokens[i].lower() for i in columns)
+
+
+def _affinity_in(songs: Sequence[Song], vocabulary: Vocabulary) -> Affinity:
+    """What the different words of the songs whose sounds are known say of letters and sounds."""
+    spoken = {
+        (word.text, song.language, tuple(sound.name for sound in sounds))
+        for song in songs
+        if song.sounds
+        for word, sounds in zip(song.words, song.sounds, strict=True)
+    }
+    pairs = {
+        (_letters([i for i in spell(text, vocabulary, language) if i != WILDCARD], vocabulary), sounds)
+        for text, language, sounds in spoken
+    }
+    return learn_affinity(sorted((letters, sounds) for letters, sounds in pairs if letters and sounds))
 
 
 def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:

@@ -3,6 +3,7 @@
 Conventions
 - One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, vocals, accompaniment, genre.
 - A word is {"text", "start_seconds", "end_seconds"}; reference times are certain, so they are read with confidence 1.
+  It may have "sounds", a list of {"name", "start_seconds", "end_seconds"}; in a song all words have them, or none.
 - Paths are relative to the manifest's folder, with "/" between their parts, and never lead out of it:
   a folder with its manifest can be moved, and a foreign manifest reads nothing else.
 """
@@ -10,7 +11,7 @@ Conventions
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -20,6 +21,16 @@ from lyrics_asr.types import TimedWord
 _REQUIRED_KEYS = frozenset({"id", "audio", "lyrics", "words", "language"})
 _OPTIONAL_KEYS = frozenset({"vocals", "accompaniment", "genre"})
 _WORD_KEYS = frozenset({"text", "start_seconds", "end_seconds"})
+_SOUND_KEYS = frozenset({"name", "start_seconds", "end_seconds"})
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A speech sound (phone) and its time, named by any set of symbols that tells one sound from another."""
+
+    name: str
+    start_seconds: float
+    end_seconds: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Song:
         vocals: the vocals' stem, where there is one.
         accompaniment: the rest of the mixture, where there is one.
         genre: as the source names it.
+        sounds: the speech sounds of each word, where the source knows them; else empty.
     """
 
     id: str
@@ -45,6 +57,7 @@ class Song:
     vocals: Path | None = None
     accompaniment: Path | None = None
     genre: str | None = None
+    sounds: tuple[tuple[Sound, ...], ...] = ()
 
 
 def read_manifest(path: Path) -> tuple[Song, ...]:
@@ -96,21 +109,36 @@ def _parse_song(line: str, folder: Path) -> Song:
     _check_keys(record, "a song", _REQUIRED_KEYS, _OPTIONAL_KEYS)
     if not isinstance(record["words"], list):
         raise ValueError(f"words must be a list, not {type(record['words']).__name__}")
+    words = tuple(_parse_word(word) for word in record["words"])
+    with_sounds = [word for word in record["words"] if "sounds" in word]
+    if with_sounds and len(with_sounds) < len(words):
+        raise ValueError(f"{len(with_sounds)} of {len(words)} words have sounds; give them to all words or to none")
     return Song(
         id=_text(record, "id"),
         audio=_inside(folder, _text(record, "audio")),
         lyrics=_text(record, "lyrics"),
-        words=tuple(_parse_word(word) for word in record["words"]),
+        words=words,
         language=_text(record, "language"),
         vocals=_optional_path(record, "vocals", folder),
         accompaniment=_optional_path(record, "accompaniment", folder),
         genre=None if record.get("genre") is None else _text(record, "genre"),
+        sounds=tuple(_parse_sounds(word) for word in with_sounds),
     )
 
 
 def _parse_word(record: Any) -> TimedWord:
-    _check_keys(record, "a word", _WORD_KEYS, frozenset())
+    _check_keys(record, "a word", _WORD_KEYS, frozenset({"sounds"}))
     return TimedWord(_text(record, "text"), _seconds(record, "start_seconds"), _seconds(record, "end_seconds"), 1.0)
+
+
+def _parse_sounds(word: dict[str, Any]) -> tuple[Sound, ...]:
+    if not isinstance(word["sounds"], list):
+        raise ValueError(f"sounds must be a list, not {type(word['sounds']).__name__}")
+    sounds = []
+    for record in word["sounds"]:
+        _check_keys(record, "a sound", _SOUND_KEYS, frozenset())
+        sounds.append(Sound(_text(record, "name"), _seconds(record, "start_seconds"), _seconds(record, "end_seconds")))
+    return tuple(sounds)
 
 
 def _check_keys(record: Any, name: str, required: frozenset[str], optional: frozenset[str]) -> None:
@@ -159,14 +187,17 @@ def _song_object(song: Song, folder: Path) -> dict[str, Any]:
             message = f"song {song.id!r}: {path} lies outside {folder}, the manifest's folder; move it into the folder"
             raise ValueError(message) from error
 
+    words: list[dict[str, Any]] = [
+        {"text": word.text, "start_seconds": word.start_seconds, "end_seconds": word.end_seconds} for word in song.words
+    ]
+    if song.sounds:
+        for word, sounds in zip(words, song.sounds, strict=True):
+            word["sounds"] = [asdict(sound) for sound in sounds]
     return {
         "id": song.id,
         "audio": relative(song.audio),
         "lyrics": song.lyrics,
-        "words": [
-            {"text": word.text, "start_seconds": word.start_seconds, "end_seconds": word.end_seconds}
-            for word in song.words
-        ],
+        "words": words,
         "language": song.language,
         "vocals": relative(song.vocals),
         "accompaniment": relative(song.accompaniment),

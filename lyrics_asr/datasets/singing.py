@@ -13,7 +13,7 @@ import _ctypes
 import ctypes
 import tempfile
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import espeakng_loader
 import numpy as np
 import pyworld
 from numpy.typing import NDArray
+
+from lyrics_asr.datasets.manifest import Sound
 
 SPEECH_SAMPLE_RATE_HZ = 22_050  # what espeak-ng gives
 FRAME_SECONDS = 0.005  # WORLD's default
@@ -53,8 +55,9 @@ class Voice:
 
 @dataclass(frozen=True)
 class Phone:
-    """A stretch of speech with one sound; pauses count as consonants."""
+    """A stretch of speech with one sound, named as espeak-ng does, without stress; pauses count as consonants."""
 
+    name: str
     start_samples: int
     end_samples: int
     is_vowel: bool
@@ -83,6 +86,7 @@ class SungWord:
     text: str
     start_seconds: float
     end_seconds: float
+    sounds: tuple[Sound, ...]
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,11 @@ def sing(speech: Speech, notes_midi: list[float], durations_seconds: list[float]
     first = 0
     for word in speech.words:
         last = first + len(word.phones)
-        words.append(SungWord(word.text, float(starts[first]), float(ends[last - 1])))
+        sounds = tuple(
+            Sound(phone.name, float(start), float(end))
+            for phone, start, end in zip(word.phones, starts[first:last], ends[first:last], strict=True)
+        )
+        words.append(SungWord(word.text, sounds[0].start_seconds, sounds[-1].end_seconds, sounds))
         first = last
     return SungLine(samples, tuple(words), float(starts[int(np.argmax(carriers))]))
 
@@ -251,7 +259,10 @@ def _join(parts: list[Speech]) -> Speech:
         words.extend(
             SpokenWord(
                 w.text,
-                tuple(Phone(p.start_samples + offset, p.end_samples + offset, p.is_vowel) for p in w.phones),
+                tuple(
+                    replace(p, start_samples=p.start_samples + offset, end_samples=p.end_samples + offset)
+                    for p in w.phones
+                ),
             )
             for w in part.words
         )
@@ -264,7 +275,7 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
 
     Each lasts until the next one begins, the last one until the final pause.
     """
-    sounds: list[tuple[int, bool, int]] = []  # start, is_vowel, word index
+    sounds: list[tuple[int, str, int]] = []  # start, name, word index
     word = -1
     final = total_samples
     for event in events:
@@ -272,13 +283,13 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
             word += 1
         elif event.name.startswith("_"):
             final = event.sample
-        elif word >= 0 and event.name.strip("'\",;%="):
-            sounds.append((event.sample, event.name.strip("'\",;%=")[0] in _VOWELS, word))
+        elif word >= 0 and (name := event.name.strip("'\",;%=")):
+            sounds.append((event.sample, name, word))
             final = total_samples
     phones: list[list[Phone]] = [[] for _ in words]
-    for (start, is_vowel, index), following in zip(sounds, [*sounds[1:], (final, False, -1)], strict=True):
+    for (start, name, index), following in zip(sounds, [*sounds[1:], (final, "", -1)], strict=True):
         if following[0] > start:
-            phones[index].append(Phone(start, following[0], is_vowel))
+            phones[index].append(Phone(name, start, following[0], name[0] in _VOWELS))
     for text, own in zip(words, phones, strict=True):
         if not own:
             raise ValueError(f"espeak-ng has no sound for {text!r}")

@@ -4,7 +4,8 @@ A corpus is a folder with `manifest.jsonl` (see `datasets.manifest`) and one fol
 
     mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
     lyrics.txt                                    the lines that are sung
-    dali.json                                     the same annotations as DALI's JSON export has them
+    sounds.json                                   the sounds of each word: name, start and end in seconds
+    dali.json                                     the annotations as DALI's JSON export has them
 
 Splits: see `load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of songs
     nor of processes changes it.
@@ -30,7 +31,7 @@ from scipy.signal import resample_poly
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.config import SyntheticOptions
 from lyrics_asr.datasets import backing, singing
-from lyrics_asr.datasets.manifest import Song, write_manifest
+from lyrics_asr.datasets.manifest import Song, Sound, write_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import TimedWord
@@ -76,6 +77,7 @@ class Rendition:
     vocals: Samples
     accompaniment: Samples
     lines: tuple[tuple[TimedWord, ...], ...]
+    sounds: tuple[tuple[Sound, ...], ...]
     pitches_hz: tuple[float, ...]
 
 
@@ -114,7 +116,7 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     """
     songs = load_lyrics(lyrics, options.split)
     _claim(out, options, songs)
-    jobs = [(out, options, songs, index) for index in range(options.songs)]
+    jobs = _draw_jobs(out, options, songs)
     if options.processes == 1:
         made = [_make_song(job) for job in jobs]
     else:
@@ -166,6 +168,7 @@ def render(
     duration_seconds = cursor_seconds + rng.uniform(0.5, 1.0) * bar_seconds
     vocals = np.zeros(round(duration_seconds * backing.SAMPLE_RATE_HZ))
     timed = []
+    sounds = []
     for (start, sung), text in zip(placed, lines, strict=True):
         samples = resample_poly(sung.samples, 2, 1) * 10 ** (rng.uniform(-3, 3) / 20)
         first = round(start * backing.SAMPLE_RATE_HZ)
@@ -176,26 +179,18 @@ def render(
                 for written, word in zip(text.split(), sung.words, strict=True)
             )
         )
+        sounds += [
+            tuple(Sound(each.name, start + each.start_seconds, start + each.end_seconds) for each in word.sounds)
+            for word in sung.words
+        ]
     wet = backing.reverberate(np.tile(vocals, (2, 1)), rng.uniform(0.03, 0.25), rng.uniform(0.3, 1.5), rng)
-    return _mix(wet, music, duration_seconds, tuple(timed), tuple(pitches_hz), rng, a_cappella)
-
-
-def _mix(
-    vocals: Samples,
-    music: backing.Music,
-    duration_seconds: float,
-    lines: tuple[tuple[TimedWord, ...], ...],
-    pitches_hz: tuple[float, ...],
-    rng: np.random.Generator,
-    a_cappella: bool,
-) -> Rendition:
-    accompaniment = np.zeros_like(vocals)
+    accompaniment = np.zeros_like(wet)
     if not a_cappella:
         accompaniment = backing.play(music, duration_seconds, rng)
         level = 10 ** (rng.uniform(-6, 6) / 20)
-        accompaniment *= level * np.sqrt((vocals**2).mean() / max((accompaniment**2).mean(), 1e-12))
-    gain = 0.9 / np.abs(vocals + accompaniment).max()
-    return Rendition(vocals * gain, accompaniment * gain, lines, pitches_hz)
+        accompaniment *= level * np.sqrt((wet**2).mean() / max((accompaniment**2).mean(), 1e-12))
+    gain = 0.9 / np.abs(wet + accompaniment).max()
+    return Rendition(wet * gain, accompaniment * gain, tuple(timed), tuple(sounds), tuple(pitches_hz))
 
 
 def draw_voice(rng: np.random.Generator) -> singing.Voice:
@@ -213,37 +208,54 @@ def draw_voice(rng: np.random.Generator) -> singing.Voice:
     )
 
 
-def _make_song(job: tuple[Path, SyntheticOptions, dict[str, list[list[str]]], int]) -> Song:
-    out, options, songs, index = job
-    rng = np.random.default_rng([options.seed, zlib.crc32(options.split.encode()), index])
-    if options.split == "training":
-        name, lines = _draw_lines(songs, options, rng)
-    else:
-        name, lines = part_of_lyric(songs, index)
-    voice = (
-        HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)]
-        if options.split == "held_out"
-        else draw_voice(rng)
-    )
-    a_cappella = bool(rng.random() < options.a_cappella_share)
-    song_id = f"{options.split}_{options.seed}_{index:05d}"
-    folder = out / song_id
-    if not (folder / "dali.json").exists():  # written last: its song is complete
+@dataclass(frozen=True)
+class _Job:
+    """A song to make, and the generator that draws the rest of it."""
+
+    folder: Path
+    title: str
+    lines: list[str]
+    voice: singing.Voice
+    a_cappella: bool
+    rng: np.random.Generator
+
+
+def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]]]) -> list[_Job]:
+    vocabulary = sorted({word for word in _words(songs) if word.isascii()})
+    jobs = []
+    for index in range(options.songs):
+        rng = np.random.default_rng([options.seed, zlib.crc32(options.split.encode()), index])
+        if options.split == "training":
+            title, lines = _draw_lines(songs, vocabulary, options, rng)
+        else:
+            title, lines = part_of_lyric(songs, index)
+        voice = (
+            HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)]
+            if options.split == "held_out"
+            else draw_voice(rng)
+        )
+        a_cappella = bool(rng.random() < options.a_cappella_share)
+        folder = out / f"{options.split}_{options.seed}_{index:05d}"
+        jobs.append(_Job(folder, title, lines, voice, a_cappella, rng))
+    return jobs
+
+
+def _make_song(job: _Job) -> Song:
+    if not (job.folder / "dali.json").exists():  # written last: its song is complete
         singing.reset()
-        rendition = render(lines, voice, rng, a_cappella=a_cappella)
-        _write_song(folder, song_id, name, lines, rendition, voice)
-    return _song_record(folder, song_id, lines, json.loads((folder / "dali.json").read_text("utf-8")))
+        rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
+        _write_song(job.folder, job.title, job.lines, rendition, job.voice)
+    return _song_record(job.folder, job.lines)
 
 
 def _draw_lines(
-    songs: dict[str, list[list[str]]], options: SyntheticOptions, rng: np.random.Generator
+    songs: dict[str, list[list[str]]], vocabulary: list[str], options: SyntheticOptions, rng: np.random.Generator
 ) -> tuple[str, list[str]]:
     """Consecutive lines of one training lyric, some of them replaced by words in random order."""
     name = sorted(songs)[int(rng.integers(len(songs)))]
     lines = [line for stanza in songs[name] for line in stanza]
     first = int(rng.integers(max(1, len(lines) - options.lines + 1)))
     chosen = lines[first : first + options.lines]
-    vocabulary = sorted({word for word in _words(songs) if word.isascii()})
     return name, [
         " ".join(rng.choice(vocabulary, size=int(rng.integers(4, 8))))
         if rng.random() < options.word_salad_share
@@ -288,9 +300,7 @@ def _rhythm(note_seconds: float, notes: int, rng: np.random.Generator) -> list[f
     return [float(length * note_seconds) for length in lengths]
 
 
-def _write_song(
-    folder: Path, song_id: str, name: str, lines: Sequence[str], rendition: Rendition, voice: singing.Voice
-) -> None:
+def _write_song(folder: Path, title: str, lines: Sequence[str], rendition: Rendition, voice: singing.Voice) -> None:
     stems = {
         "mixture": rendition.vocals + rendition.accompaniment,
         "vocals": rendition.vocals,
@@ -300,7 +310,10 @@ def _write_song(
         audio = Audio(torch.from_numpy(samples.astype(np.float32)), backing.SAMPLE_RATE_HZ)
         write_audio(folder / f"{stem}.flac", audio)
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
-    write_text(folder / "dali.json", json.dumps(dali_annotations(song_id, name, rendition, voice), indent=1) + "\n")
+    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
+    write_text(
+        folder / "dali.json", json.dumps(dali_annotations(folder.name, title, rendition, voice), indent=1) + "\n"
+    )
 
 
 def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: singing.Voice) -> dict[str, Any]:
@@ -359,19 +372,22 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
     }
 
 
-def _song_record(folder: Path, song_id: str, lines: Sequence[str], annotations: dict[str, Any]) -> Song:
+def _song_record(folder: Path, lines: Sequence[str]) -> Song:
+    annotations = json.loads((folder / "dali.json").read_text("utf-8"))
+    sounds = json.loads((folder / "sounds.json").read_text("utf-8"))
     words = tuple(
         TimedWord(word["text"], word["time"][0], word["time"][1], 1.0)
         for word in annotations["annotations"]["annot"]["words"]
     )
     return Song(
-        id=song_id,
+        id=folder.name,
         audio=folder / "mixture.flac",
         lyrics="\n".join(lines),
         words=words,
         language="en",
         vocals=folder / "vocals.flac",
         accompaniment=folder / "accompaniment.flac",
+        sounds=tuple(tuple(Sound(*sound) for sound in own) for own in sounds),
     )
 
 

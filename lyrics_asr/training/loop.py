@@ -30,7 +30,7 @@ from lyrics_asr.datasets.manifest import Song, read_manifest
 from lyrics_asr.decoding import greedy
 from lyrics_asr.files import write_text
 from lyrics_asr.metrics import character_errors, si_sdr
-from lyrics_asr.model import LyricsModel
+from lyrics_asr.model import LyricsModel, find_device
 from lyrics_asr.pipeline import read_mixture
 from lyrics_asr.separation import build_separator
 from lyrics_asr.text import normalize
@@ -41,6 +41,7 @@ from lyrics_asr.types import FrameGrid
 _LOG_EVERY_STEPS = 20
 _PREPARE_PROCESSES = 2
 _EPSILON = 1e-4
+_TREBLE_EXPONENT = 0.7  # voices fall off towards the treble, where the consonants are
 IGNORED = -100  # a frame past the end of its row
 
 Log = Callable[[dict[str, object]], None]
@@ -74,12 +75,11 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = LyricsModel(
         build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name=str(output / "model")
     )
     start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
-    model.to(device)
+    model.to(find_device())
     songs = [song for manifest in config.training for song in read_manifest(Path(manifest))]
     development = read_manifest(Path(config.development))
 
@@ -105,21 +105,27 @@ def _architecture(config: TrainingConfig) -> str:
 
 
 def start_as_filterbank(convolution: nn.Conv1d) -> None:
-    """Make the first convolution a bank of Gabor filters on the mel scale, each as cosine and sine.
+    """Make the first convolution a bank of Gabor filters on the mel scale, each in four phases, treble emphasised.
 
     A network that starts from noise takes long to find the frequencies that matter; from here it goes on learning them
-    (Zeghidour et al. 2018, "Learning Filterbanks from Raw Speech for Phone Recognition").
+    (Zeghidour et al. 2018, "Learning Filterbanks from Raw Speech for Phone Recognition"). After an activation that
+    keeps what is positive, four phases a quarter of a period apart add up to the level of a band at any moment, so that
+    the stride can be as long as a spectrogram's.
     """
     channels, _, length = convolution.weight.shape
-    mel = torch.linspace(_mel(60.0), _mel(7600.0), channels // 2)
+    mel = torch.linspace(_mel(60.0), _mel(7600.0), channels // 4)
     frequency_hz = 700 * (10 ** (mel / 2595) - 1)
     bandwidth_hz = torch.gradient(frequency_hz)[0].clamp(min=90.0)
     seconds = (torch.arange(length) - (length - 1) / 2) / ACOUSTIC_SAMPLE_RATE_HZ
     window = torch.exp(-0.5 * (2.5 * bandwidth_hz[:, None] * seconds) ** 2)
     phase = 2 * math.pi * frequency_hz[:, None] * seconds
-    filters = torch.cat([window * phase.cos(), window * phase.sin()])
+    cosine, sine = window * phase.cos(), window * phase.sin()
+    level = (frequency_hz / 1000) ** _TREBLE_EXPONENT
+    level = level / level.mean()
+    filters = torch.cat([cosine, sine, -cosine, -sine])
+    filters *= (level.repeat(4) / filters.norm(dim=1))[:, None]
     with torch.no_grad():
-        convolution.weight[: len(filters), 0] = filters / filters.norm(dim=1, keepdim=True)
+        convolution.weight[: len(filters), 0] = filters
         if convolution.bias is not None:
             convolution.bias.zero_()
 
@@ -162,7 +168,7 @@ def _run_stage(
     began = time.monotonic()
     for step, batch in enumerate(loader, start=first + 1):
         _seed((config.seed, index, step))
-        report = _step(model, stage, batch.to(next(model.parameters()).device), optimizations)
+        report = _step(model, stage, batch.to(model.device), optimizations)
         if step % _LOG_EVERY_STEPS == 0:
             rate_per_second = (step - first) / (time.monotonic() - began)
             log({"stage": stage.name, "step": step, **report, "steps_per_second": round(rate_per_second, 3)})
@@ -198,8 +204,9 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
     """The losses of a batch; a part with weight 0 is 0."""
     zero = torch.zeros((), device=batch.vocals.device)
     separation = zero
-    if stage.input == "stems":
-        log_probs = model.acoustic(turned_down(batch).mean(1), batch.lengths)
+    if stage.input != "mixture":
+        voice = turned_down(batch) if stage.input == "stems" else batch.vocals
+        log_probs = model.acoustic(voice.mean(1), batch.lengths)
         frames = model.acoustic.frame_counts(batch.lengths)
     else:
         vocals = model.separator(batch.vocals + batch.accompaniment)
@@ -222,10 +229,10 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
     """The voice with what a separator may leave in: for half of the rows nothing.
 
-    For the others the accompaniment at -30 to +6 dB of its level.
+    For the others the accompaniment at -30 to 0 dB of its level.
     """
     shape = (len(batch.lengths), 1, 1)
-    gain = 10 ** ((torch.rand(shape) * 36 - 30) / 20)
+    gain = 10 ** ((torch.rand(shape) * 30 - 30) / 20)
     present = torch.rand(shape) < 0.5
     return batch.vocals + batch.accompaniment * (gain * present).to(batch.vocals.device)
 
@@ -251,6 +258,8 @@ def frame_targets(
             strict=True,
         ):
             first = min(grid.frame(start), count - 1)
+            if first and targets[row, first - 1] == token:  # CTC reads a letter once unless a blank parts it in two
+                first = min(first + 1, count - 1)
             targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
         label += labels
     return targets
