@@ -217,6 +217,8 @@ class StageOptions:
         frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
             `datasets.chunks.letters_of`). CTC alone takes long to find out where anything is; words whose times are
             known can tell it.
+        sound_weight: weight of a cross-entropy at every frame against the speech sound that is sung, named half way up
+            the acoustic model (see `training.sounds`); the songs must know their sounds.
     """
 
     name: str
@@ -230,6 +232,7 @@ class StageOptions:
     separation_weight: float = 0.0
     ctc_weight: float = 1.0
     frame_weight: float = 0.0
+    sound_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.input not in ("vocals", "stems", "mixture"):

@@ -82,6 +82,9 @@ def test_the_labels_of_a_chunk_count_from_its_start(corpus):
     expected = {"a": 0.1, "b": 0.4, "|": 0.04}
     for token, duration in zip(batch.labels.tolist(), seconds.tolist(), strict=True):
         assert duration == pytest.approx(expected[LETTERS.tokens[token]], abs=1e-5)
+    assert batch.sounds.tolist() == [1, 2] * (int(batch.sound_lengths.sum()) // 2)  # A and B of every word
+    letters = batch.labels != LETTERS.word_delimiter_id
+    torch.testing.assert_close(batch.sound_spans[:, 0], batch.label_spans[letters, 0])
     assert float(batch.label_spans.min()) >= 0
     assert float(batch.label_spans.max()) <= 2.5
 

@@ -8,10 +8,12 @@ import torch
 from lyrics_asr.config import StageOptions, SyntheticOptions, TrainingConfig, load_config
 from lyrics_asr.datasets import synthetic
 from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.datasets.manifest import read_manifest, write_manifest
 from lyrics_asr.model import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint
 from lyrics_asr.training.optimizers import build_optimizations, warmup_cosine
+from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.types import FrameGrid
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +64,7 @@ def config(corpus, tmp_path):
             "layerdrop": 0.0,
             "mask_time_prob": 0.1,
         },
-        stages=[replace(STEMS, frame_weight=1.0), JOINT],
+        stages=[replace(STEMS, frame_weight=1.0, sound_weight=1.0), replace(JOINT, sound_weight=1.0)],
         validate_every_steps=2,
     )
 
@@ -116,7 +118,10 @@ def batch(seconds=2.0, rate=44_100):
     voice, rest = torch.randn(2, 2, 2, samples) * 0.1
     spans = torch.tensor([[0.1, 0.15], [0.15, 0.2], [0.1, 0.15], [0.2, 0.2]])
     lengths = torch.tensor([samples, samples])
-    return Batch(voice, rest, lengths, torch.tensor([5, 6, 7, 5]), spans, torch.tensor([2, 2]))
+    counts = torch.tensor([2, 2])
+    return Batch(
+        voice, rest, lengths, torch.tensor([5, 6, 7, 5]), spans, counts, torch.tensor([1, 2, 2, 3]), spans, counts
+    )
 
 
 def test_two_optimizers_and_what_is_frozen_stays(config):
@@ -155,21 +160,20 @@ def test_the_separation_loss_is_zero_for_the_stem_and_one_for_silence():
 
 def test_every_frame_has_the_letter_that_is_sung_there():
     grid = FrameGrid(stride_samples=160, receptive_field_samples=0, sample_rate_hz=16_000)  # frame i at i * 10 ms
-    targets = loop.frame_targets(batch(0.3, 16_000), torch.tensor([30, 25]), 32, grid, blank_id=0)
-    first = [0] * 10 + [5] * 5 + [6] * 5 + [0] * 10 + [loop.IGNORED] * 2
-    second = [0] * 10 + [7] * 5 + [0] * 5 + [5] + [0] * 4 + [loop.IGNORED] * 7
+    tiny = batch(0.3, 16_000)
+    targets = loop.frame_targets(
+        tiny.labels, tiny.label_spans, tiny.label_lengths, torch.tensor([30, 25]), grid, background=0
+    )
+    first = [0] * 10 + [5] * 5 + [6] * 5 + [0] * 10
+    second = [0] * 10 + [7] * 5 + [0] * 5 + [5] + [0] * 4 + [loop.IGNORED] * 5
     assert targets.tolist() == [first, second]
 
 
 def test_a_letter_that_comes_twice_is_parted_by_a_blank():
     grid = FrameGrid(stride_samples=160, receptive_field_samples=160, sample_rate_hz=16_000)
-    double = replace(
-        batch(0.3, 16_000),
-        labels=torch.tensor([5, 5, 6]),
-        label_spans=torch.tensor([[0.0, 0.03], [0.03, 0.06], [0.06, 0.08]]),
-        label_lengths=torch.tensor([3, 0]),
-    )
-    targets = loop.frame_targets(double, torch.tensor([10, 10]), 10, grid, blank_id=0)
+    spans = torch.tensor([[0.0, 0.03], [0.03, 0.06], [0.06, 0.08]])
+    frames = torch.tensor([10, 10])
+    targets = loop.frame_targets(torch.tensor([5, 5, 6]), spans, torch.tensor([3, 0]), frames, grid, background=0)
     assert targets.tolist() == [[5, 5, 5, 0, 5, 5, 6, 6, 0, 0], [0] * 10]
 
 
@@ -194,9 +198,54 @@ def test_a_step_lowers_the_loss_of_the_same_batch(config):
     assert last["ctc"] < 0.7 * first["ctc"]
 
 
+def test_the_sound_classifier_listens_two_thirds_of_the_way_up(config):
+    network = replace(config, acoustic={**config.acoustic, "num_hidden_layers": 3, "do_stable_layer_norm": True})
+    acoustic = new_model(network).acoustic.eval()
+    classifier = SoundClassifier(acoustic, sounds=4)
+    with pytest.raises(RuntimeError, match="has not heard"):
+        classifier()
+    waveforms = torch.randn(2, 4000)
+    with torch.no_grad():
+        acoustic(waveforms)
+        hidden = acoustic.network(waveforms, output_hidden_states=True).hidden_states
+        expected = torch.log_softmax(classifier.linear(hidden[2]), -1)  # 0 is what goes into the first layer
+        torch.testing.assert_close(classifier(), expected, atol=1e-4, rtol=1e-4)
+    classifier.close()
+    acoustic(waveforms)
+    with pytest.raises(RuntimeError, match="has not heard"):
+        classifier()
+
+
+def test_learning_the_sounds_moves_the_acoustic_model(config):
+    model = new_model(config)
+    classifier = SoundClassifier(model.acoustic, sounds=3)
+    stage = replace(STEMS, steps=60, ctc_weight=0.0, sound_weight=1.0, acoustic_learning_rate=3e-3)
+    optimizations = build_optimizations(model, stage, classifier)
+    assert set(optimizations) == {"acoustic", "sounds"}
+    heard = batch(rate=16_000)
+    before = [parameter.clone() for parameter in model.acoustic.network.base_model.feature_projection.parameters()]
+    first = loop._step(model, stage, heard, optimizations, classifier)
+    for _ in range(30):
+        last = loop._step(model, stage, heard, optimizations, classifier)
+    assert last["sounds"] < 0.7 * first["sounds"]
+    after = model.acoustic.network.base_model.feature_projection.parameters()
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_songs_without_sounds_cannot_teach_them(config):
+    songs = [replace(song, sounds=()) for song in read_manifest(Path(config.training[0]))]
+    write_manifest(Path(config.training[0]).with_name("silent.jsonl"), songs)
+    silent = replace(config, training=[str(Path(config.training[0]).with_name("silent.jsonl"))])
+    with pytest.raises(
+        ValueError, match=r"sound_weight needs the sounds of every word, which 2 songs lack.*data synth"
+    ):
+        loop.train(silent, loop.JsonLog(Path(config.output)))
+
+
 def test_the_config_of_the_embedded_model_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
-    assert [stage.input for stage in config.stages] == ["mixture", "stems", "stems", "mixture", "stems"]
+    assert config.stages[0].input == "mixture"
+    assert config.stages[0].acoustic_learning_rate == 0
     with pytest.raises(ValueError, match="unknown_key"):
         load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
     with pytest.raises(ValueError, match="separation_weight needs input: mixture"):

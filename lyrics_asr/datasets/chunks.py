@@ -58,6 +58,9 @@ class Batch:
         labels: token ids of all rows, one after the other.
         label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
         label_lengths: how many labels belong to each row.
+        sounds: numbers of the speech sounds of all rows, 1 for the first of `sound_names`.
+        sound_spans: when each of them is sung, like `label_spans`.
+        sound_lengths: how many sounds belong to each row.
     """
 
     vocals: Float[Tensor, "batch channels samples"]
@@ -66,6 +69,9 @@ class Batch:
     labels: Int[Tensor, "labels"]
     label_spans: Float[Tensor, "labels 2"]
     label_lengths: Int[Tensor, "batch"]
+    sounds: Int[Tensor, "sounds"]
+    sound_spans: Float[Tensor, "sounds 2"]
+    sound_lengths: Int[Tensor, "batch"]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -87,7 +93,7 @@ def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: flo
 
 @dataclass(frozen=True)
 class Label:
-    """A token and where it is thought to be sung."""
+    """A token of the vocabulary or the number of a speech sound, and where it is thought to be sung."""
 
     token_id: int
     start_seconds: float
@@ -174,6 +180,8 @@ class ChunkBatches(Dataset[Batch]):
         self._accompanied = [i for i, stem in enumerate(self._stems) if stem[1, :, ::997].any()]  # a look, not a scan
         self._vocabulary = vocabulary
         self._affinity = _affinity_in(songs, vocabulary)
+        names = sound_names(songs)
+        self._sound_numbers = dict(zip(names, range(1, len(names) + 1), strict=True))
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
         self._batch_size = batch_size
@@ -189,16 +197,16 @@ class ChunkBatches(Dataset[Batch]):
             raise IndexError(step)
         rng = np.random.default_rng([*self._seed, step])
         rows = [self._draw(rng) for _ in range(self._batch_size)]
+        voices, accompaniments, lengths, labels, sounds = zip(*rows, strict=True)
         return Batch(
-            vocals=torch.stack([row[0] for row in rows]),
-            accompaniment=torch.stack([row[1] for row in rows]),
-            lengths=torch.tensor([row[2] for row in rows]),
-            labels=torch.tensor([label.token_id for row in rows for label in row[3]]),
-            label_spans=torch.tensor([[each.start_seconds, each.end_seconds] for row in rows for each in row[3]]),
-            label_lengths=torch.tensor([len(row[3]) for row in rows]),
+            torch.stack(voices),
+            torch.stack(accompaniments),
+            torch.tensor(lengths),
+            *_concatenated(labels),
+            *_concatenated(sounds),
         )
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[Label]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[Label], list[Label]]:
         for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self._songs)))
             stems = self._stems[index]
@@ -231,7 +239,8 @@ class ChunkBatches(Dataset[Batch]):
                 level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
             )
         gain = 10 ** (rng.uniform(-6, 3) / 20)
-        return vocals * gain, accompaniment * gain, max(length, 1), labels
+        sounds = self._sounds(self._songs[index], chunk)
+        return vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
 
     def _labels(self, song: Song, chunk: Chunk) -> list[Label]:
         """The labels of a chunk, with times from its start."""
@@ -241,20 +250,39 @@ class ChunkBatches(Dataset[Batch]):
             )
             for i in chunk.words
         ]
-        return [
-            replace(
-                label,
-                start_seconds=label.start_seconds - chunk.start_seconds,
-                end_seconds=label.end_seconds - chunk.start_seconds,
-            )
-            for label in with_borders(words, self._vocabulary)
-        ]
+        return _from(chunk.start_seconds, with_borders(words, self._vocabulary))
+
+    def _sounds(self, song: Song, chunk: Chunk) -> list[Label]:
+        """The sounds of a chunk, with times from its start; none where the song's are unknown."""
+        sounds = [sound for i in chunk.words for sound in (song.sounds[i] if song.sounds else ())]
+        return _from(
+            chunk.start_seconds,
+            [Label(self._sound_numbers[sound.name], sound.start_seconds, sound.end_seconds) for sound in sounds],
+        )
 
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
         piece = stem[:, first : first + length]
         window[:, : piece.shape[1]] = piece / _INT16_SCALE
         return torch.from_numpy(window)
+
+
+def sound_names(songs: Sequence[Song]) -> tuple[str, ...]:
+    """The different speech sounds of the songs; a batch knows the first by number 1."""
+    return tuple(sorted({sound.name for song in songs for word in song.sounds for sound in word}))
+
+
+def _from(start_seconds: float, labels: Sequence[Label]) -> list[Label]:
+    return [
+        Label(each.token_id, each.start_seconds - start_seconds, each.end_seconds - start_seconds) for each in labels
+    ]
+
+
+def _concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers, spans and how many there are in each row."""
+    labels = [label for row in rows for label in row]
+    spans = torch.tensor([[label.start_seconds, label.end_seconds] for label in labels]).reshape(-1, 2)
+    return torch.tensor([label.token_id for label in labels], dtype=torch.int64), spans, torch.tensor([*map(len, rows)])
 
 
 def _letters(columns: Sequence[int], vocabulary: Vocabulary) -> str:

@@ -20,6 +20,7 @@ class Checkpoint:
         stage: index of the stage.
         step: steps of it that are done.
         model: weights.
+        sounds: weights of the sound classifier; empty when the songs know no sounds.
         optimizations: see `optimizers.state_of`.
     """
 
@@ -27,6 +28,7 @@ class Checkpoint:
     stage: int
     step: int
     model: dict[str, torch.Tensor]
+    sounds: dict[str, torch.Tensor]
     optimizations: dict[str, dict[str, Any]]
 
 

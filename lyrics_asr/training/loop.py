@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
 from lyrics_asr.config import AcousticOptions, SeparationOptions, StageOptions, TrainingConfig, dump_config
-from lyrics_asr.datasets.chunks import Batch, ChunkBatches, prepare_stems
+from lyrics_asr.datasets.chunks import Batch, ChunkBatches, prepare_stems, sound_names
 from lyrics_asr.datasets.manifest import Song, read_manifest
 from lyrics_asr.decoding import greedy
 from lyrics_asr.files import write_text
@@ -36,6 +36,7 @@ from lyrics_asr.separation import build_separator
 from lyrics_asr.text import normalize
 from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of, trainable_parameters
+from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.types import FrameGrid
 
 _LOG_EVERY_STEPS = 20
@@ -43,6 +44,7 @@ _PREPARE_PROCESSES = 2
 _EPSILON = 1e-4
 _TREBLE_EXPONENT = 0.7  # voices fall off towards the treble, where the consonants are
 IGNORED = -100  # a frame past the end of its row
+SILENCE = 0  # the sound of a frame with no sound
 
 Log = Callable[[dict[str, object]], None]
 
@@ -54,6 +56,7 @@ class Losses:
     separation: Float[Tensor, ""]
     ctc: Float[Tensor, ""]
     frames: Float[Tensor, ""]
+    sounds: Float[Tensor, ""]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     model.to(find_device())
     songs = [song for manifest in config.training for song in read_manifest(Path(manifest))]
+    sounds = _sound_classifier(config, model, songs)
     development = read_manifest(Path(config.development))
 
     checkpoint = load_checkpoint(output)
@@ -91,13 +95,29 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
                 "configuration's; choose another output, or move the checkpoint away to start anew"
             )
         model.load_state_dict(checkpoint.model)
+        if sounds is not None:
+            sounds.load_state_dict(checkpoint.sounds)
     write_text(output / "config.yaml", dump_config(config))
     for index, stage in enumerate(config.stages):
         if checkpoint is None or index >= checkpoint.stage:
             resumed = checkpoint if checkpoint is not None and index == checkpoint.stage else None
-            _run_stage(config, index, model, songs, development, resumed, log)
+            _run_stage(config, index, model, sounds, songs, development, resumed, log)
         log({"stage": stage.name, "done": True})
+    if sounds is not None:
+        sounds.close()
     return model.eval()
+
+
+def _sound_classifier(config: TrainingConfig, model: LyricsModel, songs: Sequence[Song]) -> SoundClassifier | None:
+    if not any(stage.sound_weight for stage in config.stages):
+        return None
+    without = [song.id for song in songs if not song.sounds]
+    if without:
+        raise ValueError(
+            f"sound_weight needs the sounds of every word, which {len(without)} songs lack, such as {without[0]!r}; "
+            "set it to 0, or make the corpus again with `lyrics-asr data synth`"
+        )
+    return SoundClassifier(model.acoustic, len(sound_names(songs))).to(model.device)
 
 
 def _architecture(config: TrainingConfig) -> str:
@@ -138,13 +158,14 @@ def _run_stage(
     config: TrainingConfig,
     index: int,
     model: LyricsModel,
+    sounds: SoundClassifier | None,
     songs: Sequence[Song],
     development: Sequence[Song],
     checkpoint: Checkpoint | None,
     log: Log,
 ) -> None:
     stage = config.stages[index]
-    optimizations = build_optimizations(model, stage)
+    optimizations = build_optimizations(model, stage, sounds)
     first = 0
     if checkpoint is not None:
         restore(optimizations, checkpoint.optimizations)
@@ -168,7 +189,7 @@ def _run_stage(
     began = time.monotonic()
     for step, batch in enumerate(loader, start=first + 1):
         _seed((config.seed, index, step))
-        report = _step(model, stage, batch.to(model.device), optimizations)
+        report = _step(model, stage, batch.to(model.device), optimizations, sounds)
         if step % _LOG_EVERY_STEPS == 0:
             rate_per_second = (step - first) / (time.monotonic() - began)
             log({"stage": stage.name, "step": step, **report, "steps_per_second": round(rate_per_second, 3)})
@@ -177,7 +198,8 @@ def _run_stage(
             log({"stage": stage.name, "step": step, **vars(progress)})
             for each in optimizations.values():
                 each.module.train()
-            state = Checkpoint(_architecture(config), index, step, model.state_dict(), state_of(optimizations))
+            heads = {} if sounds is None else sounds.state_dict()
+            state = Checkpoint(_architecture(config), index, step, model.state_dict(), heads, state_of(optimizations))
             save_checkpoint(Path(config.output), state)
 
 
@@ -189,18 +211,27 @@ def _seed(numbers: tuple[int, ...]) -> None:
 
 
 def _step(
-    model: LyricsModel, stage: StageOptions, batch: Batch, optimizations: dict[str, Optimization]
+    model: LyricsModel,
+    stage: StageOptions,
+    batch: Batch,
+    optimizations: dict[str, Optimization],
+    sounds: SoundClassifier | None = None,
 ) -> dict[str, object]:
-    losses = compute_losses(model, stage, batch)
+    losses = compute_losses(model, stage, batch, sounds)
     loss = (
-        stage.separation_weight * losses.separation + stage.ctc_weight * losses.ctc + stage.frame_weight * losses.frames
+        stage.separation_weight * losses.separation
+        + stage.ctc_weight * losses.ctc
+        + stage.frame_weight * losses.frames
+        + stage.sound_weight * losses.sounds
     )
     loss.backward()  # type: ignore[no-untyped-call]
     norms = {f"{name}_gradient_norm": round(each.step(), 3) for name, each in optimizations.items()}
     return {**{name: round(float(value.detach()), 4) for name, value in vars(losses).items()}, **norms}
 
 
-def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Losses:
+def compute_losses(
+    model: LyricsModel, stage: StageOptions, batch: Batch, sounds: SoundClassifier | None = None
+) -> Losses:
     """The losses of a batch; a part with weight 0 is 0."""
     zero = torch.zeros((), device=batch.vocals.device)
     separation = zero
@@ -213,17 +244,18 @@ def compute_losses(model: LyricsModel, stage: StageOptions, batch: Batch) -> Los
         if stage.separation_weight:
             separation = relative_l1(vocals, batch.vocals)
         if not (stage.ctc_weight or stage.frame_weight):
-            return Losses(separation, zero, zero)
+            return Losses(separation, zero, zero, zero)
         log_probs = model.listen(vocals, batch.lengths)
         frames = model.frame_counts(batch.lengths)
-    ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
-    if not stage.frame_weight:
-        return Losses(separation, ctc, zero)
-    vocabulary, grid = model.acoustic.vocabulary, model.acoustic.grid
-    targets = frame_targets(batch, frames, log_probs.shape[1], grid, vocabulary.blank_id)
-    return Losses(
-        separation, ctc, nll_loss(log_probs.transpose(1, 2), targets.to(log_probs.device), ignore_index=IGNORED)
-    )
+    blank_id, grid = model.acoustic.vocabulary.blank_id, model.acoustic.grid
+    letters_loss = sounds_loss = zero
+    if stage.frame_weight:
+        letters = frame_targets(batch.labels, batch.label_spans, batch.label_lengths, frames, grid, blank_id)
+        letters_loss = _cross_entropy(log_probs, letters)
+    if stage.sound_weight and sounds is not None:
+        names = frame_targets(batch.sounds, batch.sound_spans, batch.sound_lengths, frames, grid, SILENCE)
+        sounds_loss = _cross_entropy(sounds(), names)
+    return Losses(separation, _ctc(log_probs, frames, batch, blank_id), letters_loss, sounds_loss)
 
 
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
@@ -245,24 +277,35 @@ def relative_l1(
 
 
 def frame_targets(
-    batch: Batch, frames: Int[Tensor, "batch"], width: int, grid: FrameGrid, blank_id: int
+    tokens: Int[Tensor, "tokens"],
+    spans: Float[Tensor, "tokens 2"],
+    lengths: Int[Tensor, "batch"],
+    frames: Int[Tensor, "batch"],
+    grid: FrameGrid,
+    background: int,
 ) -> Int[Tensor, "batch frames"]:
-    """The token of every frame: labels over their spans, or at one frame, blanks between them, IGNORED past the end."""
-    targets = torch.full((len(frames), width), IGNORED)
-    label = 0
-    for row, (count, labels) in enumerate(zip(frames.tolist(), batch.label_lengths.tolist(), strict=True)):
-        targets[row, :count] = blank_id
-        for token, (start, end) in zip(
-            batch.labels[label : label + labels].tolist(),
-            batch.label_spans[label : label + labels].tolist(),
-            strict=True,
-        ):
+    """What every frame should say: tokens over their spans, at least at one frame, `background` between them.
+
+    IGNORED past the end of a row. Of two equal tokens in a row the second gives up its first frame to the background.
+    """
+    targets = torch.full((len(frames), int(frames.max())), IGNORED)
+    at = 0
+    for row, (count, own) in enumerate(zip(frames.tolist(), lengths.tolist(), strict=True)):
+        targets[row, :count] = background
+        for token, (start, end) in zip(tokens[at : at + own].tolist(), spans[at : at + own].tolist(), strict=True):
             first = min(grid.frame(start), count - 1)
             if first and targets[row, first - 1] == token:  # CTC reads a letter once unless a blank parts it in two
                 first = min(first + 1, count - 1)
             targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
-        label += labels
+        at += own
     return targets
+
+
+def _cross_entropy(
+    log_probs: Float[Tensor, "batch frames tokens"], targets: Int[Tensor, "batch frames"]
+) -> Float[Tensor, ""]:
+    seen = log_probs[:, : targets.shape[1]].transpose(1, 2)
+    return nll_loss(seen, targets.to(log_probs.device), ignore_index=IGNORED)
 
 
 def _ctc(

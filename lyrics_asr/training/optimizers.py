@@ -1,4 +1,7 @@
-"""Two optimizers, one for the separator and one for the acoustic model, each with its own schedule."""
+"""Two optimizers, one for the separator and one for the acoustic model, each with its own schedule.
+
+The sound classifier that helps the acoustic model learn has a third, at the acoustic model's rate.
+"""
 
 import math
 from dataclasses import dataclass
@@ -33,12 +36,18 @@ class Optimization:
         return norm
 
 
-def build_optimizations(model: LyricsModel, stage: StageOptions) -> dict[str, Optimization]:
+def build_optimizations(
+    model: LyricsModel, stage: StageOptions, sounds: nn.Module | None = None
+) -> dict[str, Optimization]:
     """Freeze what the stage does not train; an optimizer and a schedule for each part that it does."""
-    rates = {"separator": stage.separator_learning_rate, "acoustic": stage.acoustic_learning_rate}
+    parts: dict[str, tuple[nn.Module, float]] = {
+        "separator": (model.separator, stage.separator_learning_rate),
+        "acoustic": (model.acoustic, stage.acoustic_learning_rate),
+    }
+    if sounds is not None and stage.sound_weight:
+        parts["sounds"] = (sounds, stage.acoustic_learning_rate)
     optimizations = {}
-    for name, rate in rates.items():
-        module: nn.Module = getattr(model, name)
+    for name, (module, rate) in parts.items():
         module.requires_grad_(rate > 0)
         module.train(rate > 0)
         if rate > 0:
