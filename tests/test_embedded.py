@@ -30,14 +30,14 @@ def test_it_times_the_words_of_the_demo_songs(model, song):
     assert [word.text for word in words] == [word.text for word in song.words]
     onsets = [[word.start_seconds for word in timed] for timed in (song.words, words)]
     errors = alignment_errors(*onsets)
-    assert errors.median_seconds < 0.06
-    assert errors.mean_seconds < 0.2
+    assert errors.median_seconds < 0.04
+    assert errors.mean_seconds < 0.06
 
 
 def test_it_hears_something_of_the_demo_songs(model):
-    # This first model aligns well and hears badly (see README); the limit follows it as it learns.
+    # It gets 31 % of the letters wrong where 12 % are wanted (see README); the limit follows it as it learns.
     heard = [normalize(transcribe(song.audio, model, greedy=True).text) for song in SONGS]
-    assert character_errors([normalize(song.lyrics) for song in SONGS], heard).rate < 0.8
+    assert character_errors([normalize(song.lyrics) for song in SONGS], heard).rate < 0.35
 
 
 def test_the_demo_lyrics_are_those_of_the_manifest():
