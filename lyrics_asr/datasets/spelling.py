@@ -8,8 +8,8 @@ Letter-to-Phoneme Conversion"), with single cells in place of blocks.
 """
 
 import math
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from lyrics_asr.datasets.manifest import Sound
 
@@ -27,7 +27,7 @@ def learn_affinity(words: Collection[tuple[str, tuple[str, ...]]]) -> Affinity:
     Args:
         words: different words, each as its letters and the names of its sounds; neither is empty.
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: defaultdict[tuple[str, str], float] = defaultdict(float)
     for letters, sounds in words:
         for i, letter in enumerate(letters):
             for j, sound in enumerate(sounds):
@@ -35,9 +35,10 @@ def learn_affinity(words: Collection[tuple[str, tuple[str, ...]]]) -> Affinity:
                 counts[letter, sound] += math.exp(-_DIAGONAL_WEIGHT * off_diagonal)
     affinity = _normalized(counts)
     for _ in range(_ROUNDS):
-        counts = Counter()
+        counts.clear()
         for letters, sounds in words:
-            counts.update((letters[i], sounds[j]) for i, j in pair(letters, sounds, affinity))
+            for i, j in pair(letters, sounds, affinity):
+                counts[letters[i], sounds[j]] += 1
         affinity = _normalized(counts)
     return affinity
 
@@ -78,8 +79,8 @@ def letter_spans(letters: Sequence[str], sounds: Sequence[Sound], affinity: Affi
     return spans
 
 
-def _normalized(counts: Counter[tuple[str, str]]) -> Affinity:
-    totals: Counter[str] = Counter()
+def _normalized(counts: Mapping[tuple[str, str], float]) -> Affinity:
+    totals: defaultdict[str, float] = defaultdict(float)
     for (letter, _), count in counts.items():
-        totals[letter] += count  # type: ignore[assignment]  # counts are weights in the first round
+        totals[letter] += count
     return {(letter, sound): math.log(count / totals[letter]) for (letter, sound), count in counts.items()}
