@@ -302,7 +302,7 @@ def frame_targets(
 
 
 def _cross_entropy(
-    log_probs: Float[Tensor, "batch frames tokens"], targets: Int[Tensor, "batch frames"]
+    log_probs: Float[Tensor, "batch frames tokens"], targets: Int[Tensor, "batch longest"]
 ) -> Float[Tensor, ""]:
     seen = log_probs[:, : targets.shape[1]].transpose(1, 2)
     return nll_loss(seen, targets.to(log_probs.device), ignore_index=IGNORED)
