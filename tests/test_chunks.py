@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.datasets.chunks import ChunkBatches, Label, cut_chunk, letters_of, prepare_stems, with_borders
+from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, prepare_stems
 from lyrics_asr.datasets.manifest import Song, Sound
 from lyrics_asr.types import TimedWord, Vocabulary
 
@@ -33,41 +33,6 @@ def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
         else:
             heard = min(word.end_seconds, chunk.end_seconds) - max(word.start_seconds, chunk.start_seconds)
             assert heard <= 1e-9
-
-
-def letters(text, start, sounds=(), affinity=None):
-    return letters_of(TimedWord(text, start, start + 1.0, 1.0), sounds, affinity or {}, LETTERS, "en")
-
-
-def spans(labels):
-    return [(label.start_seconds, label.end_seconds) for label in labels]
-
-
-def test_letters_share_the_time_of_a_word_and_what_cannot_be_spelled_is_left_out():
-    words = [letters(text, float(i)) for i, text in enumerate(["It's", "-", "café", "日a"])]
-    assert ["".join(LETTERS.tokens[label.token_id] for label in word) for word in words] == ["it's", "", "cafe", "a"]
-    np.testing.assert_allclose(spans(words[0]), [(0, 0.5), (0.5, 2 / 3), (2 / 3, 5 / 6), (5 / 6, 1)])  # i is held
-
-
-def test_letters_are_sung_with_their_sounds():
-    sounds = [Sound("S", 0.0, 0.2), Sound("aI", 0.2, 1.0)]
-    affinity = {("s", "S"): -0.1, ("h", "S"): -0.1, ("y", "aI"): -0.1}
-    np.testing.assert_allclose(spans(letters("Shy", 0.0, sounds, affinity)), [(0, 0.1), (0.1, 0.2), (0.2, 1)])
-
-
-def test_a_border_is_the_last_moment_before_the_next_word():
-    labels = with_borders([letters("ab", 0.0), [], letters("c", 1.0), letters("d", 3.0)], LETTERS)
-    assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "ab|c|d"
-    expected = [(0, 0.75), (0.75, 0.96), (0.96, 1), (1, 2), (2.96, 3), (3, 4)]  # b gives way, c has a pause behind it
-    np.testing.assert_allclose(spans(labels), expected)
-    assert with_borders([], LETTERS) == []
-
-
-def test_a_border_takes_at_most_half_of_the_letter_before_it():
-    short = Label(3, 0.0, 0.02)
-    np.testing.assert_allclose(
-        spans(with_borders([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
-    )
 
 
 def test_the_labels_of_a_chunk_count_from_its_start(corpus):

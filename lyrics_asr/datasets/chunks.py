@@ -9,9 +9,8 @@ window only.
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,16 +22,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lyrics_asr.audio import read_audio
-from lyrics_asr.datasets.manifest import Song, Sound
-from lyrics_asr.datasets.spelling import Affinity, learn_affinity, letter_spans
+from lyrics_asr.datasets.labels import Label, Labeller
+from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
-from lyrics_asr.text import WILDCARD, spell
 from lyrics_asr.types import TimedWord, Vocabulary
 
 _INT16_SCALE = 32768.0
-_VOWELS = frozenset("aeiouy")
-_VOWEL_WEIGHT = 3.0
-_BORDER_SECONDS = 0.04
 _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
 _MOST_DRAWS = 1000
@@ -58,7 +53,7 @@ class Batch:
         labels: token ids of all rows, one after the other.
         label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
         label_lengths: how many labels belong to each row.
-        sounds: numbers of the speech sounds of all rows, 1 for the first of `sound_names`.
+        sounds: numbers of the speech sounds of all rows, see `labels.sound_names`.
         sound_spans: when each of them is sung, like `label_spans`.
         sound_lengths: how many sounds belong to each row.
     """
@@ -89,51 +84,6 @@ def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: flo
         i for i, word in enumerate(words) if word.start_seconds >= start_seconds and word.end_seconds <= end_seconds
     )
     return Chunk(start_seconds, max(start_seconds, end_seconds), inside)
-
-
-@dataclass(frozen=True)
-class Label:
-    """A token of the vocabulary or the number of a speech sound, and where it is thought to be sung."""
-
-    token_id: int
-    start_seconds: float
-    end_seconds: float
-
-
-def letters_of(
-    word: TimedWord, sounds: Sequence[Sound], affinity: Affinity, vocabulary: Vocabulary, language: str
-) -> list[Label]:
-    """The tokens of a word and when each is sung; characters that the vocabulary lacks are left out.
-
-    The letters of a word whose sounds are known are sung with their sounds. Those of another share its time, vowels
-    three times as much as consonants, for it is vowels that are held.
-    """
-    spelled = [i for i in spell(word.text, vocabulary, language) if i != WILDCARD]
-    letters = _letters(spelled, vocabulary)
-    if sounds and letters:
-        spans = letter_spans(letters, sounds, affinity)
-    else:
-        weights = [_VOWEL_WEIGHT if letter in _VOWELS else 1.0 for letter in letters]
-        shares = np.cumsum([0.0, *weights]) / max(1.0, sum(weights))
-        spans = list(pairwise((word.start_seconds + shares * (word.end_seconds - word.start_seconds)).tolist()))
-    return [Label(i, *span) for i, span in zip(spelled, spans, strict=True)]
-
-
-def with_borders(words: Sequence[Sequence[Label]], vocabulary: Vocabulary) -> list[Label]:
-    """The labels of consecutive words, with the word border between them.
-
-    A border is the last moment before a word begins, taken from the letter before it where there is no pause, but never
-    more than half of that.
-    """
-    labels: list[Label] = []
-    for word in words:
-        if word and labels and vocabulary.word_delimiter_id is not None:
-            last, end = labels[-1], word[0].start_seconds
-            start = max(end - _BORDER_SECONDS, (last.start_seconds + last.end_seconds) / 2)
-            labels[-1] = replace(last, end_seconds=min(last.end_seconds, start))
-            labels.append(Label(vocabulary.word_delimiter_id, start, max(start, end)))
-        labels += word
-    return labels
 
 
 def prepare_stems(songs: Sequence[Song], sample_rate_hz: int, channels: int, processes: int) -> list[Path]:
@@ -178,10 +128,7 @@ class ChunkBatches(Dataset[Batch]):
         self._songs = songs
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
         self._accompanied = [i for i, stem in enumerate(self._stems) if stem[1, :, ::997].any()]  # a look, not a scan
-        self._vocabulary = vocabulary
-        self._affinity = _affinity_in(songs, vocabulary)
-        names = sound_names(songs)
-        self._sound_numbers = dict(zip(names, range(1, len(names) + 1), strict=True))
+        self._labeller = Labeller(songs, vocabulary)
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
         self._batch_size = batch_size
@@ -219,7 +166,7 @@ class ChunkBatches(Dataset[Batch]):
             else:
                 start = float(rng.uniform(0, latest))
             chunk = cut_chunk(words, start, start + seconds)
-            labels = self._labels(self._songs[index], chunk)
+            labels = self._labeller.letters(self._songs[index], chunk.words, chunk.start_seconds)
             if labels:
                 break
         else:
@@ -239,26 +186,8 @@ class ChunkBatches(Dataset[Batch]):
                 level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
             )
         gain = 10 ** (rng.uniform(-6, 3) / 20)
-        sounds = self._sounds(self._songs[index], chunk)
+        sounds = self._labeller.sounds(self._songs[index], chunk.words, chunk.start_seconds)
         return vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
-
-    def _labels(self, song: Song, chunk: Chunk) -> list[Label]:
-        """The labels of a chunk, with times from its start."""
-        words = [
-            letters_of(
-                song.words[i], song.sounds[i] if song.sounds else (), self._affinity, self._vocabulary, song.language
-            )
-            for i in chunk.words
-        ]
-        return _from(chunk.start_seconds, with_borders(words, self._vocabulary))
-
-    def _sounds(self, song: Song, chunk: Chunk) -> list[Label]:
-        """The sounds of a chunk, with times from its start; none where the song's are unknown."""
-        sounds = [sound for i in chunk.words for sound in (song.sounds[i] if song.sounds else ())]
-        return _from(
-            chunk.start_seconds,
-            [Label(self._sound_numbers[sound.name], sound.start_seconds, sound.end_seconds) for sound in sounds],
-        )
 
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
@@ -267,41 +196,11 @@ class ChunkBatches(Dataset[Batch]):
         return torch.from_numpy(window)
 
 
-def sound_names(songs: Sequence[Song]) -> tuple[str, ...]:
-    """The different speech sounds of the songs; a batch knows the first by number 1."""
-    return tuple(sorted({sound.name for song in songs for word in song.sounds for sound in word}))
-
-
-def _from(start_seconds: float, labels: Sequence[Label]) -> list[Label]:
-    return [
-        Label(each.token_id, each.start_seconds - start_seconds, each.end_seconds - start_seconds) for each in labels
-    ]
-
-
 def _concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, spans and how many there are in each row."""
     labels = [label for row in rows for label in row]
     spans = torch.tensor([[label.start_seconds, label.end_seconds] for label in labels]).reshape(-1, 2)
     return torch.tensor([label.token_id for label in labels], dtype=torch.int64), spans, torch.tensor([*map(len, rows)])
-
-
-def _letters(columns: Sequence[int], vocabulary: Vocabulary) -> str:
-    return "".join(vocabulary.tokens[i].lower() for i in columns)
-
-
-def _affinity_in(songs: Sequence[Song], vocabulary: Vocabulary) -> Affinity:
-    """What the different words of the songs whose sounds are known say of letters and sounds."""
-    spoken = {
-        (word.text, song.language, tuple(sound.name for sound in sounds))
-        for song in songs
-        if song.sounds
-        for word, sounds in zip(song.words, song.sounds, strict=True)
-    }
-    pairs = {
-        (_letters([i for i in spell(text, vocabulary, language) if i != WILDCARD], vocabulary), sounds)
-        for text, language, sounds in spoken
-    }
-    return learn_affinity(sorted((letters, sounds) for letters, sounds in pairs if letters and sounds))
 
 
 def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:

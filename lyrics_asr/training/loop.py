@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
 from lyrics_asr.config import AcousticOptions, SeparationOptions, StageOptions, TrainingConfig, dump_config
-from lyrics_asr.datasets.chunks import Batch, ChunkBatches, prepare_stems, sound_names
+from lyrics_asr.datasets.chunks import Batch, ChunkBatches, prepare_stems
+from lyrics_asr.datasets.labels import sound_names
 from lyrics_asr.datasets.manifest import Song, read_manifest
 from lyrics_asr.decoding import greedy
 from lyrics_asr.files import write_text
