@@ -213,12 +213,13 @@ class StageOptions:
         acoustic_learning_rate: peak; 0 freezes the acoustic model.
         warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
         separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
-        ctc_weight: weight of the CTC loss a token; with `frame_weight` 0 too, the acoustic model is left out.
+        ctc_weight: weight of the CTC loss a token; with `frame_weight` and `sound_weight` 0 too, the acoustic model is
+            left out.
         frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
             `datasets.labels.letters_of`). CTC alone takes long to find out where anything is; words whose times are
             known can tell it.
-        sound_weight: weight of a cross-entropy at every frame against the speech sound that is sung, named half way up
-            the acoustic model (see `training.sounds`); the songs must know their sounds.
+        sound_weight: weight of a cross-entropy at every frame against the speech sound that is sung, named two thirds
+            of the way up the acoustic model (see `training.sounds`); the songs must know their sounds.
     """
 
     name: str

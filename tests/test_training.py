@@ -232,6 +232,13 @@ def test_learning_the_sounds_moves_the_acoustic_model(config):
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_the_sounds_alone_can_be_learnt_from_mixtures(config):
+    model = new_model(config)
+    classifier = SoundClassifier(model.acoustic, sounds=3)
+    losses = loop.compute_losses(model, replace(JOINT, ctc_weight=0.0, sound_weight=1.0), batch(), classifier)
+    assert float(losses.sounds.detach()) > 0
+
+
 def test_songs_without_sounds_cannot_teach_them(config):
     songs = [replace(song, sounds=()) for song in read_manifest(Path(config.training[0]))]
     write_manifest(Path(config.training[0]).with_name("silent.jsonl"), songs)

@@ -241,7 +241,7 @@ def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[
 
 
 def _make_song(job: _Job) -> Song:
-    if not (job.folder / "dali.json").exists():  # written last: its song is complete
+    if not (job.folder / "sounds.json").exists():  # written last: its song is complete
         singing.reset()
         rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
         _write_song(job.folder, job.title, job.lines, rendition, job.voice)
@@ -310,10 +310,10 @@ def _write_song(folder: Path, title: str, lines: Sequence[str], rendition: Rendi
         audio = Audio(torch.from_numpy(samples.astype(np.float32)), backing.SAMPLE_RATE_HZ)
         write_audio(folder / f"{stem}.flac", audio)
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
-    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
     write_text(
         folder / "dali.json", json.dumps(dali_annotations(folder.name, title, rendition, voice), indent=1) + "\n"
     )
+    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
 
 
 def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: singing.Voice) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def compute_losses(
         vocals = model.separator(batch.vocals + batch.accompaniment)
         if stage.separation_weight:
             separation = relative_l1(vocals, batch.vocals)
-        if not (stage.ctc_weight or stage.frame_weight):
+        if not (stage.ctc_weight or stage.frame_weight or stage.sound_weight):
             return Losses(separation, zero, zero, zero)
         log_probs = model.listen(vocals, batch.lengths)
         frames = model.frame_counts(batch.lengths)

@@ -1,9 +1,9 @@
 """A second task in training: which speech sound is sung at every frame.
 
 The letters of a word say little about its sound, and CTC says nothing about when it is sung; a network that has to name
-the sounds half way up learns to hear sooner. Krishna et al. 2018, "Hierarchical Multitask Learning for CTC-based Speech
-Recognition", with a cross-entropy at every frame, because the generator knows the times. The classifier is no part of
-the model that is saved.
+the sounds below its top learns to hear sooner. Krishna et al. 2018, "Hierarchical Multitask Learning for CTC-based
+Speech Recognition", with a cross-entropy at every frame, because the generator knows the times. The classifier is no
+part of the model that is saved.
 """
 
 from typing import Any, cast
