@@ -208,7 +208,9 @@ class StageOptions:
         batch_size: chunks in a step.
         chunk_seconds: longest chunk.
         input: "vocals" feeds the acoustic model the clean voice, "stems" the voice with the accompaniment turned down
-            by a random amount; neither runs the separator. "mixture" runs the whole graph, separator first.
+            by a random amount; neither runs the separator. "separated" feeds it what the separator, which stays as it
+            is, makes of the songs (computed once, see `training.separated`). "mixture" runs the whole graph, separator
+            first.
         separator_learning_rate: peak; 0 freezes the separator.
         acoustic_learning_rate: peak; 0 freezes the acoustic model.
         warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
@@ -236,8 +238,10 @@ class StageOptions:
     sound_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.input not in ("vocals", "stems", "mixture"):
-            raise ValueError(f"stage {self.name!r}: input must be vocals, stems or mixture, not {self.input!r}")
+        if self.input not in ("vocals", "stems", "separated", "mixture"):
+            raise ValueError(
+                f"stage {self.name!r}: input must be vocals, stems, separated or mixture, not {self.input!r}"
+            )
         if self.separation_weight and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: separation_weight needs input: mixture, which runs the separator")
 

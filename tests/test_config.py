@@ -81,7 +81,7 @@ def test_unusable_override_is_named_in_one_line(override, message):
 
 def test_wrong_choice_names_its_source(tmp_path):
     with pytest.raises(
-        ValueError, match=r"^command line: stage 'x': input must be vocals, stems or mixture, not 'air'"
+        ValueError, match=r"^command line: stage 'x': input must be vocals, stems, separated or mixture, not 'air'"
     ):
         load_config(StageOptions, overrides=["name=x", "steps=1", "input=air"])
     path = tmp_path / "stage.yaml"

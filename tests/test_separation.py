@@ -138,6 +138,18 @@ def test_same_song_same_vocals_and_progress_to_the_end():
     assert len(shares) > 1
 
 
+@pytest.mark.parametrize("tail", [1, 128, 129, 500])
+def test_a_short_end_of_a_song_goes_through_a_network_of_spectrograms_alone(tail):
+    torch.manual_seed(0)
+    network = HDemucs(["vocals"], channels=4, nfft=256, depth=4, hybrid=False, samplerate=8000, segment=1).eval()
+    separator = Separator("spectrograms", [network])
+    song = torch.randn(2, 12_000 + tail)  # the third segment begins at sample 12,000
+    vocals = separator.separate(song, SeparationOptions())
+    assert vocals.shape == song.shape
+    assert vocals.isfinite().all()
+    torch.testing.assert_close(vocals[:, :6000], separator.separate(song[:, :8000], SeparationOptions())[:, :6000])
+
+
 @pytest.mark.parametrize("samples", [1000, SEGMENT_SAMPLES, 11111])
 def test_forward_of_any_length_is_differentiable_and_keeps_the_segment(samples):
     separator = build_separator(HTDEMUCS).train()

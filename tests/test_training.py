@@ -124,6 +124,15 @@ def batch(seconds=2.0, rate=44_100):
     )
 
 
+def test_a_stage_on_separated_vocals_leaves_the_separator_as_it_is(config):
+    config = replace(config, stages=[replace(STEMS, input="separated", sound_weight=1.0)])
+    started = new_model(config).state_dict()
+    trained = loop.train(config, loop.JsonLog(Path(config.output))).state_dict()
+    moved = {name.split(".")[0] for name, value in trained.items() if not torch.equal(value, started[name])}
+    assert moved == {"acoustic"}
+    assert len(list(Path(config.output, "separated").glob("*/*.npy"))) == 2 * 2
+
+
 def test_two_optimizers_and_what_is_frozen_stays(config):
     model = new_model(config)
     optimizations = build_optimizations(model, JOINT)

@@ -27,7 +27,7 @@ from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
 from lyrics_asr.types import TimedWord, Vocabulary
 
-_INT16_SCALE = 32768.0
+INT16_SCALE = 32768.0
 _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
 _MOST_DRAWS = 1000
@@ -181,10 +181,7 @@ class ChunkBatches(Dataset[Batch]):
         if self._accompanied and (rng.random() < self._remix_share or index not in self._accompanied):
             other = self._stems[self._accompanied[int(rng.integers(len(self._accompanied)))]][1]
             accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
-            level = 10 ** (rng.uniform(-6, 6) / 20)
-            accompaniment *= (
-                level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
-            )
+            accompaniment = at_some_level(accompaniment, vocals, rng)
         gain = 10 ** (rng.uniform(-6, 3) / 20)
         sounds = self._labeller.sounds(self._songs[index], chunk.words, chunk.start_seconds)
         return vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
@@ -192,8 +189,20 @@ class ChunkBatches(Dataset[Batch]):
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
         piece = stem[:, first : first + length]
-        window[:, : piece.shape[1]] = piece / _INT16_SCALE
+        window[:, : piece.shape[1]] = piece / INT16_SCALE
         return torch.from_numpy(window)
+
+
+def at_some_level(
+    accompaniment: Float[Tensor, "channels samples"],
+    vocals: Float[Tensor, "channels samples"],
+    rng: np.random.Generator,
+) -> Float[Tensor, "channels samples"]:
+    """The accompaniment made 6 dB softer to 6 dB louder than the vocals, as songs are mixed."""
+    level: float = 10 ** (rng.uniform(-6, 6) / 20)
+    return accompaniment * (
+        level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
+    )
 
 
 def _concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,5 +225,5 @@ def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:
             for stem in sources
         ]
         with atomic_path(path) as temporary:
-            np.save(temporary, (np.stack(stems) * _INT16_SCALE).clip(-32768, 32767).astype(np.int16))
+            np.save(temporary, (np.stack(stems) * INT16_SCALE).clip(-32768, 32767).astype(np.int16))
     return path

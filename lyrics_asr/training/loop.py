@@ -37,6 +37,7 @@ from lyrics_asr.separation import build_separator
 from lyrics_asr.text import normalize
 from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of, trainable_parameters
+from lyrics_asr.training.separated import separate_songs
 from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.types import FrameGrid
 
@@ -173,11 +174,15 @@ def _run_stage(
         first = checkpoint.step
     log({"stage": stage.name, "step": first} | {n: trainable_parameters(o.module) for n, o in optimizations.items()})
 
-    rate = model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
-    channels = model.separator.audio_channels if stage.input == "mixture" else 1
+    at_separator = stage.input in ("mixture", "separated")
+    rate = model.separator.sample_rate_hz if at_separator else ACOUSTIC_SAMPLE_RATE_HZ
+    stems = prepare_stems(songs, rate, model.separator.audio_channels if at_separator else 1, _PREPARE_PROCESSES)
+    if stage.input == "separated":
+        separated = separate_songs(model, songs, stems, Path(config.output, "separated"), config.seed)
+        songs, stems, rate = separated.songs, separated.stems, ACOUSTIC_SAMPLE_RATE_HZ
     batches = ChunkBatches(
         songs,
-        prepare_stems(songs, rate, channels, _PREPARE_PROCESSES),
+        stems,
         model.acoustic.vocabulary,
         sample_rate_hz=rate,
         steps=stage.steps,

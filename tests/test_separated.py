@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
+from lyrics_asr.config import SeparationOptions, SyntheticOptions
+from lyrics_asr.datasets import synthetic
+from lyrics_asr.datasets.chunks import prepare_stems
+from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.model import load_model
+from lyrics_asr.training.separated import separate_songs
+
+LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("embedded", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    synthetic.generate(folder, SyntheticOptions(songs=1, lines=2, seed=3), LYRICS)
+    synthetic.generate(folder / "voice", SyntheticOptions(songs=1, lines=2, seed=4, a_cappella_share=1.0), LYRICS)
+    return [*read_manifest(folder / "manifest.jsonl"), *read_manifest(folder / "voice" / "manifest.jsonl")]
+
+
+def separate(model, songs, folder):
+    return separate_songs(model, songs, prepare_stems(songs, model.separator.sample_rate_hz, 2, 1), folder, seed=0)
+
+
+def test_songs_are_heard_in_their_own_mixture_and_over_anothers_accompaniment(model, songs, tmp_path):
+    separated = separate(model, songs, tmp_path)
+    assert [song.id for song in separated.songs] == [song.id for song in songs for _ in range(2)]
+    heard = [np.load(path) for path in separated.stems]
+    assert not any(stems[1].any() for stems in heard)
+
+    mixture = read_audio(songs[0].audio, sample_rate_hz=model.separator.sample_rate_hz, channels=2)
+    ours = model.vocals(mixture, SeparationOptions()).to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ).samples
+    torch.testing.assert_close(torch.from_numpy(heard[0][0] / 32768.0).float(), ours, atol=2e-3, rtol=0)
+
+    for index, song in enumerate(songs):  # the other accompaniment is another sound, over the same voice
+        voice = read_audio(song.vocals, sample_rate_hz=ACOUSTIC_SAMPLE_RATE_HZ, channels=1).samples[0].numpy()
+        own, other = (stems[0, 0].astype(float) for stems in heard[2 * index : 2 * index + 2])
+        assert np.abs(own - other).max() > 300
+        assert all(np.corrcoef(voice, each)[0, 1] > 0.6 for each in (own, other))
+
+
+def test_what_is_there_is_kept_unless_the_separator_is_another(model, songs, tmp_path):
+    first = separate(model, songs[:1], tmp_path)
+    first.stems[1].unlink()
+    kept = first.stems[0].stat().st_mtime_ns
+    again = separate(model, songs[:1], tmp_path)
+    assert again.stems == first.stems
+    assert first.stems[0].stat().st_mtime_ns == kept
+    assert first.stems[1].exists()
+
+    parameter = next(model.separator.parameters())
+    with torch.no_grad():
+        parameter.view(-1)[0] += 1e-3
+    other = separate(model, songs[:1], tmp_path)
+    with torch.no_grad():
+        parameter.view(-1)[0] -= 1e-3
+    assert not set(other.stems) & set(first.stems)
