@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lyrics_asr.datasets.jamendo import read_jamendo
+from lyrics_asr.datasets.manifest import LineTimes
 from lyrics_asr.text import parse_lyrics
 
 HEADER = "URL,Filepath,Artist,Title,Genre,LicenseType,Language,LyricOverlap,Polyphonic,NonLexical\n"
@@ -19,22 +20,34 @@ def decomposed(name):
     return unicodedata.normalize("NFD", name)
 
 
-def make_corpus(folder, *, language="French", rows="1.0,1.5,nan\n1.5,2.0,2.0\n3.0,4.25,4.25\n", form=composed):
+def make_corpus(
+    folder,
+    *,
+    name=NAME,
+    language="French",
+    rows="1.0,1.5,nan\n1.5,2.0,2.0\n3.0,4.25,4.25\n",
+    lines=None,
+    form=composed,
+    encoding="utf-8",
+):
     """One song in the corpus's layout, the files named in the given Unicode form."""
     for part in ("lyrics", "annotations/words", "annotations/lines", "mp3"):
         (folder / part).mkdir(parents=True)
-    row = f"https://example.org,{composed(NAME)}.mp3,Café,Été,Pop,BY,{language},false,false,false\n"
-    (folder / "JamendoLyrics.csv").write_text(HEADER + row, encoding="utf-8")
+    row = f"https://example.org,{composed(name)}.mp3,Café,Été,Pop,BY,{language},false,false,false\n"
+    (folder / "JamendoLyrics.csv").write_text(HEADER + row, encoding=encoding)
     (folder / "lyrics" / f"{form(NAME)}.txt").write_text("l'été, là\n\nbientôt\n", encoding="utf-8")
     (folder / "lyrics" / f"{form(NAME)}.words.txt").write_text("l'été,\nlà\nbientôt\n", encoding="utf-8")
     words = folder / "annotations" / "words" / f"{form(NAME)}.csv"
     words.write_text("word_start,word_end,line_end\n" + rows, encoding="utf-8")
+    if lines is not None:
+        path = folder / "annotations" / "lines" / f"{form(NAME)}.csv"
+        path.write_text("start_time,end_time,lyrics_line\n" + lines, encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize("form", [composed, decomposed])
 def test_a_song_is_read_whatever_the_form_of_its_file_names(tmp_path, form):
-    make_corpus(tmp_path, form=form)
+    make_corpus(tmp_path, lines='1.0,2.0,"l\'été, là"\n3.0,4.25,bientôt\n', form=form)
     (tmp_path / "mp3" / f"{form(NAME)}.mp3").touch()
     (song,) = read_jamendo(tmp_path)
     assert (song.id, song.language, song.genre) == (composed(NAME), "fr", "Pop")
@@ -45,10 +58,12 @@ def test_a_song_is_read_whatever_the_form_of_its_file_names(tmp_path, form):
         ("là", 1.5, 2.0, 1.0),
         ("bientôt", 3.0, 4.25, 1.0),
     ]
+    assert song.lines == (LineTimes("l'été, là", 1.0, 2.0), LineTimes("bientôt", 3.0, 4.25))
 
 
 def test_missing_audio_is_named_and_no_error(tmp_path):
     (song,) = read_jamendo(make_corpus(tmp_path))
+    assert song.lines == ()
     assert song.audio == tmp_path / "mp3" / f"{NAME}.mp3"
     assert not song.audio.exists()
 
@@ -57,10 +72,18 @@ def test_missing_audio_is_named_and_no_error(tmp_path):
     ("changes", "message"),
     [
         ({"rows": "1.0,1.5,nan\n"}, "1 word times for the 3 words of"),
-        ({"rows": "1.0,1.5,nan\n1.5,nan,nan\n3.0,4.0,4.0\n"}, "word 2: .*no valid time"),
-        ({"rows": "1.0,1.5,nan\nsoon,2.0,nan\n3.0,4.0,4.0\n"}, "word 2: could not convert"),
+        ({"rows": "1.0,1.5,nan\n1.5,nan,nan\n3.0,4.0,4.0\n"}, "row 2: 'word 2' has no valid time: 1.5 to nan s"),
+        ({"rows": "1.0,1.5,nan\n-1.5,2.0,nan\n3.0,4.0,4.0\n"}, "row 2: 'word 2' has no valid time: -1.5 to 2.0 s"),
+        ({"rows": "1.0,1.5,nan\nsoon,2.0,nan\n3.0,4.0,4.0\n"}, "row 2: word_start must be a number .*, not 'soon'"),
         ({"rows": "1.0,1.5,nan\n1.0\n3.0,4.0,4.0\n"}, "row 2: no column word_end"),
-        ({"language": "Klingon"}, "has the language 'Klingon'"),
+        ({"lines": "1.0,2.0,là\n"}, "1 line times for the 2 sung lines of"),
+        ({"lines": "1.0,2.0,là\n3.0,4.25,bientôt\n"}, """row 1: 'là', but .* has "l'été, là" there"""),
+        ({"lines": "1.0,2.0,là\n3.0,2.0,bientôt\n"}, "row 2: 'bientôt' has no valid time: 3.0 to 2.0 s"),
+        ({"lines": "1.0,2.0,là\n3.0,inf,bientôt\n"}, "row 2: 'bientôt' has no valid time: 3.0 to inf s"),
+        ({"lines": "1.0,2.0,là\n3.0,4.0\n"}, "row 2: no column lyrics_line"),
+        ({"language": "Klingon"}, "row 1: the language 'Klingon' is not one of English, French"),
+        ({"name": "../x"}, "row 1: '../x.mp3' is not the plain name of a file"),
+        ({"encoding": "latin-1"}, r"JamendoLyrics\.csv: not UTF-8 text"),
     ],
 )
 def test_bad_annotations_are_named(tmp_path, changes, message):
@@ -99,8 +122,11 @@ def test_words_of_the_real_corpus_are_those_of_its_word_lists(corpus):
     assert sum(song.audio.is_file() for song in songs) == len(list((corpus / "mp3").glob("*.mp3")))
 
 
-def test_lines_of_the_real_corpus_are_the_sung_lines(corpus):
-    line_files = {composed(path.name): path for path in (corpus / "annotations" / "lines").glob("*.csv")}
-    for song in read_jamendo(corpus):
-        rows = line_files[f"{song.id}.csv"].read_text(encoding="utf-8").splitlines()
-        assert len(parse_lyrics(song.lyrics).lines) == len(rows) - 1, song.id
+def test_lines_of_the_real_corpus_are_the_sung_lines_from_first_word_to_last(corpus):
+    songs = read_jamendo(corpus)
+    assert sum(len(song.lines) for song in songs) == 3056
+    for song in songs:
+        words = iter(song.words)
+        for sung, line in zip(parse_lyrics(song.lyrics).lines, song.lines, strict=True):
+            timed = [next(words) for _ in sung.words]
+            assert line == LineTimes(sung.text, timed[0].start_seconds, timed[-1].end_seconds), song.id

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyrics_asr.datasets.manifest import Song, Sound, read_manifest, write_manifest
+from lyrics_asr.datasets.manifest import (
+    LineTimes,
+    Song,
+    Sound,
+    fit_lines,
+    fit_words,
+    read_manifest,
+    require_distinct_ids,
+    write_manifest,
+)
+from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import TimedWord
 
 RECORD = {
@@ -41,6 +51,14 @@ def test_songs_come_back_as_they_were_written(tmp_path):
             "fr",
             sounds=((Sound("l", 0.0, 0.1), Sound("a", 0.1, 0.5)),),
         ),
+        Song(
+            "c",
+            tmp_path / "c.mp3",
+            "[Verse]\nLa, la\n\n(la)\n",
+            (),
+            "fr",
+            lines=(LineTimes("La, la", 1 / 3, 2 / 3), LineTimes("(la)", 0.5, 0.5)),
+        ),
     )
     write_manifest(tmp_path / "manifest.jsonl", songs)
     assert read_manifest(tmp_path / "manifest.jsonl") == songs
@@ -53,6 +71,46 @@ def test_any_text_survives(tmp_path_factory, text):
     song = Song(text, folder / "a.flac", text, (TimedWord(text, 0.0, 1.0, 1.0),), "en")
     write_manifest(folder / "manifest.jsonl", [song])
     assert read_manifest(folder / "manifest.jsonl") == (song,)
+
+
+def test_a_song_without_line_times_is_written_as_ever(tmp_path):
+    song = Song("a", tmp_path / "a.mp3", "la", (TimedWord("la", 0.0, 0.5, 1.0),), "fr")
+    write_manifest(tmp_path / "m.jsonl", [song])
+    assert json.loads((tmp_path / "m.jsonl").read_text(encoding="utf-8")).keys() == {
+        *("id", "audio", "lyrics", "words", "language", "vocals", "accompaniment", "genre"),
+    }
+
+
+def test_words_and_lines_take_their_text_from_the_lyrics(tmp_path):
+    lyrics = parse_lyrics("[Verse]\nLa, la\n\n(Hey)\n")
+    words = [TimedWord("x", start, start + 0.5, 0.3) for start in (0.0, 1.0, 2.0)]
+    lines = [LineTimes("x", 0.0, 1.5), LineTimes("x", 2.0, 2.5)]
+    times, text = tmp_path / "times.csv", tmp_path / "lyrics.txt"
+    assert fit_words(words, lyrics, times, text) == (
+        TimedWord("La,", 0.0, 0.5, 1.0),
+        TimedWord("la", 1.0, 1.5, 1.0),
+        TimedWord("(Hey)", 2.0, 2.5, 1.0),
+    )
+    assert fit_lines(lines, lyrics, times, text) == (LineTimes("La, la", 0.0, 1.5), LineTimes("(Hey)", 2.0, 2.5))
+    with pytest.raises(ValueError, match=r"times\.csv: 2 word times for the 3 words of .*lyrics\.txt"):
+        fit_words(words[:2], lyrics, times, text)
+    with pytest.raises(ValueError, match=r"times\.csv: 3 line times for the 2 sung lines of .*lyrics\.txt"):
+        fit_lines([*lines, lines[0]], lyrics, times, text)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-0.1, 1.0), (1.0, 0.9), (float("nan"), 1.0), (0.0, float("nan")), (0.0, float("inf"))]
+)
+def test_lines_have_valid_times(start, end):
+    with pytest.raises(ValueError, match="'la' has no valid time"):
+        LineTimes("la", start, end)
+
+
+def test_distinct_ids_are_required(tmp_path):
+    songs = [Song(name, tmp_path / "a.mp3", "la", (), "en") for name in ("a", "b", "a")]
+    require_distinct_ids(songs[:2], tmp_path)
+    with pytest.raises(ValueError, match="a second song with the id 'a'; ids must differ"):
+        require_distinct_ids(songs, tmp_path)
 
 
 def test_a_folder_can_be_moved_with_its_manifest(tmp_path):
@@ -76,12 +134,18 @@ def test_writing_refuses_files_outside_the_folder(tmp_path):
 @pytest.mark.parametrize("key", ["audio", "vocals", "accompaniment"])
 def test_reading_refuses_paths_out_of_the_folder(tmp_path, key, path):
     manifest = write_lines(tmp_path / "m.jsonl", RECORD, RECORD | {"id": "two", key: path})
-    with pytest.raises(ValueError, match=r"m\.jsonl, line 2: the path .* leads out of the manifest's folder"):
+    with pytest.raises(
+        ValueError, match=r"m\.jsonl, line 2: the path .* leads out of its folder, .*; move the file into it"
+    ):
         read_manifest(manifest)
 
 
 def word(**changes):
     return {"words": [RECORD["words"][0] | changes]}
+
+
+def line(**changes):
+    return {"lines": [RECORD["words"][0] | changes]}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +165,15 @@ def word(**changes):
         (word(start_seconds=-1), "no valid time"),
         (word(end_seconds=float("inf")), "no valid time"),
         (word(end_seconds=float("nan")), "no valid time"),
+        (word(start_seconds=10**400), "start_seconds must be a number of seconds, not 1000"),
+        (word(text="\ud800"), r"text must be a text that is not empty, not '\\ud800'"),
+        ({"lines": "la"}, "lines must be a list, not str"),
+        ({"lines": [3]}, "a line must be a JSON object, not int"),
+        (line(sounds=[]), "a line has unknown keys: sounds"),
+        (line(text=""), "text must be a text"),
+        (line(start_seconds=2), "'Hello' has no valid time: 2.0 to 1.0 s"),
+        (line(end_seconds=float("nan")), "no valid time"),
+        ({"lines": line()["lines"] * 2}, "2 lines have times but the lyrics have 1; give them to all lines or to none"),
         (word(sounds="la"), "sounds must be a list, not str"),
         (word(sounds=[{"name": "l"}]), "a sound lacks end_seconds, start_seconds"),
         ({"words": [*RECORD["words"], *word(sounds=[])["words"]]}, "1 of 2 words have sounds"),

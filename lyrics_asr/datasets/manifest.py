@@ -1,26 +1,32 @@
 """Songs with their lyrics and reference times, and the file that lists them.
 
 Conventions
-- One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, vocals, accompaniment, genre.
+- One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, lines, vocals, accompaniment, genre.
 - A word is {"text", "start_seconds", "end_seconds"}; reference times are certain, so they are read with confidence 1.
   It may have "sounds", a list of {"name", "start_seconds", "end_seconds"}; in a song all words have them, or none.
+  "words" is [] where the source has no times of words, as when it is made to judge transcripts alone.
+- A line is {"text", "start_seconds", "end_seconds"}, one for each sung line of the lyrics; "lines" is left out where
+  the source has no times of lines.
 - Paths are relative to the manifest's folder, with "/" between their parts, and never lead out of it:
   a folder with its manifest can be moved, and a foreign manifest reads nothing else.
 """
 
 import json
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from lyrics_asr.datasets.tables import check_keys, inside, list_value, read_json_lines, seconds_value, text_value
 from lyrics_asr.files import write_text
+from lyrics_asr.text import Lyrics, parse_lyrics
 from lyrics_asr.types import TimedWord
 
 _REQUIRED_KEYS = frozenset({"id", "audio", "lyrics", "words", "language"})
-_OPTIONAL_KEYS = frozenset({"vocals", "accompaniment", "genre"})
-_WORD_KEYS = frozenset({"text", "start_seconds", "end_seconds"})
+_OPTIONAL_KEYS = frozenset({"lines", "vocals", "accompaniment", "genre"})
+_TIMES_KEYS = frozenset({"text", "start_seconds", "end_seconds"})
 _SOUND_KEYS = frozenset({"name", "start_seconds", "end_seconds"})
 
 
@@ -34,6 +40,19 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class LineTimes:
+    """A sung line as the lyrics write it, and when it is sung."""
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_seconds <= self.end_seconds < math.inf:
+            raise ValueError(f"{self.text!r} has no valid time: {self.start_seconds} to {self.end_seconds} s")
+
+
+@dataclass(frozen=True)
 class Song:
     """A song with its reference.
 
@@ -41,12 +60,14 @@ class Song:
         id: unique within its source.
         audio: the mixture; the file need not exist, as when a corpus comes without its audio.
         lyrics: as written, with headings and blank lines.
-        words: the words of the lyrics in order, with their reference times.
+        words: the words of the lyrics in order, with their reference times; empty where the source has none.
         language: ISO 639-1 code.
         vocals: the vocals' stem, where there is one.
         accompaniment: the rest of the mixture, where there is one.
         genre: as the source names it.
         sounds: the speech sounds of each word, where the source knows them; else empty.
+        lines: the sung lines of the lyrics in order, as `parse_lyrics` finds them, with their reference times; empty
+            where the source has none.
     """
 
     id: str
@@ -58,6 +79,7 @@ class Song:
     accompaniment: Path | None = None
     genre: str | None = None
     sounds: tuple[tuple[Sound, ...], ...] = ()
+    lines: tuple[LineTimes, ...] = ()
 
 
 def read_manifest(path: Path) -> tuple[Song, ...]:
@@ -68,20 +90,16 @@ def read_manifest(path: Path) -> tuple[Song, ...]:
         ValueError: a line that is not a song, or a path that leads out of the folder; the message names line and cause.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        records = read_json_lines(path)
     except FileNotFoundError as error:
         message = f"{path}: no such manifest; `lyrics-asr data synth` makes one of synthetic songs"
         raise FileNotFoundError(message) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a manifest: not UTF-8 text ({error.reason})") from error
-    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    if not lines:
+    if not records:
         raise ValueError(f"{path}: the manifest holds no song; make it again")
     songs: dict[str, Song] = {}
-    for number, line in lines:
+    for number, record in records.items():
         try:
-            song = _parse_song(line, path.parent)
+            song = _parse_song(record, path.parent)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
         if song.id in songs:
@@ -101,79 +119,97 @@ def write_manifest(path: Path, songs: Sequence[Song]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _parse_song(line: str, folder: Path) -> Song:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    _check_keys(record, "a song", _REQUIRED_KEYS, _OPTIONAL_KEYS)
-    if not isinstance(record["words"], list):
-        raise ValueError(f"words must be a list, not {type(record['words']).__name__}")
-    words = tuple(_parse_word(word) for word in record["words"])
+def fit_words(
+    times: Sequence[TimedWord], lyrics: Lyrics, times_source: Path, lyrics_source: Path
+) -> tuple[TimedWord, ...]:
+    """The words of the lyrics, as they are written there, with times that are listed in the same order.
+
+    Raises:
+        ValueError: there are more or fewer times than words; the message names the files and both numbers.
+    """
+    words = [word for line in lyrics.lines for word in line.words]
+    if len(times) != len(words):
+        raise ValueError(f"{times_source}: {len(times)} word times for the {len(words)} words of {lyrics_source}")
+    return tuple(replace(time, text=word, confidence=1.0) for word, time in zip(words, times, strict=True))
+
+
+def fit_lines(
+    times: Sequence[LineTimes], lyrics: Lyrics, times_source: Path, lyrics_source: Path
+) -> tuple[LineTimes, ...]:
+    """The sung lines of the lyrics, as they are written there, with times that are listed in the same order.
+
+    Raises:
+        ValueError: there are more or fewer times than lines; the message names the files and both numbers.
+    """
+    if len(times) != len(lyrics.lines):
+        raise ValueError(
+            f"{times_source}: {len(times)} line times for the {len(lyrics.lines)} sung lines of {lyrics_source}"
+        )
+    return tuple(replace(time, text=line.text) for line, time in zip(lyrics.lines, times, strict=True))
+
+
+def require_distinct_ids(songs: Iterable[Song], source: Path) -> None:
+    """Make sure that no id stands twice.
+
+    Raises:
+        ValueError: one does; the message names it and `source`.
+    """
+    seen: set[str] = set()
+    for song in songs:
+        if song.id in seen:
+            raise ValueError(f"{source}: a second song with the id {song.id!r}; ids must differ")
+        seen.add(song.id)
+
+
+def _parse_song(record: Any, folder: Path) -> Song:
+    check_keys(record, "a song", _REQUIRED_KEYS, _OPTIONAL_KEYS)
+    words = tuple(_parse_word(word) for word in list_value(record, "words"))
     with_sounds = [word for word in record["words"] if "sounds" in word]
     if with_sounds and len(with_sounds) < len(words):
         raise ValueError(f"{len(with_sounds)} of {len(words)} words have sounds; give them to all words or to none")
+    lyrics = text_value(record, "lyrics")
     return Song(
-        id=_text(record, "id"),
-        audio=_inside(folder, _text(record, "audio")),
-        lyrics=_text(record, "lyrics"),
+        id=text_value(record, "id"),
+        audio=inside(folder, text_value(record, "audio")),
+        lyrics=lyrics,
         words=words,
-        language=_text(record, "language"),
+        language=text_value(record, "language"),
         vocals=_optional_path(record, "vocals", folder),
         accompaniment=_optional_path(record, "accompaniment", folder),
-        genre=None if record.get("genre") is None else _text(record, "genre"),
+        genre=None if record.get("genre") is None else text_value(record, "genre"),
         sounds=tuple(_parse_sounds(word) for word in with_sounds),
+        lines=() if record.get("lines") is None else _parse_lines(record, lyrics),
     )
 
 
 def _parse_word(record: Any) -> TimedWord:
-    _check_keys(record, "a word", _WORD_KEYS, frozenset({"sounds"}))
-    return TimedWord(_text(record, "text"), _seconds(record, "start_seconds"), _seconds(record, "end_seconds"), 1.0)
+    check_keys(record, "a word", _TIMES_KEYS, frozenset({"sounds"}))
+    start_seconds, end_seconds = seconds_value(record, "start_seconds"), seconds_value(record, "end_seconds")
+    return TimedWord(text_value(record, "text"), start_seconds, end_seconds, 1.0)
+
+
+def _parse_lines(record: dict[str, Any], lyrics: str) -> tuple[LineTimes, ...]:
+    lines = []
+    for line in list_value(record, "lines"):
+        check_keys(line, "a line", _TIMES_KEYS, frozenset())
+        start_seconds, end_seconds = seconds_value(line, "start_seconds"), seconds_value(line, "end_seconds")
+        lines.append(LineTimes(text_value(line, "text"), start_seconds, end_seconds))
+    if lines and len(lines) != (sung := len(parse_lyrics(lyrics).lines)):
+        raise ValueError(f"{len(lines)} lines have times but the lyrics have {sung}; give them to all lines or to none")
+    return tuple(lines)
 
 
 def _parse_sounds(word: dict[str, Any]) -> tuple[Sound, ...]:
-    if not isinstance(word["sounds"], list):
-        raise ValueError(f"sounds must be a list, not {type(word['sounds']).__name__}")
     sounds = []
-    for record in word["sounds"]:
-        _check_keys(record, "a sound", _SOUND_KEYS, frozenset())
-        sounds.append(Sound(_text(record, "name"), _seconds(record, "start_seconds"), _seconds(record, "end_seconds")))
+    for record in list_value(word, "sounds"):
+        check_keys(record, "a sound", _SOUND_KEYS, frozenset())
+        start_seconds, end_seconds = seconds_value(record, "start_seconds"), seconds_value(record, "end_seconds")
+        sounds.append(Sound(text_value(record, "name"), start_seconds, end_seconds))
     return tuple(sounds)
 
 
-def _check_keys(record: Any, name: str, required: frozenset[str], optional: frozenset[str]) -> None:
-    if not isinstance(record, dict):
-        raise ValueError(f"{name} must be a JSON object, not {type(record).__name__}")
-    if missing := sorted(required - record.keys()):
-        raise ValueError(f"{name} lacks {', '.join(missing)}")
-    if unknown := sorted(record.keys() - required - optional):
-        raise ValueError(f"{name} has unknown keys: {', '.join(unknown)}")
-
-
-def _text(record: dict[str, Any], key: str) -> str:
-    value = record[key]
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} must be a text that is not empty, not {value!r:.80}")
-    return value
-
-
-def _seconds(record: dict[str, Any], key: str) -> float:
-    value = record[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{key} must be a number of seconds, not {value!r:.80}")
-    return float(value)
-
-
 def _optional_path(record: dict[str, Any], key: str, folder: Path) -> Path | None:
-    return None if record.get(key) is None else _inside(folder, _text(record, key))
-
-
-def _inside(folder: Path, relative: str) -> Path:
-    """The path that a manifest names, refused on every system alike when it could lie outside `folder`."""
-    windows = PureWindowsPath(relative)
-    if "\0" in relative or windows.drive or windows.root or ".." in windows.parts:
-        raise ValueError(f"the path {relative!r} leads out of the manifest's folder; move the file into it")
-    return folder.joinpath(*PurePosixPath(relative).parts)
+    return None if record.get(key) is None else inside(folder, text_value(record, key))
 
 
 def _song_object(song: Song, folder: Path) -> dict[str, Any]:
@@ -202,4 +238,4 @@ def _song_object(song: Song, folder: Path) -> dict[str, Any]:
         "vocals": relative(song.vocals),
         "accompaniment": relative(song.accompaniment),
         "genre": song.genre,
-    }
+    } | ({"lines": [asdict(line) for line in song.lines]} if song.lines else {})
