@@ -1,173 +1,150 @@
-"""Evaluate a model on songs with a reference: `python evaluate.py CONFIG.yaml [key=value ...]`.
+"""Evaluate a model on songs with a reference, or compare two evaluations.
 
-Prints a table and writes results.json. Exit codes: 0 all songs evaluated (songs without audio are counted, not failed);
-1 failure; 2 wrong usage; 3 some songs failed. The keys are those of `lyrics_asr.evaluation.EvaluationConfig`.
+python evaluate.py CONFIG.yaml [key=value ...]   measures a model, or predictions of any system
+python evaluate.py compare FIRST SECOND          tells which of two results is better, and how surely
+
+An evaluation prints its main figures and writes results.json, report.md, report.html and every song's prediction to
+the folder `output`; started again, it goes on where it was stopped. The keys are those of
+`lyrics_asr.evaluation.run.EvaluationConfig`. Exit codes: 0 all songs evaluated (songs without audio are counted, not
+failed); 1 failure; 2 wrong usage; 3 some songs failed.
 """
 
 import argparse
-import dataclasses
-import json
 import logging
-import math
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from lyrics_asr.config import load_config
-from lyrics_asr.evaluation import Evaluation, EvaluationConfig, PooledResult, SongResult, evaluate, load_songs
-from lyrics_asr.files import write_text
-from lyrics_asr.metrics import TOLERANCES_SECONDS
+from lyrics_asr.console import quiet
+from lyrics_asr.evaluation.figures import FIGURES
+from lyrics_asr.evaluation.report import HEADLINES, interval, shown, write_report
+from lyrics_asr.evaluation.results import Comparison, Results, collect, compare, read_results, write_results
+from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, make_predictor
+from lyrics_asr.files import require_writable_folder
 from lyrics_asr.model import load_model
-from lyrics_asr.types import ModelInfo
-
-SCHEMA = "lyrics-asr/evaluation/1"
-_PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "pyctcdecode", "kenlm", "jiwer", "mir_eval", "av", "soxr")
-_WITHIN_0_3 = TOLERANCES_SECONDS.index(0.3)
-_COLUMNS = (
-    "song",
-    "s",
-    "WER",
-    "WER greedy",
-    "CER",
-    "CER greedy",
-    "mean s",
-    "median s",
-    "<=0.3 s",
-    "even s",
-    "SI-SDR",
-    "RTF",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one evaluation and return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Evaluate or compare, and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["compare"]:
+        return _compare(arguments[1:])
+    return _evaluate(arguments)
+
+
+def _evaluate(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="YAML file, such as configs/evaluate_embedded.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. limit=3 corpus=jamendo folder=FOLDER")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="e.g. corpus=jamendo folder=FOLDER output=OUT"
+    )
+    for name, example in (("limit", "only the first N songs"), ("language", "e.g. en"), ("genre", "e.g. Rock")):
+        parser.add_argument(f"--{name}", help=f"the same as {name}=...: {example}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure, and libraries' remarks")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("lyrics_asr").setLevel(logging.INFO)
     if unclear := [override for override in options.overrides if "=" not in override]:
         parser.error(f"not of the form key=value: {' '.join(unclear)}")
+    flags = {name: getattr(options, name) for name in ("limit", "language", "genre")}
+    overrides = [*options.overrides, *(f"{name}={value}" for name, value in flags.items() if value is not None)]
     try:
-        config = load_config(EvaluationConfig, options.config, options.overrides)
+        config = load_config(EvaluationConfig, options.config, overrides)
     except (ValueError, OSError) as error:
         if options.debug:
             raise
         parser.error(str(error))
-    try:
-        songs = load_songs(config)
+    with quiet(options.debug):
+        logging.getLogger("lyrics_asr").setLevel(logging.INFO)
+        try:
+            results = _run(config)
+        except (ValueError, OSError, RuntimeError) as error:
+            if options.debug:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; started again, it goes on after the songs that are done", file=sys.stderr)
+            return 130
+    print(_table(results))
+    print(f"the report: {config.output / 'report.html'}", file=sys.stderr)
+    return 3 if results.failed else 0
+
+
+def _run(config: EvaluationConfig) -> Results:
+    songs = load_songs(config)
+    require_writable_folder(config.output)
+    if config.from_files:
+        results = collect(evaluate(songs, config, None), config, None, None)
+    else:
         model = load_model(config.model, language_model=config.language_model, device=config.device)
-        evaluation = evaluate(songs, model, config)
-        write_text(config.output, results_json(evaluation, config, model.info))
-    except (ValueError, OSError, RuntimeError) as error:
-        if options.debug:
-            raise
+        predictor = make_predictor(model, config)
+        evaluation = evaluate(songs, config, predictor.predict)
+        results = collect(evaluation, config, model.info, predictor.options.decoding)
+    write_results(results, config.output / "results.json")
+    write_report(results, config.output)
+    return results
+
+
+def _compare(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py compare", description="Paired bootstrap of two results over the songs that both have."
+    )
+    parser.add_argument("first", type=Path, help="results.json, or the folder that holds it")
+    parser.add_argument("second", type=Path, help="the other one")
+    options = parser.parse_args(arguments)
+    try:
+        print(_comparison(compare(read_results(options.first), read_results(options.second))))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(evaluation))
-    print(f"{config.output} holds all the numbers", file=sys.stderr)
-    return 3 if evaluation.failed else 0
+    return 0
 
 
-def table(evaluation: Evaluation) -> str:
-    """Every song and all songs together, for a terminal."""
-    rows = [_COLUMNS, *(_song_row(song) for song in evaluation.songs), _pooled_row(evaluation.pooled)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    lines = [
+def _table(results: Results) -> str:
+    """The main figures, for a terminal."""
+    keys = [key for key in HEADLINES if key in results.figures]
+    rows = [(FIGURES[key].label, shown(key, each.value), interval(key, each), str(each.songs))
+            for key in keys for each in [results.figures[key]]]  # fmt: skip
+    counts = f"{len(results.songs)} songs evaluated, {len(results.failed)} failed"
+    return "\n".join(
+        [
+            *_aligned([("figure", "value", "95 % interval", "songs"), *rows]),
+            "",
+            f"{counts}, {len(results.missing_audio)} without audio",
+            *(f"failed: {song.id}: {song.reason}" for song in results.failed),
+        ]
+    )
+
+
+def _comparison(comparison: Comparison) -> str:
+    """Every figure of both, for a terminal."""
+    rows = []
+    for key, each in comparison.differences.items():
+        better = "-"
+        if each.low > 0 or each.high < 0:
+            better = "first" if (each.difference > 0) == FIGURES[key].higher_is_better else "second"
+        rows.append((FIGURES[key].label, shown(key, each.first), shown(key, each.second), shown(key, each.difference),
+                     f"{shown(key, each.low)} to {shown(key, each.high)}", f"{each.p:.3f}", better))  # fmt: skip
+    header = ("figure", "first", "second", "difference", "95 % interval", "p", "better")
+    return "\n".join(
+        [
+            f"first: {comparison.first}",
+            f"second: {comparison.second}",
+            f"{comparison.songs} songs in common; {comparison.only_first} only in the first, "
+            f"{comparison.only_second} only in the second",
+            "",
+            *_aligned([header, *rows]),
+        ]
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
         "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in rows
     ]  # fmt: skip
-    rule = "-" * len(lines[0])
-    pooled = evaluation.pooled
-    factors = dataclasses.asdict(pooled.real_time_factors)
-    notes = [
-        "",
-        "all songs: WER and CER pooled, alignment mean and share as mean of song means, median pooled; "
-        "SI-SDR is the gain in dB",
-        f"alignment pooled over {pooled.alignment.words} words: mean {pooled.alignment.pooled_mean_seconds:.3f} s, "
-        f"{pooled.alignment.pooled_shares[_WITHIN_0_3]:.1%} within 0.3 s",
-        "even spread of the words: "
-        f"mean {pooled.even_spread.mean_of_song_means_seconds:.3f} s, "
-        f"median {pooled.even_spread.pooled_median_seconds:.3f} s, "
-        f"{pooled.even_spread.mean_of_song_shares[_WITHIN_0_3]:.1%} within 0.3 s",
-        "RTF: " + ", ".join(f"{stage.replace('_', ' ')} {factor:.3f}" for stage, factor in factors.items()),
-        f"{len(evaluation.songs)} songs evaluated, {len(evaluation.failed)} failed, "
-        f"{len(evaluation.missing_audio)} without audio",
-        *(f"failed: {song.id}: {song.reason}" for song in evaluation.failed),
-    ]
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])
-
-
-def results_json(evaluation: Evaluation, config: EvaluationConfig, model: ModelInfo) -> str:
-    """The whole evaluation as JSON; numbers that are not finite become null."""
-    results = {
-        "schema": SCHEMA,
-        "config": dataclasses.asdict(config),
-        "model": dataclasses.asdict(model),
-        "decoding": dataclasses.asdict(evaluation.decoding),
-        "packages": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "conventions": {"tolerances_seconds": TOLERANCES_SECONDS},
-        "pooled": _plain(evaluation.pooled),
-        "songs": [_plain(song) for song in evaluation.songs],
-        "failed": [_plain(song) for song in evaluation.failed],
-        "missing_audio": evaluation.missing_audio,
-    }
-    return json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-
-
-def _song_row(song: SongResult) -> tuple[str, ...]:
-    return (
-        song.id if len(song.id) <= 32 else f"{song.id[:31]}…",
-        f"{song.duration_seconds:.0f}",
-        f"{song.beam_search.words.rate:.1%}",
-        f"{song.greedy.words.rate:.1%}",
-        f"{song.beam_search.characters.rate:.1%}",
-        f"{song.greedy.characters.rate:.1%}",
-        f"{song.alignment.mean_seconds:.3f}",
-        f"{song.alignment.median_seconds:.3f}",
-        f"{song.alignment.shares[_WITHIN_0_3]:.1%}",
-        f"{song.even_spread.mean_seconds:.2f}",
-        _decibels(None if song.separation is None else song.separation.improvement_db),
-        f"{song.seconds.total / song.duration_seconds:.2f}",
-    )
-
-
-def _pooled_row(pooled: PooledResult) -> tuple[str, ...]:
-    return (
-        "all songs",
-        f"{pooled.duration_seconds:.0f}",
-        f"{pooled.beam_search_words.pooled.rate:.1%}",
-        f"{pooled.greedy_words.pooled.rate:.1%}",
-        f"{pooled.beam_search_characters.pooled.rate:.1%}",
-        f"{pooled.greedy_characters.pooled.rate:.1%}",
-        f"{pooled.alignment.mean_of_song_means_seconds:.3f}",
-        f"{pooled.alignment.pooled_median_seconds:.3f}",
-        f"{pooled.alignment.mean_of_song_shares[_WITHIN_0_3]:.1%}",
-        f"{pooled.even_spread.mean_of_song_means_seconds:.2f}",
-        _decibels(pooled.si_sdr_improvement_db),
-        f"{pooled.real_time_factors.total:.2f}",
-    )
-
-
-def _decibels(gain_db: float | None) -> str:
-    return "-" if gain_db is None else f"{gain_db:+.1f}"
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts with their properties (rates, totals, gains) beside their fields."""
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        names += [name for name, member in vars(type(value)).items() if isinstance(member, property)]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -7,18 +7,22 @@ written, in order and inside the song. Peak memory is that of the whole process,
 """
 
 import argparse
-import dataclasses
 import os
 import resource
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.evaluation import Evaluation, EvaluationConfig, SongResult, evaluate, load_songs
-from lyrics_asr.metrics import TOLERANCES_SECONDS, AlignmentErrors
+from lyrics_asr.evaluation.figures import FIGURES, STAGES, value_of
+from lyrics_asr.evaluation.predictions import Prediction
+from lyrics_asr.evaluation.results import estimates
+from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs, make_predictor
 from lyrics_asr.model import load_model
 from lyrics_asr.text import parse_lyrics
+
+_ERRORS = ("mean_over_songs", "median_pooled", "within_0.3")
 
 
 def main() -> int:
@@ -36,45 +40,53 @@ def main() -> int:
     parser.add_argument("--model", default="embedded", help="name or folder of a model (%(default)s)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    config = EvaluationConfig(corpus="jamendo", folder=options.corpus, model=options.model, device=options.device)
-    songs = load_songs(config)
-    evaluation = evaluate(songs, load_model(options.model, device=options.device), config)
-    by_id = {song.id: song for song in songs}
-    for result in evaluation.songs:
-        _check_words(by_id[result.id], result)
+    model = load_model(options.model, device=options.device)
+    with tempfile.TemporaryDirectory() as output:
+        config = EvaluationConfig(corpus="jamendo", folder=options.corpus, output=Path(output))
+        predictor = make_predictor(model, config)
+
+        def predict(song: Song) -> Prediction:
+            prediction = predictor.predict(song)
+            _check_words(song, prediction)
+            return prediction
+
+        evaluation = evaluate(load_songs(config), config, predict)
     _report(evaluation)
     return 1 if evaluation.failed else 0
 
 
-def _check_words(song: Song, result: SongResult) -> None:
-    words = result.aligned_words
+def _check_words(song: Song, prediction: Prediction) -> None:
+    words = [word for line in prediction.lines or () for word in line.words]
     assert [word.text for word in words] == [word for line in parse_lyrics(song.lyrics).lines for word in line.words]
     assert all(a.start_seconds <= b.start_seconds for a, b in pairwise(words)), song.id
-    assert all(0 <= word.start_seconds <= word.end_seconds <= result.duration_seconds for word in words), song.id
+    duration_seconds = prediction.duration_seconds or 0.0
+    assert all(0 <= word.start_seconds <= word.end_seconds <= duration_seconds for word in words), song.id
 
 
 def _report(evaluation: Evaluation) -> None:
-    pooled = evaluation.pooled
     print(f"{'song':34} {'words':>5}  {'alignment: mean':>15} {'median':>8} {'<=0.3 s':>8}  "
           f"{'even spread: mean':>17} {'median':>8} {'<=0.3 s':>8}")  # fmt: skip
     for song in evaluation.songs:
-        count = len(song.aligned_words)
-        print(f"{song.id[:34]:34} {count:5}  {_errors(song.alignment, 15)}  {_errors(song.even_spread, 17)}")
-    mean, spread = pooled.alignment, pooled.even_spread
-    print(f"mean of song means: alignment {mean.mean_of_song_means_seconds:.3f} s, "
-          f"even spread {spread.mean_of_song_means_seconds:.3f} s")  # fmt: skip
-    print(f"{len(evaluation.songs)} songs, {pooled.duration_seconds:.0f} s; real-time factors:")
-    for stage, factor in dataclasses.asdict(pooled.real_time_factors).items():
-        print(f"  {stage.replace('_', ' '):12} {factor:.4f}")
-    print(f"  {'total':12} {pooled.real_time_factors.total:.4f}")
+        found = {key: value_of(FIGURES[key], [part]) or 0.0 for key, part in song.parts.items()}
+        print(
+            f"{song.id[:34]:34} {len(song.words):5}  {_errors(found, 'words', 15)}  {_errors(found, 'even_words', 17)}"
+        )
+    figures = {key: each.value or 0.0 for key, each in estimates(evaluation.songs).items()}
+    print(f"mean of song means: alignment {figures['words_mean_over_songs']:.3f} s, "
+          f"even spread {figures['even_words_mean_over_songs']:.3f} s")  # fmt: skip
+    seconds = sum(song.duration_seconds or 0.0 for song in evaluation.songs)
+    print(f"{len(evaluation.songs)} songs, {seconds:.0f} s; real-time factors:")
+    for stage in STAGES:
+        print(f"  {stage.replace('_', ' '):12} {figures[f'rtf_{stage}']:.4f}")
+    print(f"  {'total':12} {figures['rtf']:.4f}")
     print(f"peak memory {_peak_memory_bytes() / 2**20:.0f} MiB")
     for failure in evaluation.failed:
         print(f"failed: {failure.id}: {failure.reason}", file=sys.stderr)
 
 
-def _errors(errors: AlignmentErrors, width: int) -> str:
-    share = errors.shares[TOLERANCES_SECONDS.index(0.3)]
-    return f"{errors.mean_seconds:{width - 2}.3f} s {errors.median_seconds:6.3f} s {share:8.1%}"
+def _errors(figures: dict[str, float], key: str, width: int) -> str:
+    mean, median, share = (figures[f"{key}_{kind}"] for kind in _ERRORS)
+    return f"{mean:{width - 2}.3f} s {median:6.3f} s {share:8.1%}"
 
 
 def _peak_memory_bytes() -> int:

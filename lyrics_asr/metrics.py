@@ -1,31 +1,48 @@
-"""How far a transcript, an alignment or a separated voice is from its reference.
+"""How far a transcript, an alignment or a separated voice is from its reference: the numbers of one song.
+
+`lyrics_asr.evaluation.figures` puts songs together.
 
 Conventions
 - Word and character errors: a minimal edit alignment with equal costs (jiwer). The rate is (substitutions + deletions +
   insertions) / length of the reference and can exceed 1. Texts are compared as given: normalise them first, with
   `lyrics_asr.text.normalize`. Characters include the single spaces between words. A text is a whole song.
-- Alignment: word onsets only, in seconds, in order, one estimate for each reference (mir_eval.alignment, as in MIREX's
-  lyrics-to-audio task). The error is |estimate - reference|; a share within a tolerance counts errors <= tolerance.
-- Separation: SI-SDR in dB of the whole song in one piece, so that silent stretches of the reference need no rule.
-- Over several songs each number comes in two kinds, because they differ. "Pooled" is counted over all the words (or
-  characters) together, so that a long song weighs more; this is the usual WER. "Mean of song means" gives every song
-  the same weight; this is the usual alignment error.
+- Formatting of lyrics: the counts behind the Jam-ALT measures, by alt-eval's own tokens and alignment.
+- Alignment: onsets only, of words or of lines, in seconds, in order, one estimate for each reference
+  (mir_eval.alignment, as in MIREX's lyrics-to-audio task). The error is estimate - reference.
+- A share within a tolerance counts |error| <= tolerance, as mir_eval does. The scripts of the JamendoLyrics corpus
+  (Stoller et al. 2019) count |error| < tolerance; both are here.
+- The percentage of correct segments (PCS) has two kinds that differ: over the song's whole duration, from 0 to the end
+  (Fujihara et al. 2011, and JamendoLyrics' scripts), and from the first to the last reference onset (MIREX 2020).
+- Separation: SI-SDR in dB of the whole song in one piece, so that silent stretches of the reference need no rule; BSS
+  Eval v4 in dB as museval computes it, the median over windows of 1 s, silent ones left out (SiSEC 2018).
 
 Sources
 - Morris, Maier and Green, "From WER and RIL to MER and WIL", Interspeech 2004.
+- Cifka, Dimitriou, Wang, Schreiber, Miner and Stöter, "Lyrics Transcription for Humans: A Readability-Aware
+  Benchmark", ISMIR 2024 (Jam-ALT).
 - Dzhambazov, "Knowledge-based Probabilistic Modeling for Tracking Lyrics in Music Audio Signals", PhD thesis, 2017.
+- Fujihara, Goto, Ogata and Okuno, "LyricSynchronizer", IEEE Journal of Selected Topics in Signal Processing 5(6), 2011.
+- Lizé Masclef, Vaglio and Moussallam, "User-centered evaluation of lyrics-to-audio alignment", ISMIR 2021.
 - Le Roux, Wisdom, Erdogan and Hershey, "SDR - half-baked or well done?", ICASSP 2019.
+- Stöter, Liutkus and Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
 
+import alt_eval.metrics
+import alt_eval.tokenizer
+import iso639
 import jiwer
 import mir_eval.alignment
+import museval.metrics
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 TOLERANCES_SECONDS = (0.1, 0.2, 0.3, 0.5, 1.0)
@@ -52,41 +69,71 @@ class ErrorCounts:
 
 
 @dataclass(frozen=True)
-class ErrorSummary:
-    """Errors of several songs; see the module's conventions for the two rates."""
+class FormattingCounts:
+    """Hits, substitutions, deletions and insertions of one kind of token, as alt-eval counts them.
 
-    pooled: ErrorCounts
-    mean_of_song_rates: float
+    Precision is H / (H + S + I), recall H / (H + S + D), F1 their harmonic mean 2 H / (2 H + 2 S + I + D).
+    """
+
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+
+@dataclass(frozen=True)
+class JamAltCounts:
+    """What the Jam-ALT measures of a song are made of.
+
+    Args:
+        words: edits of alt-eval's words, whatever their case.
+        case_errors: words that are right but for their case.
+        punctuation: punctuation marks.
+        parentheses: parentheses, which mark backing vocals.
+        lines: line breaks.
+        sections: blank lines between sections.
+    """
+
+    words: ErrorCounts
+    case_errors: int
+    punctuation: FormattingCounts
+    parentheses: FormattingCounts
+    lines: FormattingCounts
+    sections: FormattingCounts
 
 
 @dataclass(frozen=True)
 class AlignmentErrors:
-    """Onset errors of one song.
+    """Onset errors of one song, of its words or of its lines.
 
     Args:
         mean_seconds: mean absolute error.
         median_seconds: median absolute error.
-        shares: of the words within each of TOLERANCES_SECONDS.
-        absolute_errors_seconds: one for each word in order, so that songs can be pooled.
+        shares: of the onsets within each of TOLERANCES_SECONDS, the tolerance included.
+        shares_below: the same with the tolerance left out.
+        correct_segments: PCS over the song's duration.
+        correct_segments_mirex: PCS as in MIREX 2020; None when all reference onsets are at one time.
+        perceptual: the karaoke perceptual score.
+        errors_seconds: estimate - reference of each onset in order, so that songs can be pooled.
     """
 
     mean_seconds: float
     median_seconds: float
     shares: tuple[float, ...]
-    absolute_errors_seconds: tuple[float, ...]
+    shares_below: tuple[float, ...]
+    correct_segments: float
+    correct_segments_mirex: float | None
+    perceptual: float
+    errors_seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class AlignmentSummary:
-    """Onset errors of several songs; see the module's conventions for the two kinds."""
+class BssEval:
+    """BSS Eval v4 of the vocals of one song, medians over its windows, in dB."""
 
-    words: int
-    mean_of_song_means_seconds: float
-    mean_of_song_medians_seconds: float
-    mean_of_song_shares: tuple[float, ...]
-    pooled_mean_seconds: float
-    pooled_median_seconds: float
-    pooled_shares: tuple[float, ...]
+    sdr_db: float
+    sir_db: float
+    sar_db: float
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
@@ -111,25 +158,48 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Er
     return ErrorCounts(output.hits, output.substitutions, output.deletions, output.insertions)
 
 
-def error_summary(songs: Sequence[ErrorCounts]) -> ErrorSummary:
-    """Both kinds of rate over `songs`.
+def jam_alt_counts(reference: str, hypothesis: str, language: str) -> JamAltCounts:
+    """Words, case and formatting of a song's lyrics, by alt-eval.
+
+    Args:
+        reference: as written, with case, punctuation, line breaks and blank lines.
+        hypothesis: likewise.
+        language: ISO 639-1 code.
 
     Raises:
-        ValueError: no songs.
+        ValueError: a language that alt-eval does not know, or a reference without a word.
     """
-    if not songs:
-        raise ValueError("no songs to summarise")
-    pooled = ErrorCounts(
-        sum(song.hits for song in songs),
-        sum(song.substitutions for song in songs),
-        sum(song.deletions for song in songs),
-        sum(song.insertions for song in songs),
+    try:
+        part1 = iso639.Language.match(language).part1
+    except iso639.LanguageNotFoundError as error:
+        raise ValueError(f"{language!r} is no language code; use ISO 639-1, such as en") from error
+    tokens = [_tokenizer()(text, language=part1) for text in (reference, hypothesis)]
+    words = [alt_eval.tokenizer.tokens_as_words(each) for each in tokens]
+    if not words[0]:
+        raise ValueError("the reference holds no word, an error rate is not defined for it")
+    output, errors, _ = _aligned(*words)
+    _, _, counts = _aligned(*tokens)
+    of_kind = {tag: FormattingCounts(each.H, each.S, each.D, each.I) for tag, each in counts.items()}
+    nothing = FormattingCounts(0, 0, 0, 0)
+    return JamAltCounts(
+        words=ErrorCounts(output.hits, output.substitutions, output.deletions, output.insertions),
+        case_errors=errors["case"],
+        punctuation=of_kind.get(alt_eval.tokenizer.PUNCT, nothing),
+        parentheses=of_kind.get(alt_eval.tokenizer.PAREN, nothing),
+        lines=of_kind.get(alt_eval.tokenizer.LINE, nothing),
+        sections=of_kind.get(alt_eval.tokenizer.SECT, nothing),
     )
-    return ErrorSummary(pooled, float(np.mean([song.rate for song in songs])))
 
 
-def alignment_errors(reference_onsets: Sequence[float], estimated_onsets: Sequence[float]) -> AlignmentErrors:
-    """Errors of the word onsets of one song, in seconds.
+def alignment_errors(
+    reference_onsets: Sequence[float], estimated_onsets: Sequence[float], duration_seconds: float
+) -> AlignmentErrors:
+    """Errors of the onsets of one song, in seconds.
+
+    Args:
+        reference_onsets: where words (or lines) begin.
+        estimated_onsets: where an alignment says so.
+        duration_seconds: of the song; an annotation that runs past it makes it longer.
 
     Raises:
         ValueError: onsets that are empty, not equally many, negative, not finite or out of order.
@@ -140,6 +210,8 @@ def alignment_errors(reference_onsets: Sequence[float], estimated_onsets: Sequen
         if not np.isfinite(onsets).all():
             raise ValueError(f"{name} hold {onsets[~np.isfinite(onsets)][0]}; onsets must be finite seconds")
     median_seconds, mean_seconds = mir_eval.alignment.absolute_error(reference, estimated)
+    duration_seconds = max(duration_seconds, reference[-1], estimated[-1])
+    in_full = reference[-1] > reference[0]
     return AlignmentErrors(
         mean_seconds=float(mean_seconds),
         median_seconds=float(median_seconds),
@@ -147,28 +219,41 @@ def alignment_errors(reference_onsets: Sequence[float], estimated_onsets: Sequen
             float(mir_eval.alignment.percentage_correct(reference, estimated, window=tolerance))
             for tolerance in TOLERANCES_SECONDS
         ),
-        absolute_errors_seconds=tuple(np.abs(reference - estimated).tolist()),
+        shares_below=tuple(
+            float(np.mean(np.abs(reference - estimated) < tolerance)) for tolerance in TOLERANCES_SECONDS
+        ),
+        correct_segments=_correct_segments(reference, estimated, duration_seconds) if duration_seconds > 0 else 1.0,
+        correct_segments_mirex=_correct_segments(reference, estimated, None) if in_full else None,
+        perceptual=float(mir_eval.alignment.karaoke_perceptual_metric(reference, estimated)),
+        errors_seconds=tuple((estimated - reference).tolist()),
     )
 
 
-def alignment_summary(songs: Sequence[AlignmentErrors]) -> AlignmentSummary:
-    """Both kinds of mean over `songs`.
+def bss_eval(
+    vocals: Float[Tensor, "channels samples"],
+    reference_vocals: Float[Tensor, "channels samples"],
+    mixture: Float[Tensor, "channels samples"],
+    sample_rate_hz: int,
+) -> BssEval | None:
+    """BSS Eval v4 of separated vocals against the true ones, with the rest of the mixture as the other source.
 
-    Raises:
-        ValueError: no songs.
+    Args:
+        vocals: what a separator gave; the mixture itself for the baseline, which is then the estimate of both sources.
+        reference_vocals: the vocals' stem.
+        mixture: what was separated.
+        sample_rate_hz: of all three.
+
+    Returns:
+        None when no window of 1 s holds both voice and accompaniment, so that nothing is defined.
     """
-    if not songs:
-        raise ValueError("no songs to summarise")
-    pooled = np.concatenate([song.absolute_errors_seconds for song in songs])
-    return AlignmentSummary(
-        words=len(pooled),
-        mean_of_song_means_seconds=float(np.mean([song.mean_seconds for song in songs])),
-        mean_of_song_medians_seconds=float(np.mean([song.median_seconds for song in songs])),
-        mean_of_song_shares=tuple(np.mean([song.shares for song in songs], axis=0).tolist()),
-        pooled_mean_seconds=float(pooled.mean()),
-        pooled_median_seconds=float(np.median(pooled)),
-        pooled_shares=tuple(float((pooled <= tolerance).mean()) for tolerance in TOLERANCES_SECONDS),
-    )
+    rest = mixture if vocals is mixture else mixture - vocals
+    references = torch.stack([reference_vocals, mixture - reference_vocals]).transpose(1, 2).double().numpy()
+    estimates = torch.stack([vocals, rest]).transpose(1, 2).double().numpy()
+    if not references.any(axis=(1, 2)).all():
+        return None
+    sdr, _, sir, sar, _ = museval.metrics.bss_eval(references, estimates, window=sample_rate_hz, hop=sample_rate_hz)
+    medians = [_median(each[0]) for each in (sdr, sir, sar)]
+    return None if None in medians else BssEval(*cast("list[float]", medians))
 
 
 def si_sdr(estimate: Float[Tensor, " samples"], reference: Float[Tensor, " reference_samples"]) -> float:
@@ -191,6 +276,36 @@ def si_sdr(estimate: Float[Tensor, " samples"], reference: Float[Tensor, " refer
     if target_energy == 0:
         return -math.inf
     return math.inf if distortion_energy == 0 else 10 * math.log10(target_energy / distortion_energy)
+
+
+def _correct_segments(
+    reference: NDArray[np.float64], estimated: NDArray[np.float64], duration_seconds: float | None
+) -> float:
+    return float(mir_eval.alignment.percentage_correct_segments(reference, estimated, duration_seconds))
+
+
+def _aligned(reference: list[Any], hypothesis: list[Any]) -> tuple[Any, Any, Any]:
+    """The alignment by jiwer of alt-eval's tokens, and alt-eval's counts along it: other errors, and edits by kind."""
+    lower: list[Any] = [[[token.text.lower() for token in tokens]] for tokens in (reference, hypothesis)]
+    output = jiwer.process_words(
+        lower[0],
+        lower[1],
+        reference_transform=alt_eval.metrics.IDENTITY_TRANSFORM,
+        hypothesis_transform=alt_eval.metrics.IDENTITY_TRANSFORM,
+    )
+    counts, errors, _ = alt_eval.metrics.process_alignments([reference], [hypothesis], output.alignments)
+    return output, errors, counts
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Any:
+    """Kept between songs: it compiles its rules for every language that it meets."""
+    return alt_eval.tokenizer.LyricsTokenizer()
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    defined = values[np.isfinite(values)]
+    return float(np.median(defined)) if len(defined) else None
 
 
 def _check_texts(references: Sequence[str], hypotheses: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def transcribe(
     lines = cut_lines(words, options.lines)
     model_info = replace(model.info, language_model=None) if greedy else model.info
     return Transcript(
-        "transcribe", _info(Path(path), mixture), model_info, "\n".join(line.text for line in lines), lines
+        "transcribe", audio_info(Path(path), mixture), model_info, "\n".join(line.text for line in lines), lines
     )
 
 
@@ -84,7 +84,9 @@ def align(
         lines = align_lyrics(emissions, lyrics, language=language)
     except AlignmentError as error:
         raise AlignmentError(f"{path}: {error}") from error
-    return Transcript("align", _info(Path(path), mixture), replace(model.info, language_model=None), lyrics.text, lines)
+    return Transcript(
+        "align", audio_info(Path(path), mixture), replace(model.info, language_model=None), lyrics.text, lines
+    )
 
 
 def separate(
@@ -131,13 +133,16 @@ def read_mixture(path: Path, model: LyricsModel) -> Audio:
     return audio
 
 
+def audio_info(path: Path, mixture: Audio) -> AudioInfo:
+    """What a transcript says of its audio: the file's own rate, and the length that could be decoded.
+
+    The header of a file that is cut off tells of more than can be decoded.
+    """
+    return replace(probe(path), duration_seconds=mixture.duration_seconds)
+
+
 def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
     return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
-
-
-def _info(path: Path, mixture: Audio) -> AudioInfo:
-    # The header of a file that is cut off tells of more than can be decoded.
-    return replace(probe(path), duration_seconds=mixture.duration_seconds)
 
 
 @lru_cache(maxsize=1)

@@ -173,7 +173,7 @@ class Separator(nn.Module):
         if isinstance(network, Demucs):
             return int(network.valid_length(samples))
         if isinstance(network, HDemucs) and not network.hybrid:
-            return max(samples, network.nfft // 2 + 1)  # its spectrogram mirrors half a window beyond both ends
+            return max(samples, int(network.nfft) // 2 + 1)  # its spectrogram mirrors half a window beyond both ends
         if self._pads_to_segment[index] and not self.training:
             return max(samples, self.segment_samples(index))
         return samples

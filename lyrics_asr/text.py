@@ -38,6 +38,13 @@ class Lyrics:
     text: str
     lines: tuple[LyricLine, ...]
 
+    @property
+    def sung_text(self) -> str:
+        """The sung lines, with one blank line wherever blank lines or a heading part them."""
+        lines = (line.strip() for line in self.text.splitlines())
+        text = "\n".join("" if _is_heading(line) else line for line in lines)
+        return re.sub(r"\n{3,}", "\n\n", text).strip()
+
 
 def parse_lyrics(text: str) -> Lyrics:
     """Find the sung lines of a text.

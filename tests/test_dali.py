@@ -411,6 +411,7 @@ WORD = ("annotations", "annot", "words", 0)
         ((*WORD, "text"), "x" * 1001, "a text of 1001 characters"),
         ((*WORD, "time"), [1.0], "time must be a start and an end"),
         ((*WORD, "time"), ["0", 1.0], "time must be a number, not str"),
+        ((*WORD, "text"), "la\ud800", r"the text 'la\\ud800' has half a surrogate pair"),
     ],
 )
 def test_annotations_not_as_the_layout_says_are_named(tmp_path, path, value, message):

@@ -237,3 +237,8 @@ def test_spelling_and_normal_form_agree_on_real_lyrics():
     assert len(words) > 10_000
     for word in set(words):
         assert written(word).replace("|", " ").lower() == normalize(word)
+
+
+def test_sung_text_has_one_blank_line_where_stanzas_part():
+    text = "[Intro]\n Oh,  my \n\n\n[Verse 1]\nLa\n[Chorus]\nDi da\n\n"
+    assert parse_lyrics(text).sung_text == "Oh,  my\n\nLa\n\nDi da"

@@ -348,6 +348,8 @@ def _text(entry: dict[str, Any]) -> str:
     text = _member(entry, "text", str)
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"a text of {len(text)} characters; no word has more than {_MOST_CHARACTERS}")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # no file can hold it
+        raise ValueError(f"the text {text!a:.80} has half a surrogate pair")
     return text
 
 

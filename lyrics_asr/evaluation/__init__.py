@@ -1,0 +1,1 @@
+"""Measure a model on songs with a reference: predict, score, compare, report."""

@@ -1,0 +1,82 @@
+"""Pictures of an alignment's errors, as SVG that a page holds in itself."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lyrics_asr.evaluation.scores import SongScores
+
+_INK, _SERIES, _BASELINE = "#1f2933", "#0b6e99", "#b5762a"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What it shows, in words, and the picture as a data URI."""
+
+    caption: str
+    uri: str
+
+
+def pictures(songs: Sequence[SongScores]) -> tuple[Picture, ...]:
+    """Each picture of word onsets; none when no song has any."""
+    errors = np.asarray([pair.error_seconds for song in songs for pair in song.words])
+    if not len(errors):
+        return ()
+    even = np.asarray([distance for song in songs for distance in song.parts.get("even_words_median_pooled", ())])
+    with mpl.rc_context({"svg.hashsalt": "lyrics_asr", "font.size": 9}):
+        return (
+            Picture("How early or late words are placed, up to a second", _data_uri(_histogram(errors))),
+            Picture("Share of words within a distance of their reference", _data_uri(_cumulative(abs(errors), even))),
+        )
+
+
+def _histogram(errors: NDArray[np.float64]) -> Figure:
+    picture = Figure(figsize=(4.4, 2.9), layout="constrained")
+    axes = picture.add_subplot()
+    inside = errors[np.abs(errors) <= 1]
+    axes.hist(inside, bins=np.linspace(-1, 1, 81).tolist(), color=_SERIES)
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes.set_xlabel("estimate − reference in seconds")
+    axes.set_ylabel("words")
+    beyond = 1 - len(inside) / len(errors)
+    axes.set_title(f"{100 * beyond:.1f} % of {len(errors)} words beyond ±1 s", fontsize=9, loc="left")
+    return picture
+
+
+def _cumulative(distances: NDArray[np.float64], even: NDArray[np.float64]) -> Figure:
+    picture = Figure(figsize=(4.4, 2.9), layout="constrained")
+    axes = picture.add_subplot()
+    longest = max(10.0, float(distances.max()))
+    for values, color, label in ((distances, _SERIES, "alignment"), (even, _BASELINE, "even spread")):
+        if len(values):
+            # Up to the right edge: a curve that ends at its last word is out of sight when all words are very near.
+            places = np.append(np.sort(values), max(longest, values.max()))
+            shares = np.minimum(np.arange(1, len(places) + 1) / len(values), 1)
+            axes.step(places, shares, where="post", color=color, label=label)
+    axes.axvline(0.3, color=_INK, linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlim(0.01, longest)
+    ticks = [tick for tick in (0.01, 0.1, 0.3, 1, 10, 100, 1000, 10_000, 100_000) if tick <= longest]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xlabel("distance in seconds")
+    axes.set_ylabel("words within it")
+    axes.legend(frameon=False, fontsize=8)
+    return picture
+
+
+def _data_uri(picture: Figure) -> str:
+    buffer = io.BytesIO()
+    for axes in picture.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    picture.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

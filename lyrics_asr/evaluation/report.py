@@ -1,0 +1,190 @@
+"""A report that people look at: report.md for a terminal or a pull request, report.html with pictures.
+
+report.html is one file that needs no network: pictures and styles are in it. Everything that comes from a corpus or a
+prediction is escaped.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from lyrics_asr.config import dump_config
+from lyrics_asr.evaluation.examples import AXIS_WIDTH, worst_lines, worst_words
+from lyrics_asr.evaluation.figures import FIGURES, Estimate, value_of
+from lyrics_asr.evaluation.pictures import pictures
+from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS
+from lyrics_asr.evaluation.results import Results
+from lyrics_asr.evaluation.scores import SongScores
+from lyrics_asr.files import write_text
+
+HEADLINES = (
+    "wer",
+    "greedy_wer",
+    "greedy_cer",
+    "jam_alt_wer",
+    "words_mean_over_songs",
+    "words_median_pooled",
+    "words_within_0.3",
+    "words_pcs",
+    "lines_mean_over_songs",
+    "even_words_mean_over_songs",
+    "si_sdr_gain",
+    "rtf",
+)
+_COLUMNS = {
+    "wer": "WER",
+    "greedy_cer": "CER, greedy",
+    "words_mean_over_songs": "mean error",
+    "words_median_pooled": "median error",
+    "words_within_0.3": "within 0.3 s",
+    "rtf": "RTF",
+}
+"""Figures that are shown of a song or a group, with a short name each; errors are those of word onsets."""
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write report.md and report.html.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    write_text(folder / "report.md", markdown(results))
+    write_text(folder / "report.html", html(results))
+
+
+def markdown(results: Results) -> str:
+    """The report as Markdown: the main figures, groups, songs, and what failed."""
+    lines = [f"# {_cell(results.name)}", "", _summary(results), ""]
+    lines += ["| figure | value | 95 % interval | songs |", "|---|---:|---:|---:|"]
+    for key, each in results.figures.items():
+        lines.append(f"| {FIGURES[key].label} | {shown(key, each.value)} | {interval(key, each)} | {each.songs} |")
+    for title, groups in _groups(results):
+        lines += ["", *_table(title, list(groups.items()), counted=True)]
+    lines += ["", *_song_table(results.songs)]
+    if results.failed:
+        lines += ["", "Failed:", "", *(f"- {_cell(song.id)}: {_cell(song.reason)}" for song in results.failed)]
+    if results.missing_audio:
+        lines += ["", f"Without audio: {_cell(', '.join(results.missing_audio))}"]
+    return "\n".join(lines) + "\n"
+
+
+def html(results: Results) -> str:
+    """The report as one self-contained HTML page."""
+    environment = Environment(
+        loader=PackageLoader("lyrics_asr.evaluation"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["unbroken"] = _unbroken
+    environment.globals |= {"shown": shown, "interval": interval, "figures": FIGURES}
+    columns = {key: name for key, name in _COLUMNS.items() if key in results.figures}
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        summary=_summary(results),
+        corpus=_corpus(results),
+        headlines=[key for key in HEADLINES if key in results.figures],
+        columns=columns,
+        songs=[_song_row(song, tuple(columns)) for song in _worst_first(results.songs)],
+        widest={key: max(_value(song, key) or 0.0 for song in results.songs) for key in columns},
+        groups=_groups(results),
+        alignments=ALIGNMENTS if "words_mean_over_songs" in results.figures else (),
+        transcriptions=TRANSCRIPTIONS if "wer" in results.figures else (),
+        pictures=pictures(results.songs),
+        lines=worst_lines(results.songs),
+        words=worst_words(results.songs),
+        axis_width=AXIS_WIDTH,
+        config=dump_config(results.config),
+        decoding="" if results.decoding is None else dump_config(results.decoding),
+    )
+
+
+def shown(key: str, value: float | None) -> str:
+    """A figure's value as people read it; a dash where it is not defined."""
+    if value is None:
+        return "–"
+    match FIGURES[key].unit:
+        case "share":
+            return f"{100 * value:.1f} %"
+        case "s":
+            return f"{value:.3f} s"
+        case "dB":
+            return f"{value:+.1f} dB"
+        case "x":
+            return f"{value:.3f}"
+
+
+def interval(key: str, each: Estimate) -> str:
+    """The ends of a figure's interval as people read them; empty where it has none."""
+    if each.low is None or each.high is None:
+        return ""
+    return f"{shown(key, each.low)} to {shown(key, each.high)}"
+
+
+def _groups(results: Results) -> list[tuple[str, Mapping[str, Mapping[str, Estimate]]]]:
+    """The tables by group that there are, with a title each."""
+    both = (("Language", results.by_language), ("Genre", results.by_genre))
+    return [(title, groups) for title, groups in both if groups]
+
+
+def _summary(results: Results) -> str:
+    seconds = sum(song.duration_seconds or 0 for song in results.songs)
+    parts = [f"{len(results.songs)} {'song' if len(results.songs) == 1 else 'songs'}"]
+    if seconds:
+        parts.append(f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes")
+    parts += [f"{len(results.failed)} failed", f"{len(results.missing_audio)} without audio"]
+    day, _, time = results.created.partition("T")
+    return f"{', '.join(parts)}; corpus {_corpus(results)}, {day} {time[:5]} UTC"
+
+
+def _corpus(results: Results) -> str:
+    """The corpus as people call it; where the layout does not name it, its folder."""
+    layout = results.config.corpus
+    return str(results.config.folder) if layout in ("manifest", "folder") else layout
+
+
+def _unbroken(text: str) -> str:
+    """Text in which no line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=%|s\b|dB\b)", "\N{NO-BREAK SPACE}", text)
+
+
+def _worst_first(songs: Sequence[SongScores]) -> list[SongScores]:
+    key = next((key for key in _COLUMNS if any(key in song.parts for song in songs)), "wer")
+    return sorted(songs, key=lambda song: -(_value(song, key) or 0.0))
+
+
+def _song_row(song: SongScores, columns: Sequence[str]) -> tuple[SongScores, dict[str, float | None]]:
+    return song, {key: _value(song, key) for key in columns}
+
+
+def _value(song: SongScores, key: str) -> float | None:
+    return value_of(FIGURES[key], [song.parts[key]]) if key in song.parts else None
+
+
+def _song_table(songs: Sequence[SongScores]) -> list[str]:
+    rows = [
+        (song.id, {key: Estimate(_value(song, key), None, None, 1) for key in _COLUMNS if key in song.parts})
+        for song in _worst_first(songs)
+    ]
+    return _table("Song", rows, counted=False)
+
+
+def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Estimate]]], *, counted: bool) -> list[str]:
+    keys = [key for key in _COLUMNS if any(key in figures for _, figures in rows)]
+    lines = [
+        f"| {' | '.join([title, *(['songs'] if counted else []), *(_COLUMNS[key] for key in keys)])} |",
+        f"|---|{'---:|' * (counted + len(keys))}",
+    ]
+    for name, figures in rows:
+        count = max((each.songs for each in figures.values()), default=0)
+        values = [shown(key, figures[key].value if key in figures else None) for key in keys]
+        lines.append(f"| {' | '.join([_cell(name), *([str(count)] if counted else []), *values])} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of a Markdown table."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

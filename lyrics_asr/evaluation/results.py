@@ -1,0 +1,265 @@
+"""The results of an evaluation as a document: every figure, over all songs, by group and song by song.
+
+results.json holds what each song adds to each figure (see `figures`), so that two results can be compared and songs be
+put together anew without a prediction at hand.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lyrics_asr.config import DecodingOptions
+from lyrics_asr.evaluation.figures import DRAWS, FIGURES, Difference, Estimate, Part, difference, estimate, value_of
+from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
+from lyrics_asr.evaluation.scores import SongScores
+from lyrics_asr.files import write_text
+from lyrics_asr.types import ModelInfo
+
+SCHEMA = "lyrics-asr/evaluation/2"
+_PACKAGES = (
+    "torch",
+    "torchaudio",
+    "demucs",
+    "transformers",
+    "pyctcdecode",
+    "kenlm",
+    "jiwer",
+    "alt-eval",
+    "mir_eval",
+    "museval",
+    "numpy",
+    "av",
+    "soxr",
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation, put together.
+
+    Args:
+        name: of what was measured: the model's name, or the folders of predictions.
+        figures: over all songs, by key; those that no song has are left out.
+        by_language: the same for the songs of each language, where there are several.
+        by_genre: likewise.
+        model: None when predictions were read.
+        decoding: the beam search's options; None likewise.
+    """
+
+    name: str
+    created: str
+    config: EvaluationConfig
+    model: ModelInfo | None
+    decoding: DecodingOptions | None
+    packages: Mapping[str, str]
+    hardware: Mapping[str, str | int]
+    figures: Mapping[str, Estimate]
+    by_language: Mapping[str, Mapping[str, Estimate]]
+    by_genre: Mapping[str, Mapping[str, Estimate]]
+    songs: tuple[SongScores, ...]
+    failed: tuple[FailedSong, ...]
+    missing_audio: tuple[str, ...]
+
+
+def collect(
+    evaluation: Evaluation, config: EvaluationConfig, model: ModelInfo | None, decoding: DecodingOptions | None
+) -> Results:
+    """Put songs together, and note what made the numbers."""
+    name = model.name if model else ", ".join(str(each) for each in (config.transcripts, config.alignments) if each)
+    return Results(
+        name=name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        config=config,
+        model=model,
+        decoding=decoding,
+        packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        hardware=_hardware(),
+        figures=estimates(evaluation.songs),
+        by_language=_grouped(evaluation.songs, [song.language for song in evaluation.songs]),
+        by_genre=_grouped(evaluation.songs, [song.genre for song in evaluation.songs]),
+        songs=evaluation.songs,
+        failed=evaluation.failed,
+        missing_audio=evaluation.missing_audio,
+    )
+
+
+def estimates(songs: Sequence[SongScores]) -> dict[str, Estimate]:
+    """Every figure that at least one song has, with its interval."""
+    return {
+        key: estimate(figure, parts)
+        for key, figure in FIGURES.items()
+        if (parts := [song.parts[key] for song in songs if key in song.parts])
+    }
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write results as JSON, atomically; what is not defined is null.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    document = {
+        "schema": SCHEMA,
+        "name": results.name,
+        "created": results.created,
+        "config": dataclasses.asdict(results.config),
+        "model": None if results.model is None else dataclasses.asdict(results.model),
+        "decoding": None if results.decoding is None else dataclasses.asdict(results.decoding),
+        "packages": results.packages,
+        "hardware": results.hardware,
+        "intervals": {"level": 0.95, "method": "percentile bootstrap over songs", "draws": DRAWS},
+        "figures": {
+            key: {
+                "label": FIGURES[key].label,
+                "unit": FIGURES[key].unit,
+                "higher_is_better": FIGURES[key].higher_is_better,
+                **dataclasses.asdict(each),
+            }
+            for key, each in results.figures.items()
+        },
+        "by_language": _plain(results.by_language),
+        "by_genre": _plain(results.by_genre),
+        "songs": [_song(song) for song in results.songs],
+        "failed": [dataclasses.asdict(song) for song in results.failed],
+        "missing_audio": results.missing_audio,
+    }
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+@dataclass(frozen=True)
+class MeasuredSongs:
+    """What `compare` needs of results: their name, and what each song adds to each figure, by the song's id."""
+
+    name: str
+    parts: Mapping[str, Mapping[str, Part]]
+
+
+def read_results(path: Path) -> MeasuredSongs:
+    """Read results.json, or the one in a folder.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not results of this version.
+    """
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such results; evaluate.py CONFIG.yaml writes them") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); give the results.json of an evaluation") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: not results of this version, whose schema is {SCHEMA!r}; evaluate again")
+    try:
+        songs = {
+            song["id"]: {key: _part(key, part) for key, part in song["parts"].items()} for song in document["songs"]
+        }
+        return MeasuredSongs(str(document["name"]), songs)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); evaluate again") from error
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results on the songs that they share.
+
+    Args:
+        songs: how many both have.
+        only_first: how many songs the first has alone.
+        only_second: likewise.
+        differences: by figure; those that either lacks are left out.
+    """
+
+    first: str
+    second: str
+    songs: int
+    only_first: int
+    only_second: int
+    differences: Mapping[str, Difference]
+
+
+def compare(first: MeasuredSongs, second: MeasuredSongs) -> Comparison:
+    """Paired bootstrap of every figure over the songs that both results have.
+
+    Raises:
+        ValueError: fewer than two songs in common.
+    """
+    shared = [song_id for song_id in first.parts if song_id in second.parts]
+    if len(shared) < 2:
+        raise ValueError(
+            f"{first.name} and {second.name} have {len(shared)} songs in common; a comparison needs 2 at least"
+        )
+    differences = {}
+    for key, figure in FIGURES.items():
+        both = [song_id for song_id in shared if key in first.parts[song_id] and key in second.parts[song_id]]
+        parts = [[results.parts[song_id][key] for song_id in both] for results in (first, second)]
+        if (found := difference(figure, *parts)) is not None:
+            differences[key] = found
+    return Comparison(
+        first.name,
+        second.name,
+        len(shared),
+        len(first.parts) - len(shared),
+        len(second.parts) - len(shared),
+        differences,
+    )
+
+
+def _grouped(songs: Sequence[SongScores], names: Sequence[str | None]) -> dict[str, dict[str, Estimate]]:
+    groups = sorted({name for name in names if name is not None})
+    if len(groups) < 2:
+        return {}
+    return {
+        group: estimates([song for song, name in zip(songs, names, strict=True) if name == group]) for group in groups
+    }
+
+
+def _hardware() -> dict[str, str | int]:
+    cuda = torch.cuda.is_available()
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "gpu": torch.cuda.get_device_name() if cuda else "none",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _song(song: SongScores) -> dict[str, Any]:
+    values = {key: value_of(FIGURES[key], [part]) for key, part in song.parts.items()}
+    return {**dataclasses.asdict(song), "figures": values}
+
+
+def _plain(groups: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
+    return {
+        group: {key: dataclasses.asdict(each) for key, each in figures.items()} for group, figures in groups.items()
+    }
+
+
+def _part(key: str, part: Any) -> Part:
+    if key not in FIGURES:
+        raise ValueError(f"unknown figure {key!r}")
+    if not isinstance(part, list):
+        raise ValueError(f"the part of {key} must be a list, not {type(part).__name__}")
+    lengths = {"ratio": 2, "f1": 4, "median": len(part)}
+    numbers = tuple(float(number) for number in part)
+    if len(numbers) != lengths[FIGURES[key].kind] or not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"the part {part!r:.60} of {key} is not what this figure is made of")
+    return numbers

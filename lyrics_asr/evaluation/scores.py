@@ -1,0 +1,190 @@
+"""What each song adds to the figures of an evaluation.
+
+Conventions
+- The numbers are those of `lyrics_asr.metrics`, which states how each is counted.
+- Error rates are counted on `lyrics_asr.text.normalize` of the lyrics and of what was heard; the Jam-ALT measures on
+  the texts as they are, without headings.
+- A line begins where the reference says, or with its first word where the reference has times of words alone.
+- "Even spread" places the words at equal distances over the whole song: what an alignment must beat.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+
+from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.evaluation.figures import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Part
+from lyrics_asr.evaluation.predictions import Prediction, SeparationScores
+from lyrics_asr.metrics import (
+    TOLERANCES_SECONDS,
+    AlignmentErrors,
+    alignment_errors,
+    character_errors,
+    jam_alt_counts,
+    word_errors,
+)
+from lyrics_asr.text import normalize, parse_lyrics
+from lyrics_asr.types import TimedLine
+
+
+@dataclass(frozen=True)
+class TimedPair:
+    """A word (or line) with its reference onset and the estimated one."""
+
+    text: str
+    reference_seconds: float
+    estimated_seconds: float
+
+    @property
+    def error_seconds(self) -> float:
+        """How late the estimate is; below 0 for early."""
+        return self.estimated_seconds - self.reference_seconds
+
+
+@dataclass(frozen=True)
+class SongScores:
+    """One song, measured.
+
+    Args:
+        parts: what the song adds to each figure, by the figure's key; figures that it lacks are left out.
+        reference: the lyrics as written.
+        text: the transcript with its lines; None where there is none.
+        words: reference and estimate of every word's onset; empty where there are none.
+    """
+
+    id: str
+    language: str
+    genre: str | None
+    duration_seconds: float | None
+    parts: dict[str, Part]
+    reference: str
+    text: str | None
+    words: tuple[TimedPair, ...]
+
+
+def score_song(song: Song, prediction: Prediction) -> SongScores:
+    """Compare a prediction with its reference.
+
+    Raises:
+        ValueError: lyrics without a word, or an alignment of other lyrics.
+    """
+    parts: dict[str, Part] = {}
+    if prediction.text is not None:
+        parts |= _decoding_parts("", song, prediction.text)
+        parts |= _jam_alt_parts(song, prediction.text)
+    if prediction.greedy is not None:
+        parts |= _decoding_parts("greedy_", song, prediction.greedy)
+    words: tuple[TimedPair, ...] = ()
+    if prediction.lines is not None:
+        duration_seconds = prediction.duration_seconds or 0.0
+        words = _word_pairs(song, prediction.lines)
+        parts |= _alignment_parts("words", words, duration_seconds)
+        parts |= _alignment_parts("lines", _line_pairs(song, prediction.lines), duration_seconds)
+        if duration_seconds:
+            spread = even_spread(len(words), duration_seconds)
+            even = [TimedPair(w.text, w.reference_seconds, at) for w, at in zip(words, spread, strict=True)]
+            parts |= _alignment_parts("even_words", even, duration_seconds)
+    if prediction.separation is not None:
+        parts |= dict(_separation_parts(prediction.separation))
+    if prediction.seconds is not None and prediction.duration_seconds:
+        seconds = astuple(prediction.seconds)
+        parts["rtf"] = (sum(seconds), prediction.duration_seconds)
+        parts |= {
+            f"rtf_{stage}": (each, prediction.duration_seconds) for stage, each in zip(STAGES, seconds, strict=True)
+        }
+    return SongScores(
+        song.id, song.language, song.genre, prediction.duration_seconds, parts, song.lyrics, prediction.text, words
+    )
+
+
+def even_spread(count: int, duration_seconds: float) -> tuple[float, ...]:
+    """Onsets of `count` words of equal length that fill the whole song: the baseline of an alignment."""
+    return tuple(i * duration_seconds / count for i in range(count))
+
+
+def _decoding_parts(prefix: str, song: Song, text: str) -> dict[str, Part]:
+    reference, hypothesis = normalize(song.lyrics, song.language), normalize(text, song.language)
+    words, characters = (count([reference], [hypothesis]) for count in (word_errors, character_errors))
+    length = words.reference_length
+    return {
+        f"{prefix}wer": (words.substitutions + words.deletions + words.insertions, length),
+        f"{prefix}wer_mean_over_songs": (words.rate, 1),
+        f"{prefix}word_substitutions": (words.substitutions, length),
+        f"{prefix}word_deletions": (words.deletions, length),
+        f"{prefix}word_insertions": (words.insertions, length),
+        f"{prefix}cer": (
+            characters.substitutions + characters.deletions + characters.insertions,
+            characters.reference_length,
+        ),
+    }
+
+
+def _jam_alt_parts(song: Song, text: str) -> dict[str, Part]:
+    counts = jam_alt_counts(parse_lyrics(song.lyrics).sung_text, text, song.language)
+    errors = counts.words.substitutions + counts.words.deletions + counts.words.insertions
+    return {
+        "jam_alt_wer": (errors, counts.words.reference_length),
+        "jam_alt_wer_case": (errors + counts.case_errors, counts.words.reference_length),
+        **{f"jam_alt_f1_{key}": astuple(getattr(counts, key)) for key in JAM_ALT_TOKENS},
+    }
+
+
+def _word_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]:
+    if not song.words:
+        return ()
+    estimated = [word for line in lines for word in line.words]
+    if len(estimated) != len(song.words):
+        raise ValueError(f"{len(song.words)} reference times for the {len(estimated)} words of the alignment")
+    return tuple(
+        TimedPair(theirs.text, theirs.start_seconds, ours.start_seconds)
+        for theirs, ours in zip(song.words, estimated, strict=True)
+    )
+
+
+def _line_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]:
+    if song.lines:
+        if len(song.lines) != len(lines):
+            raise ValueError(f"{len(song.lines)} reference times for the {len(lines)} lines of the alignment")
+        onsets = [line.start_seconds for line in song.lines]
+    elif song.words:
+        remaining = iter(song.words)
+        onsets = [[next(remaining).start_seconds for _ in line.words][0] for line in parse_lyrics(song.lyrics).lines]  # noqa: RUF015, all words are taken
+    else:
+        return ()
+    return tuple(TimedPair(line.text, onset, line.start_seconds) for line, onset in zip(lines, onsets, strict=True))
+
+
+def _alignment_parts(key: str, pairs: Sequence[TimedPair], duration_seconds: float) -> dict[str, Part]:
+    if not pairs:
+        return {}
+    errors = alignment_errors(
+        [pair.reference_seconds for pair in pairs], [pair.estimated_seconds for pair in pairs], duration_seconds
+    )
+    return dict(_error_parts(key, errors))
+
+
+def _error_parts(key: str, errors: AlignmentErrors) -> Iterator[tuple[str, Part]]:
+    distances = tuple(abs(error) for error in errors.errors_seconds)
+    count = len(distances)
+    yield f"{key}_mean_over_songs", (errors.mean_seconds, 1)
+    yield f"{key}_median_over_songs", (errors.mean_seconds,)
+    yield f"{key}_mean_pooled", (sum(distances), count)
+    yield f"{key}_median_pooled", distances
+    yield f"{key}_mean_of_medians", (errors.median_seconds, 1)
+    for seconds, share, below in zip(TOLERANCES_SECONDS, errors.shares, errors.shares_below, strict=True):
+        yield f"{key}_within_{seconds}", (share, 1)
+        yield f"{key}_within_{seconds}_pooled", (round(share * count), count)
+        yield f"{key}_below_{seconds}", (below, 1)
+    yield f"{key}_pcs", (errors.correct_segments, 1)
+    if errors.correct_segments_mirex is not None:
+        yield f"{key}_pcs_mirex", (errors.correct_segments_mirex, 1)
+    yield f"{key}_perceptual", (errors.perceptual, 1)
+
+
+def _separation_parts(scores: SeparationScores) -> Iterator[tuple[str, Part]]:
+    if scores.mixture_si_sdr_db is not None and scores.vocals_si_sdr_db is not None:
+        yield "si_sdr", (scores.vocals_si_sdr_db, 1)
+        yield "si_sdr_mixture", (scores.mixture_si_sdr_db, 1)
+        yield "si_sdr_gain", (scores.vocals_si_sdr_db - scores.mixture_si_sdr_db, 1)
+    for suffix, measured in (("", scores.vocals), ("_mixture", scores.mixture)):
+        for measure in BSS_EVAL if measured is not None else ():
+            yield f"bss_{measure}{suffix}", (getattr(measured, f"{measure}_db"),)
