@@ -165,7 +165,9 @@ def _add_models_verb(verbs: "Verbs") -> None:
 
 
 def _add_language_model_verb(verbs: "Verbs") -> None:
-    parser = verbs.add_parser("lm", help="build language models", description="Build language models.")
+    parser = verbs.add_parser(
+        "lm", help="build and tune language models", description="Build and tune language models."
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = _add_verb(
         actions,
@@ -182,6 +184,18 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
     build.add_argument(
         "--language", default="en", metavar="CODE", help="in which numbers are spelled out (default: %(default)s)"
     )
+    tune = _add_verb(
+        actions,
+        "tune",
+        "search the weights of a model's language model on development songs, and see whether it helps",
+        "lm_tune",
+        "lyrics-asr lm tune runs/mine/model data/prepared/development/manifest.jsonl",
+    )
+    tune.add_argument("model", type=Path, metavar="MODEL", help="a model's folder; its decoder.yaml is written anew")
+    tune.add_argument("manifest", type=Path, metavar="MANIFEST", help="songs that no part of the model was trained on")
+    tune.add_argument("--limit", type=int, metavar="N", help="only the first N songs")
+    tune.add_argument("--cache", type=Path, metavar="FOLDER", help="keep emissions here, for the next time")
+    tune.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default: %(default)s)")
 
 
 def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:

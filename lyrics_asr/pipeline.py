@@ -89,6 +89,18 @@ def align(
     )
 
 
+def listen(
+    path: str | Path, model: LyricsModel, *, options: InferenceOptions | None = None, progress: Progress | None = None
+) -> Emissions:
+    """The acoustic model's log-probabilities over a song: what decoding and alignment start from.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+    """
+    return _emissions(read_mixture(Path(path), model), model, options or options_for(model), progress)
+
+
 def separate(
     path: str | Path,
     model: LyricsModel,

@@ -111,7 +111,8 @@ def normalize(text: str, language: str = "en") -> str:
     Lower case, digits and symbols verbalised, headings and punctuation removed but for apostrophes inside words, single
     spaces. Accents stay. Hyphens and dashes part words.
     """
-    sung = " ".join(line for line in text.splitlines() if not _is_heading(line.strip()))
+    lines = text.removeprefix("\ufeff").splitlines()
+    sung = " ".join(line for line in lines if not _is_heading(line.strip()))
     spoken = unicodedata.normalize("NFC", _verbalize(sung, language).lower())
     kept = unicodedata.normalize("NFC", "".join(_plain(character) for character in spoken))
     return " ".join(_without_outer_apostrophes(kept).split())

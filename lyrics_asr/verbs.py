@@ -141,11 +141,63 @@ def lm_build(args: argparse.Namespace) -> int:
     return DONE
 
 
+def lm_tune(args: argparse.Namespace) -> int:
+    """Search the weights of a model's language model."""
+    from lyrics_asr import pipeline
+    from lyrics_asr.config import dump_config
+    from lyrics_asr.datasets.manifest import read_manifest
+    from lyrics_asr.emission_cache import EmissionCache
+    from lyrics_asr.model import load_model
+    from lyrics_asr.tuning import Trial, tune
+
+    if not (args.model / "model.json").is_file():
+        raise UsageError(f"{args.model}: no model's folder; make one with `load_model(NAME).save(FOLDER)` in Python")
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit is {args.limit}; it must be at least 1")
+    songs = read_manifest(args.manifest)[: args.limit]
+    require_writable_folder(args.model)
+    model = load_model(str(args.model), device=args.device)
+    if model.language_model_path is None:
+        raise UsageError(
+            f"{args.model}: has no language model; load_model(..., language_model=FILE).save(FOLDER) adds one"
+        )
+    options = pipeline.options_for(model)
+    cache = None if args.cache is None else EmissionCache(args.cache, model, options.separation, options.acoustic)
+    emissions = []
+    for number, song in enumerate(songs, start=1):
+        found = None if cache is None else cache.load(song.audio)
+        with progress(f"{number}/{len(songs)} {song.id}") as report:
+            emissions.append(found or pipeline.listen(song.audio, model, options=options, progress=report))
+        if cache is not None and found is None:
+            cache.save(song.audio, emissions[-1])
+    references = [normalize(song.lyrics, song.language) for song in songs]
+
+    def tell(trial: Trial) -> None:
+        weights = ("alpha", "beta", "unknown_word_log10")
+        say(f"WER {trial.wer:.1%}: " + ", ".join(f"{name} {getattr(trial.options, name):g}" for name in weights))
+
+    tuning = tune(emissions, references, model.language_model_path, model.decoding, tell)
+    write_text(args.model / "decoder.yaml", dump_config(tuning.options))
+    for name, each in (("without", tuning.without_model), ("with", tuning.with_model)):
+        print(f"WER {name:<7} language model: {_with_interval(each.value, each.low, each.high)}")
+    if tuning.gain is not None:
+        print(f"difference: {_with_interval(tuning.gain.difference, tuning.gain.low, tuning.gain.high)}")
+    verdict = "helps" if tuning.helps else "does not help beyond chance: its weight is 0"
+    print(f"over {len(songs)} songs the language model {verdict}; {args.model / 'decoder.yaml'} is written")
+    return DONE
+
+
 def data_synth(args: argparse.Namespace) -> int:
     """Make training songs."""
     from lyrics_asr.datasets import synthetic
 
     return synthetic.run(args)
+
+
+def _with_interval(share: float | None, low: float | None, high: float | None) -> str:
+    if share is None or low is None or high is None:
+        return "-" if share is None else f"{share:.1%}"
+    return f"{share:.1%} (95 % interval {low:.1%} to {high:.1%})"
 
 
 def _songs(args: argparse.Namespace) -> tuple[Job, ...]:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ import torch
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.cli import main
+from lyrics_asr.config import DecodingOptions, load_config
+from lyrics_asr.datasets.manifest import Song, write_manifest
 from lyrics_asr.formats import FORMATS, parse_json, render
 
 VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
@@ -163,6 +166,34 @@ def test_wrong_usage(songs, model, capsys, arguments, message):
 def test_several_songs_need_an_output_folder(songs, model, capsys):
     assert run("transcribe", songs, *model) == 2
     assert "--output" in capsys.readouterr().err
+
+
+def test_lm_tune_writes_the_decoder_of_a_model(tiny_model_folder, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    audio = Audio(0.1 * torch.randn(2, 44_100 * 2, generator=torch.Generator().manual_seed(0)), 44_100)
+    songs = []
+    for name in ("a", "b"):
+        write_audio(tmp_path / f"{name}.wav", audio)
+        songs.append(Song(name, tmp_path / f"{name}.wav", "one two three", (), "en"))
+    write_manifest(tmp_path / "songs.jsonl", songs)
+    assert run("lm", "tune", model, tmp_path / "songs.jsonl", "--cache", tmp_path / "cache") == 0
+    captured = capsys.readouterr()
+    # Random weights hear nothing, with a language model or without.
+    assert "over 2 songs the language model does not help beyond chance: its weight is 0" in captured.out
+    assert "alpha 1.2" in captured.err
+    assert load_config(DecodingOptions, model / "decoder.yaml").alpha == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # the two songs are one
+
+    for arguments, message in (
+        (("published", tmp_path / "songs.jsonl"), "published: no model's folder"),
+        ((model, tmp_path / "songs.jsonl", "--limit", "0"), "--limit is 0"),
+    ):
+        assert run("lm", "tune", *arguments) == 2
+        assert message in capsys.readouterr().err
+    (model / "language_model.arpa").unlink()
+    assert run("lm", "tune", model, tmp_path / "songs.jsonl") == 2
+    assert "has no language model" in capsys.readouterr().err
 
 
 def test_lm_build(tmp_path, capsys):

@@ -9,22 +9,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedAlignment:
-    """Word onsets: mean and median absolute error in seconds, share within 0.3 s; None where not published."""
+    """Word onsets: mean and median absolute error and share within 0.3 s, with the digits of their authors.
+
+    None where not published.
+    """
 
     system: str
     corpus: str
-    mean_seconds: float
-    median_seconds: float | None
-    within_0_3: float
+    mean: str
+    median: str | None
+    within_0_3: str
 
 
 @dataclass(frozen=True)
 class PublishedTranscription:
-    """A word error rate, 0..1."""
+    """A word error rate, with the digits of its authors."""
 
     system: str
     corpus: str
-    wer: float
+    wer: str
 
 
 _JAMENDO_20 = "JamendoLyrics, 20 English songs"
@@ -33,21 +36,21 @@ _OU = "Ou et al. 2022, wav2vec 2.0, by utterances"
 _WHISPER = "Whisper large-v2 on separated vocals with VAD, notebooks of arXiv:2506.15514"
 
 ALIGNMENTS = (
-    PublishedAlignment("Stoller et al. 2019", _JAMENDO_20, 0.82, 0.10, 0.85),
-    PublishedAlignment("Stoller et al. 2019, trained on separated vocals", _JAMENDO_20, 0.38, 0.10, 0.87),
-    PublishedAlignment("Gupta et al. 2020", _JAMENDO, 0.22, 0.05, 0.94),
-    PublishedAlignment("Huang et al. 2022", _JAMENDO, 0.23, None, 0.94),
-    PublishedAlignment("Durand et al. 2023", _JAMENDO_20, 0.15, None, 0.92),
-    PublishedAlignment("Durand et al. 2023", "JamendoLyrics MultiLang, 79 songs", 0.18, None, 0.94),
-    PublishedAlignment("Cheng et al. 2025", _JAMENDO, 0.216, 0.041, 0.952),
+    PublishedAlignment("Stoller et al. 2019", _JAMENDO_20, "0.82 s", "0.10 s", "85 %"),
+    PublishedAlignment("Stoller et al. 2019, trained on separated vocals", _JAMENDO_20, "0.38 s", "0.10 s", "87 %"),
+    PublishedAlignment("Gupta et al. 2020", _JAMENDO, "0.22 s", "0.05 s", "94 %"),
+    PublishedAlignment("Huang et al. 2022", _JAMENDO, "0.23 s", None, "94 %"),
+    PublishedAlignment("Durand et al. 2023", _JAMENDO_20, "0.15 s", None, "92 %"),
+    PublishedAlignment("Durand et al. 2023", "JamendoLyrics MultiLang, 79 songs", "0.18 s", None, "94 %"),
+    PublishedAlignment("Cheng et al. 2025", _JAMENDO, "0.216 s", "0.041 s", "95.2 %"),
 )
 TRANSCRIPTIONS = (
-    PublishedTranscription(_OU, _JAMENDO, 0.3313),
-    PublishedTranscription(_OU, "DALI test", 0.3085),
-    PublishedTranscription(_OU, "Hansen", 0.1871),
-    PublishedTranscription(_OU, "Mauch", 0.2848),
-    PublishedTranscription(_OU, "DSing", 0.1299),
-    PublishedTranscription(_WHISPER, "Jam-ALT", 0.1972),
-    PublishedTranscription(_WHISPER, "MUSDB-ALT", 0.1941),
-    PublishedTranscription("AudioShake v3, arXiv:2408.06370", "Jam-ALT", 0.161),
+    PublishedTranscription(_OU, _JAMENDO, "33.13 %"),
+    PublishedTranscription(_OU, "DALI test", "30.85 %"),
+    PublishedTranscription(_OU, "Hansen", "18.71 %"),
+    PublishedTranscription(_OU, "Mauch", "28.48 %"),
+    PublishedTranscription(_OU, "DSing", "12.99 %"),
+    PublishedTranscription(_WHISPER, "Jam-ALT", "19.72 %"),
+    PublishedTranscription(_WHISPER, "MUSDB-ALT", "19.41 %"),
+    PublishedTranscription("AudioShake v3, arXiv:2408.06370", "Jam-ALT", "16.1 %"),
 )

@@ -11,7 +11,7 @@ from lyrics_asr.model import LyricsModel
 from lyrics_asr.pipeline import read_mixture
 from lyrics_asr.text import normalize
 from lyrics_asr.training.loop import Log
-from lyrics_asr.training.tuning import tune_decoding
+from lyrics_asr.tuning import Trial, tune
 
 
 def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
@@ -32,8 +32,18 @@ def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
         vocals = model.vocals(read_mixture(song.audio, model), SeparationOptions())
         emissions.append(model.emissions(vocals, AcousticOptions()))
     references = [normalize(song.lyrics, song.language) for song in songs]
-    for trial in tune_decoding(emissions, references, model.language_model_path, model.decoding):
+
+    def report(trial: Trial) -> None:
         log({"tuning": asdict(trial.options), "wer": round(trial.wer, 5)})
-        model.decoding = trial.options
+
+    tuning = tune(emissions, references, model.language_model_path, model.decoding, report)
+    log(
+        {
+            "language_model_helps": tuning.helps,
+            "with_model": tuning.with_model.value,
+            "without": tuning.without_model.value,
+        }
+    )
+    model.decoding = tuning.options
     model.save(folder, half=True)
     return folder
