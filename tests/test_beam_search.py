@@ -122,3 +122,68 @@ def test_scores_with_an_open_vocabulary(decoder, seed, arpa):
     ours = found(given, arpa, options, 20)
     assert_same(ours, [theirs[row[0]] for row in ours])
     assert [row[3] for row in ours] == sorted((row[3] for row in ours), reverse=True)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_only_an_open_vocabulary_lets_a_name_be_heard(decoder, tmp_path):
+    path = tmp_path / "lm.arpa.gz"
+    build_language_model(["hello my love", "my heart", "love my dear heart"], 3, path)
+    given = planted("|HE_L_LO_|_MY_|_ZO_E_|_MY_|_LOVE|__")
+
+    def heard(open_vocabulary):
+        options = DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary)
+        return [word.text for word in BeamSearch(ENGLISH, path, options).decode(given)]
+
+    assert heard(True) == ["hello", "my", "zoe", "my", "love"]
+    assert set(heard(False)) <= {"hello", "my", "love", "heart", "dear"}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("with_model", [False, True])
+@pytest.mark.parametrize("open_vocabulary", [False, True])
+def test_no_frames_blanks_and_delimiters_give_one_hypothesis_without_words(decoder, with_model, open_vocabulary, arpa):
+    options = DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary)
+    for path in ("", "____", "|", "__||__|"):
+        given = planted(["<pad>" if symbol == "_" else symbol for symbol in path], 0.9999, TINY)
+        assert [each.words for each in BeamSearch(TINY, arpa if with_model else None, options).n_best(given, 1)] == [()]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_sentences_are_scored_one_by_one_and_their_alternatives_combined(decoder, arpa):
+    silence = planted(["<pad>", "|"] + ["<pad>"] * 38, 0.9999, TINY).log_probs
+    pieces = [planted("AB", 0.6, TINY).log_probs, planted("BA", 0.5, TINY).log_probs]
+    given = emissions(torch.cat([pieces[0], silence, pieces[1]]))
+    options = exhaustive(decoder, alpha=0.7, beta=0.9, open_vocabulary=False, beam_prune_logp=-20.0)
+    ours = BeamSearch(TINY, arpa, options).n_best(given, 6)
+    first, second = (expected(emissions(each), arpa, options) for each in pieces)
+    pairs = sorted(itertools.product(first, second), key=lambda pair: -pair[0][-1] - pair[1][-1])
+    assert " ".join(word.text for word in ours[0].words) == f"{pairs[0][0][0]} {pairs[0][1][0]}"
+    for each, (a, b) in zip(ours, pairs, strict=False):
+        assert each.score == pytest.approx(a[-1] + b[-1], abs=0.05)
+    assert [each.score for each in ours] == sorted((each.score for each in ours), reverse=True)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_an_impossible_count_and_a_model_that_is_not_arpa_are_refused(decoder, tmp_path):
+    with pytest.raises(ValueError, match="0 hypotheses"):
+        BeamSearch(TINY, None, DecodingOptions(decoder=decoder)).n_best(random_emissions(2, 0), 0)
+    binary = tmp_path / "model.bin"
+    binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(range(256)))
+    with pytest.raises(ValueError, match=r"model\.bin: .*ARPA"):
+        BeamSearch(TINY, binary, DecodingOptions(decoder=decoder))
+    broken = tmp_path / "broken.arpa"
+    broken.write_text("\\data\\\nngram 1=2\nngram 2=1\n\n\\1-grams:\n-1\tone\t0\n")
+    with pytest.raises(ValueError, match=r"broken\.arpa: KenLM cannot read it"):
+        BeamSearch(ENGLISH, broken, DecodingOptions(decoder=decoder))
+
+
+def test_a_closed_lexicon_that_cannot_be_spelled_is_refused(tmp_path):
+    path = tmp_path / "capitals.arpa"
+    build_language_model(["MY LOVE", "LOVE"], 2, path)
+    with pytest.raises(ValueError, match=r"capitals\.arpa: .* can spell none of its words"):
+        BeamSearch(ENGLISH, path, DecodingOptions(decoder="flashlight", open_vocabulary=False))
+
+
+def test_no_progress_bar_is_drawn(arpa, capfd):
+    BeamSearch(TINY, arpa, DecodingOptions(decoder="flashlight"))
+    assert capfd.readouterr() == ("", "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,11 @@ from lyrics_asr.types import Vocabulary
 
 BLANK, DELIMITER = "", " "
 BLANK_COLUMN = 0
+
+
+def collapse(path: Sequence[int], labels: Sequence[str]) -> str:
+    """The text of a path through the frames, as CTC reads it: repeats are one, blanks are none."""
+    return "".join(labels[column] for column, _ in groupby(path))
 
 
 @dataclass(frozen=True)
