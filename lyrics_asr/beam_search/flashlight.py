@@ -47,6 +47,9 @@ from lyrics_asr.language_model import read_unigrams
 _NOT_TRIED = -1000.0
 _IMPOSSIBLE = -1e30
 
+_SPELLED_TEXTS = 10
+"""Texts without lexicon whose words may be heard in every sentence of the song."""
+
 _MOST_UNKNOWN_WORDS = 10_000
 """Different unknown words of one song; what is heard beyond them is left to the lexicon."""
 
@@ -54,10 +57,10 @@ _MOST_UNKNOWN_WORDS = 10_000
 class FlashlightDecoder:
     """Searches the sentences that can be made of the language model's words and of unknown words heard in the song.
 
-    With an open vocabulary, the words of the most likely path (greedy search) that the lexicon lacks may be heard
-    anywhere in the song. Words from the ten best texts of a search without lexicon took five times as long: 22.4 % of
-    words wrong rather than 23.3 % on noisy synthetic emissions, and no difference on real ones. Without a language
-    model there is a search without lexicon.
+    With an open vocabulary, the words of the ten best texts of a search without lexicon that the lexicon lacks may be
+    heard anywhere in the song. On noisy synthetic emissions this gave 19.8 % of words wrong; words from the most likely
+    path alone gave 20.7 %, in a sixth of the time, and those of a hundred texts 19.6 %. Without a language model the
+    search without lexicon is all.
 
     Raises:
         FileNotFoundError: no such language model.
@@ -114,7 +117,7 @@ class _Lexicon:
 
     def __init__(self, symbols: Symbols, path: Path, options: DecodingOptions) -> None:
         self._options = options
-        self._labels = symbols.labels
+        self._speller = _Speller(symbols, options)
         self._columns = {label: column for column, label in enumerate(symbols.labels) if label}
         self._delimiter = self._columns.setdefault(DELIMITER, len(symbols.labels))
         self._unknown_delimiter = max(self._columns.values()) + 1
@@ -137,9 +140,9 @@ class _Lexicon:
     def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
         unknown: list[str] = []
         if self._options.open_vocabulary:
-            paths = [log_probs.argmax(dim=1).tolist() for log_probs in sentences]
-            heard = [word for path in paths for word in collapse(path, self._labels).split()]
-            unknown = list(dict.fromkeys(word for word in heard if word not in self._known))[:_MOST_UNKNOWN_WORDS]
+            texts = [text for spelled in self._speller.decode(sentences) for text in spelled[:_SPELLED_TEXTS]]
+            heard = dict.fromkeys(word for text in texts for word in text.words)
+            unknown = [word for word in heard if word not in self._known][:_MOST_UNKNOWN_WORDS]
         trie = self._trie(unknown)
         return [self._decode(log_probs, trie, [*self._words, *unknown]) for log_probs in sentences]
 
