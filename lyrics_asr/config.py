@@ -67,14 +67,18 @@ class DecodingOptions:
     """Beam search with a KenLM model; with `beam_width` 1 and no language model it is greedy search.
 
     Args:
+        decoder: "pyctcdecode" or "flashlight"; the other options mean the same to both.
+        open_vocabulary: whether words that the language model lacks may be heard, written by their letters.
         beam_width: hypotheses kept at each frame.
-        alpha: weight of the language model.
-        beta: bonus for every word.
+        alpha: weight of the language model's logarithms.
+        beta: bonus for every word, in natural logarithms; without a language model there is none.
         unknown_word_log10: added to the language model's log10 probability of a word that it lacks.
         beam_prune_logp: hypotheses this much worse than the best one are dropped.
         token_min_logp: symbols less likely than this are not tried at a frame.
     """
 
+    decoder: str = "flashlight"
+    open_vocabulary: bool = True
     beam_width: int = 100
     alpha: float = 0.5
     beta: float = 1.5
@@ -83,6 +87,8 @@ class DecodingOptions:
     token_min_logp: float = -5.0
 
     def __post_init__(self) -> None:
+        if self.decoder not in ("pyctcdecode", "flashlight"):
+            raise ValueError(f"decoding.decoder must be pyctcdecode or flashlight, not {self.decoder!r}")
         _check("decoding.beam_width", self.beam_width, self.beam_width >= 1, "at least 1")
         _check("decoding.beam_prune_logp", self.beam_prune_logp, self.beam_prune_logp <= 0, "0 or less")
         _check("decoding.token_min_logp", self.token_min_logp, self.token_min_logp <= 0, "0 or less")

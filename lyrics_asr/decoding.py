@@ -10,28 +10,26 @@ Conventions
 - A vocabulary without a word delimiter gives a single word.
 """
 
+import heapq
 import math
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, product
+from operator import itemgetter
 from pathlib import Path
 
-import kenlm
 import torch
 from jaxtyping import Float
-from pyctcdecode.alphabet import Alphabet
-from pyctcdecode.decoder import BeamSearchDecoderCTC
-from pyctcdecode.language_model import LanguageModel
 from torch import Tensor
 from torchaudio.functional import forced_align
 
+from lyrics_asr.beam_search.flashlight import FlashlightDecoder
+from lyrics_asr.beam_search.hypotheses import SentenceDecoder, SentenceHypothesis
+from lyrics_asr.beam_search.pyctcdecode import PyctcdecodeDecoder
+from lyrics_asr.beam_search.symbols import BLANK, BLANK_COLUMN, DELIMITER, Symbols
 from lyrics_asr.config import DecodingOptions, LineOptions
-from lyrics_asr.language_model import read_unigrams
 from lyrics_asr.types import Emissions, FrameGrid, TimedLine, TimedWord, Vocabulary
-
-_BLANK, _DELIMITER = "", " "
-_BLANK_COLUMN = 0
 
 _SENTENCE_PAUSE_SECONDS = 0.6
 """The beam search takes a silence this long for the end of a sentence."""
@@ -39,18 +37,18 @@ _SENTENCE_PAUSE_SECONDS = 0.6
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
     """The words of the most likely symbol at every frame."""
-    symbols = _Symbols.of(emissions.vocabulary)
+    symbols = Symbols.of(emissions.vocabulary)
     if not len(emissions.log_probs):
         return ()
     best_log_probs, best = symbols.columns(emissions.log_probs).max(dim=1)
     words: list[TimedWord] = []
-    text, frames, previous = "", list[int](), _BLANK_COLUMN
+    text, frames, previous = "", list[int](), BLANK_COLUMN
     for frame, column in enumerate([*best.tolist(), None]):
-        label = _DELIMITER if column is None else symbols.labels[column]
-        if label not in (_BLANK, _DELIMITER):
+        label = DELIMITER if column is None else symbols.labels[column]
+        if label not in (BLANK, DELIMITER):
             text += label if column != previous else ""
             frames.append(frame)
-        elif label == _DELIMITER and frames:
+        elif label == DELIMITER and frames:
             score = mean_confidence(best_log_probs[frames].exp().tolist())
             words.append(_timed_word(text, WordSpan(frames[0], frames[-1] + 1, score), 0, emissions))
             text, frames = "", []
@@ -58,12 +56,33 @@ def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
     return tuple(words)
 
 
+@dataclass(frozen=True)
+class Hypothesis:
+    """Words that a song may be.
+
+    Args:
+        words: with their times and confidences, those of the most likely path that spells them.
+        acoustic_score: natural logarithm of the words' probability, given the emissions.
+        language_model_log10: base-10 logarithm of their probability in the language model, the ends of sentences and
+            `unknown_word_log10` counted; None without a language model.
+        score: natural logarithm; what hypotheses are ranked by (see `beam_search.hypotheses`).
+    """
+
+    words: tuple[TimedWord, ...]
+    acoustic_score: float
+    language_model_log10: float | None
+    score: float
+
+
 class BeamSearch:
-    """Prefix beam search by pyctcdecode, one sentence after the other.
+    """Beam search by pyctcdecode or flashlight-text, one sentence after the other.
 
     The emissions are cut in the middle of every long silence between two words, and each piece is decoded as a sentence
-    of its own, as language models are built from lines. pyctcdecode keeps a score for every text that it has looked at,
-    from the first word on: in one piece, its memory would grow with the square of the song's length.
+    of its own, as language models are built from lines. The back ends keep a score for every text that they have looked
+    at, from the first word on: in one piece, their memory would grow with the square of the song's length.
+
+    The frames that the back ends give are not used: where two prefixes merge they keep those of one of them, which put
+    words off by up to half a second on noisy emissions.
 
     Raises:
         FileNotFoundError: no such language model.
@@ -73,37 +92,49 @@ class BeamSearch:
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
         self._vocabulary = vocabulary
         self._options = options
-        self._symbols = _Symbols.of(vocabulary)
-        model = None if language_model_path is None else _load_language_model(language_model_path, options)
-        self._decoder = BeamSearchDecoderCTC(Alphabet.build_alphabet(list(self._symbols.labels)), model)
-        # pyctcdecode keeps language models in a class attribute, where they would outlive their decoders.
-        weakref.finalize(self, self._decoder.cleanup)
+        self._has_language_model = language_model_path is not None
+        self._symbols = Symbols.of(vocabulary)
+        back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
+        self._decoder: SentenceDecoder = back_end(self._symbols, language_model_path, options)
 
     def decode(self, emissions: Emissions) -> tuple[TimedWord, ...]:
-        """The words of the best beam, at the times of its most likely path.
-
-        The frames that pyctcdecode gives are not used: where two prefixes merge it keeps those of the first and not of
-        the likelier one, which put words off by up to half a second on noisy emissions.
+        """The words of the best hypothesis.
 
         Raises:
             ValueError: emissions of another vocabulary.
         """
+        return self.n_best(emissions, 1)[0].words
+
+    def n_best(self, emissions: Emissions, count: int) -> list[Hypothesis]:
+        """Different texts, the best first; fewer than `count` where the beams hold no more.
+
+        Raises:
+            ValueError: emissions of another vocabulary, or `count` below 1.
+        """
         if emissions.vocabulary != self._vocabulary:
             raise ValueError("these emissions have another vocabulary than the beam search was built for")
+        if count < 1:
+            raise ValueError(f"{count} hypotheses asked for; ask for at least 1")
         log_probs = self._symbols.columns(emissions.log_probs)
-        words: list[TimedWord] = []
-        for start, end in _sentences(log_probs, self._symbols.labels, emissions.grid):
-            piece = log_probs[start:end]
-            beams = self._decoder.decode_beams(
-                piece.numpy(),
-                beam_width=self._options.beam_width,
-                beam_prune_logp=self._options.beam_prune_logp,
-                token_min_logp=self._options.token_min_logp,
+        sentences = _sentences(log_probs, self._symbols.labels, emissions.grid)
+        pieces = [log_probs[start:end] for start, end in sentences]
+
+        @cache
+        def timed(sentence: int, texts: tuple[str, ...]) -> tuple[TimedWord, ...]:
+            hushed = self._symbols.hush_edges(pieces[sentence])
+            spans = word_spans(hushed, *self._symbols.spell(texts), BLANK_COLUMN)
+            offset = sentences[sentence][0]
+            return tuple(_timed_word(text, span, offset, emissions) for text, span in zip(texts, spans, strict=True))
+
+        return [
+            Hypothesis(
+                tuple(word for i, each in enumerate(parts) for word in timed(i, each.words)),
+                sum(each.acoustic_score for each in parts),
+                sum(each.language_model_log10 or 0.0 for each in parts) if self._has_language_model else None,
+                sum(each.score(self._options) for each in parts),
             )
-            texts = str(beams[0][0]).split()
-            spans = word_spans(self._symbols.hush_edges(piece), *self._symbols.spell(texts), _BLANK_COLUMN)
-            words.extend(_timed_word(text, span, start, emissions) for text, span in zip(texts, spans, strict=True))
-        return tuple(words)
+            for parts in _best_choices(self._decoder.decode(pieces), self._options, count)
+        ]
 
 
 def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:
@@ -171,88 +202,6 @@ def mean_confidence(confidences: Sequence[float]) -> float:
     return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
 
 
-@dataclass(frozen=True)
-class _Symbols:
-    """What the search chooses from: labels in lower case, each with the columns of the vocabulary that it stands for.
-
-    "" is the blank, always first, and " " the word delimiter: pyctcdecode's names for them.
-    """
-
-    labels: tuple[str, ...]
-    sources: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, vocabulary: Vocabulary) -> "_Symbols":
-        sources: dict[str, list[int]] = {_BLANK: [vocabulary.blank_id]}
-        if vocabulary.word_delimiter_id is not None:
-            sources[_DELIMITER] = [vocabulary.word_delimiter_id]
-        for character, column in vocabulary.character_ids.items():
-            lowered = character.lower() if len(character.lower()) == 1 else character
-            sources.setdefault(_DELIMITER if character.isspace() else lowered, []).append(column)
-        return cls(tuple(sources), tuple(map(tuple, sources.values())))
-
-    def columns(self, log_probs: Float[Tensor, "frames vocab"]) -> Float[Tensor, "frames symbols"]:
-        """Log-probabilities of the labels, renormalised; those of a letter's two cases add up."""
-        chosen = torch.stack([log_probs[:, list(source)].logsumexp(dim=1) for source in self.sources], dim=1)
-        return chosen.log_softmax(dim=1)
-
-    def hush_edges(self, log_probs: Float[Tensor, "frames symbols"]) -> Float[Tensor, "frames symbols"]:
-        """Let blanks stand for word delimiters too, before the first letter heard and after the last.
-
-        A text has no delimiters at its ends; without this, its outer letters would be drawn over them.
-        """
-        if _DELIMITER not in self.labels:
-            return log_probs
-        delimiter_column = self.labels.index(_DELIMITER)
-        best = log_probs.argmax(dim=1)
-        heard = ((best != _BLANK_COLUMN) & (best != delimiter_column)).nonzero()[:, 0].tolist() or [len(best)]
-        hushed = log_probs.clone()
-        for edge in (slice(0, heard[0]), slice(heard[-1] + 1, None)):
-            hushed[edge, _BLANK_COLUMN] = log_probs[edge, [_BLANK_COLUMN, delimiter_column]].logsumexp(dim=1)
-        return hushed
-
-    def spell(self, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
-        """The labels of a text of these words, and the range of each word's labels in it."""
-        tokens: list[int] = []
-        ranges = []
-        for word in words:
-            if tokens:
-                tokens.append(self.labels.index(_DELIMITER))
-            start = len(tokens)
-            tokens.extend(self.labels.index(character) for character in word)
-            ranges.append((start, len(tokens)))
-        return tokens, ranges
-
-
-class _LanguageModel(LanguageModel):
-    """Scores the end of a beam whose last symbol is a delimiter, where pyctcdecode scores an unknown word."""
-
-    def score(self, prev_state: kenlm.State, word: str, is_last_word: bool = False) -> tuple[float, kenlm.State]:
-        if word:
-            score, state = super().score(prev_state, word, is_last_word)
-            return float(score), state
-        end_log10 = self._get_raw_end_score(prev_state) if is_last_word else 0.0
-        return self.alpha * end_log10 * math.log(10), prev_state
-
-
-def _load_language_model(path: Path, options: DecodingOptions) -> LanguageModel:
-    unigrams = read_unigrams(path)
-    config = kenlm.Config()
-    config.show_progress = False
-    config.arpa_complain = kenlm.ARPALoadComplain.NONE
-    try:
-        model = kenlm.Model(str(path), config)
-    except OSError as error:
-        raise ValueError(f"{path}: KenLM cannot read it ({error}); build it with `lyrics-asr lm`") from error
-    return _LanguageModel(
-        model,
-        unigrams,
-        alpha=options.alpha,
-        beta=options.beta,
-        unk_score_offset=options.unknown_word_log10,
-    )
-
-
 def _sentences(
     log_probs: Float[Tensor, "frames symbols"], labels: tuple[str, ...], grid: FrameGrid
 ) -> list[tuple[int, int]]:
@@ -267,12 +216,24 @@ def _sentences(
     shortest = math.ceil(_SENTENCE_PAUSE_SECONDS / grid.frame_seconds)
     cuts, start = [0], 0
     for frame in range(frames + 1):
-        if frame < frames and best[frame] in (_BLANK, _DELIMITER):
+        if frame < frames and best[frame] in (BLANK, DELIMITER):
             continue
-        if start > 0 and frame < frames and frame - start >= shortest and _DELIMITER in best[start:frame]:
+        if start > 0 and frame < frames and frame - start >= shortest and DELIMITER in best[start:frame]:
             cuts.append((start + frame) // 2)
         start = frame + 1
     return list(zip(cuts, [*cuts[1:], frames], strict=True))
+
+
+def _best_choices(
+    sentences: Sequence[Sequence[SentenceHypothesis]], options: DecodingOptions, count: int
+) -> list[tuple[SentenceHypothesis, ...]]:
+    """One hypothesis of each sentence: the `count` choices whose scores have the largest sums, the largest first."""
+    best: list[tuple[float, tuple[SentenceHypothesis, ...]]] = [(0.0, ())]
+    for hypotheses in sentences:
+        scored = heapq.nlargest(count, ((each.score(options), each) for each in hypotheses), key=itemgetter(0))
+        longer = ((total + score, (*parts, each)) for (total, parts), (score, each) in product(best, scored))
+        best = heapq.nlargest(count, longer, key=itemgetter(0))
+    return [parts for _, parts in best]
 
 
 def _timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:

@@ -92,7 +92,7 @@ def test_beam_search_with_a_language_model_finds_the_best_of_all_texts(seed, tmp
     path = tmp_path / "tiny.arpa"
     build_language_model(["a b", "ab a", "b b a", "ba"], 2, path)
     model, lexicon = kenlm.Model(str(path)), read_unigrams(path)
-    options = DecodingOptions(10_000, alpha=0.7, beta=0.9, beam_prune_logp=-1e9, token_min_logp=-1e9)
+    options = DecodingOptions(beam_width=10_000, alpha=0.7, beta=0.9, beam_prune_logp=-1e9, token_min_logp=-1e9)
     given = random_emissions(5, seed)
 
     def score(text, log_prob):

@@ -32,6 +32,7 @@ _PACKAGES = (
     "demucs",
     "transformers",
     "pyctcdecode",
+    "flashlight-text",
     "kenlm",
     "jiwer",
     "alt-eval",

@@ -1,0 +1,1 @@
+"""Beam search for CTC emissions: two back ends that take the same options and give the same hypotheses."""
