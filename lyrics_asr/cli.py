@@ -218,7 +218,7 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
         choices=("auto", "kenlm", "own"),
         default="auto",
         help="kenlm: lmplz, from PATH or the folder $KENLM_BIN; own: the same model, but everything in memory, about "
-        "50 bytes for a byte of text at order 4; auto: lmplz where it is there (default: %(default)s)",
+        "25 bytes for a byte of text at order 4; auto: lmplz where it is there (default: %(default)s)",
     )
     build.add_argument(
         "--memory", default="1G", metavar="SIZE", help="what lmplz may take, as its -S (default: %(default)s)"

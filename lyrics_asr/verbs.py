@@ -144,9 +144,9 @@ def lm_build(args: argparse.Namespace) -> int:
     if args.held_out:
         held_out = Sentences.of(args.held_out, args.language)
         report = build_mixture(texts, held_out, args.order, args.output, options)
-        for given, weight, alone in zip(args.texts, report.weights, report.component_perplexities, strict=True):
-            say(f"{given}: weight {weight:.4f}; alone, its perplexity on the held-out text is {alone:.2f}")
-        say(f"{args.output}: perplexity {report.held_out_perplexity:.2f} on the held-out text")
+        for given, weight in zip(args.texts, report.weights, strict=True):
+            say(f"{given}: weight {weight:.4f}")
+        say(f"{args.output}: perplexity {report.held_out_perplexity:.2f} on the known words of the held-out text")
     else:
         build_language_model(together, args.order, args.output, options)
     say(f"{args.output}: built from {len(together.files)} texts")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 _REMEDY = "build KenLM's programs (https://kheafield.com/code/kenlm) and put them on PATH or their folder in KENLM_BIN"
 _NOISE = re.compile(r"\s*$|[-*=\d]{3}|Name:|Chain sizes|Unigram tokens|Statistics:|Memory estimate|File stdin|Substit")
+_WHERE = re.compile(r"^\S+:\d+ in .* threw [\w:]+(?: because `.*')?\.")
 _CAUSE_LINES = 3
 
 
@@ -114,6 +115,7 @@ def _check(process: "subprocess.Popen[bytes]", messages: object, name: str) -> N
         return
     messages.seek(0)  # type: ignore[attr-defined]
     lines = messages.read().decode("utf-8", "replace").splitlines()  # type: ignore[attr-defined]
-    told = [line.strip() for line in lines if not _NOISE.match(line)][-_CAUSE_LINES:]
+    told = [_WHERE.sub("", line).strip() for line in lines if not _NOISE.match(line)]
+    told = [line for line in told if line][-_CAUSE_LINES:]
     ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
     raise ValueError(f"{name} failed with {ended}: {' '.join(told) or 'it does not say why'}")

@@ -36,12 +36,10 @@ class TunedWeights:
     Args:
         weights: of the models; they sum to 1.
         perplexity: of the mixture over the held-out words and line ends that some model knows.
-        component_perplexities: of each model alone over the same; infinite where it does not know one.
     """
 
     weights: tuple[float, ...]
     perplexity: float
-    component_perplexities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -88,10 +86,8 @@ def tune_weights(models: Sequence[kenlm.Model], sentences: Iterable[str]) -> Tun
         weights = updated
         if change < _SMALLEST_CHANGE:
             break
-    with np.errstate(divide="ignore"):
-        alone = np.exp(-np.log(known).mean(axis=0)).tolist()
-        mixed = math.exp(-float(np.log(known @ weights).mean()))
-    return TunedWeights(tuple(weights.tolist()), mixed, tuple(alone))
+    perplexity = math.exp(-float(np.log(known @ weights).mean()))
+    return TunedWeights(tuple(weights.tolist()), perplexity)
 
 
 def mix(files: Sequence[Path], models: Sequence[kenlm.Model], weights: Sequence[float]) -> Mixture:
