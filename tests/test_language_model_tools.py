@@ -4,13 +4,17 @@ import math
 import os
 import random
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import kenlm
 import numpy as np
 import pytest
+import torch
 
 from lyrics_asr.cli import main
+from lyrics_asr.config import DecodingOptions
+from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.files import OutputError
 from lyrics_asr.language_model import (
     BuildOptions,
@@ -25,6 +29,7 @@ from lyrics_asr.language_model.files import read_entries
 from lyrics_asr.language_model.kenlm_tools import find_tool
 from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read_vocabulary
 from lyrics_asr.text import normalize, parse_lyrics, read_lyrics, stream_lyrics
+from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
 LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
 GOLDEN = Path(__file__).parent / "golden"
@@ -164,9 +169,7 @@ def test_weights_are_those_of_the_smallest_perplexity(tmp_path):
     rows = []
     for sentence in held_out:
         history = ["<s>", *sentence.split(), "</s>"]
-        rows += [
-            [known(part, (before,), word) for part in parts] for before, word in zip(history, history[1:], strict=False)
-        ]
+        rows += [[known(part, (before,), word) for part in parts] for before, word in pairwise(history)]
     table = np.array([row for row in rows if any(row)])
     tried = {w: math.exp(-np.log(table @ [w, 1 - w]).mean()) for w in np.linspace(0.001, 0.999, 999)}
     best = min(tried, key=tried.get)
@@ -232,6 +235,19 @@ def test_damaged_binaries_are_named(tmp_path):
         read_unigrams(bad)
 
 
+@needs_binaries
+def test_beam_search_reads_words_and_probabilities_of_a_binary(tmp_path):
+    vocabulary = Vocabulary(("-", "|", "a", "b"), 0, 1)
+    noise = torch.randn(60, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
+    emissions = Emissions(noise, vocabulary, FrameGrid(320, 400, 16_000), 1.205)
+    heard = []
+    for name in ("a.arpa", "a.bin"):
+        build_language_model(["a b", "ab a", "b b a", "ba"], 2, tmp_path / name, OWN)
+        heard.append(BeamSearch(vocabulary, tmp_path / name, DecodingOptions()).decode(emissions))
+    assert heard[0] == heard[1]
+    assert heard[0]
+
+
 # ---- Programs that fail, disks that are full ----
 
 
@@ -245,7 +261,7 @@ kill -ABRT $$"""
     programs = stand_in(tmp_path / "bin", "lmplz", complaint)
     monkeypatch.setenv("KENLM_BIN", str(programs))
     out = tmp_path / "out" / "a.arpa"
-    with pytest.raises(ValueError, match="^lmplz failed with signal 6: No space left on device$"):
+    with pytest.raises(ValueError, match=r"^lmplz failed with signal 6: No space left on device$"):
         build_language_model(["a b c"] * 100_000, 2, out)
     assert list(out.parent.iterdir()) == []
 
