@@ -85,7 +85,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     verb.add_argument(
         "--language-model",
         metavar="FILE",
-        help="KenLM model (.arpa or .arpa.gz) in place of the model's own; none for none",
+        help="KenLM model (.arpa, .arpa.gz or .bin) in place of the model's own; none for none",
     )
     verb.add_argument("--greedy", action="store_true", help="no beam search and no language model: faster, less exact")
 
@@ -166,7 +166,7 @@ def _add_models_verb(verbs: "Verbs") -> None:
 
 def _add_language_model_verb(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
-        "lm", help="build and tune language models", description="Build and tune language models."
+        "lm", help="build, judge and tune language models", description="Build, judge and tune language models."
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = _add_verb(
@@ -177,13 +177,68 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
         "lyrics-asr lm build lyrics/ -o lyrics.arpa --order 4",
     )
     build.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="lyrics, or folders of .txt files")
-    build.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .arpa or .arpa.gz file")
+    build.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".arpa, .arpa.gz, or .bin, which loads at once and which KenLM's build_binary makes",
+    )
     build.add_argument(
         "--order", type=int, default=4, metavar="N", help="words in the longest n-grams (default: %(default)s)"
     )
     build.add_argument(
-        "--language", default="en", metavar="CODE", help="in which numbers are spelled out (default: %(default)s)"
+        "--prune",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="leave out n-grams that occur N times or less, a number for each order as for lmplz: 0 0 1 leaves out "
+        "trigrams and longer ones that occur once (default: none)",
     )
+    words = build.add_mutually_exclusive_group()
+    words.add_argument(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE",
+        help="know the words in FILE alone, parted by white space, as lmplz's --limit_vocab_file",
+    )
+    words.add_argument("--most-words", type=int, metavar="N", help="know the N most frequent words alone")
+    build.add_argument(
+        "--held-out",
+        nargs="+",
+        type=Path,
+        metavar="TEXT",
+        help="lyrics like those to be recognised: every TEXT before becomes a model of its own, and the output is "
+        "their mixture that predicts these best",
+    )
+    build.add_argument(
+        "--estimator",
+        choices=("auto", "kenlm", "own"),
+        default="auto",
+        help="kenlm: lmplz, from PATH or the folder $KENLM_BIN; own: the same model, but everything in memory, about "
+        "25 bytes for a byte of text at order 4; auto: lmplz where it is there (default: %(default)s)",
+    )
+    build.add_argument(
+        "--memory", default="1G", metavar="SIZE", help="what lmplz may take, as its -S (default: %(default)s)"
+    )
+    build.add_argument(
+        "--temporary", type=Path, metavar="FOLDER", help="where lmplz sorts, as its -T (default: the output's folder)"
+    )
+    _add_text_language(build)
+
+    info = _add_verb(
+        actions,
+        "info",
+        "tell the order and size of a language model, and its perplexity on texts",
+        "lm_info",
+        "lyrics-asr lm info lyrics.arpa --text other_lyrics/",
+    )
+    info.add_argument("model", type=Path, metavar="LM", help="a .arpa, .arpa.gz or .bin file")
+    info.add_argument("--text", nargs="+", type=Path, metavar="TEXT", help="lyrics, or folders of .txt files")
+    _add_text_language(info)
+
     tune = _add_verb(
         actions,
         "tune",
@@ -196,6 +251,12 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
     tune.add_argument("--limit", type=int, metavar="N", help="only the first N songs")
     tune.add_argument("--cache", type=Path, metavar="FOLDER", help="keep emissions here, for the next time")
     tune.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default: %(default)s)")
+
+
+def _add_text_language(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--language", default="en", metavar="CODE", help="in which numbers are spelled out (default: %(default)s)"
+    )
 
 
 def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:

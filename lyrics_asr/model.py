@@ -8,7 +8,7 @@ A model is a folder:
                                 below, else a name that `load_separator` takes, such as "none" or "htdemucs"
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
-    language_model.arpa[.gz]    optional KenLM model
+    language_model.arpa[.gz]    optional KenLM model, or language_model.bin
     decoder.yaml                optional `DecodingOptions`, tuned for this model
 """
 
@@ -30,6 +30,7 @@ from lyrics_asr.acoustic import ACOUSTIC_REVISIONS, AcousticModel, is_complete, 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import AcousticOptions, DecodingOptions, SeparationOptions, dump_config, load_config
 from lyrics_asr.files import OutputError, require_writable_folder, write_text
+from lyrics_asr.language_model import LANGUAGE_MODEL_SUFFIXES
 from lyrics_asr.separation import (
     SEPARATOR_REVISIONS,
     ModelNotFoundError,
@@ -46,8 +47,7 @@ SCHEMA = "lyrics-asr/model/1"
 EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "embedded"
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
-_LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz")
-_LANGUAGE_MODELS = tuple(f"language_model{suffix}" for suffix in _LANGUAGE_MODEL_SUFFIXES)
+_LANGUAGE_MODELS = tuple(f"language_model{suffix}" for suffix in LANGUAGE_MODEL_SUFFIXES)
 _MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *_LANGUAGE_MODELS)
 
 
@@ -304,10 +304,10 @@ def _expanded(name: str) -> str:
 
 
 def _language_model_suffix(path: Path) -> str:
-    for suffix in _LANGUAGE_MODEL_SUFFIXES:
+    for suffix in LANGUAGE_MODEL_SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
-    raise ValueError(f"{path}: a language model is one of {', '.join(_LANGUAGE_MODEL_SUFFIXES)}")
+    raise ValueError(f"{path}: a language model is one of {', '.join(LANGUAGE_MODEL_SUFFIXES)}")
 
 
 def _has_safetensors(folder: Path) -> bool:

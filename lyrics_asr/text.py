@@ -10,9 +10,11 @@ Conventions
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from num2words import CONVERTER_CLASSES, num2words
@@ -56,7 +58,7 @@ def parse_lyrics(text: str) -> Lyrics:
     stripped = (line.strip() for line in text.splitlines())
     lines = tuple(LyricLine(line, tuple(line.split())) for line in stripped if line and not _is_heading(line))
     if not lines:
-        raise ValueError("the lyrics are empty: nothing but blank lines and [headings]; write the sung lines")
+        raise ValueError(_NOTHING_SUNG)
     return Lyrics(text, lines)
 
 
@@ -73,11 +75,34 @@ def read_lyrics(path: Path) -> Lyrics:
         raise ValueError(f"{path}: is a folder; give a text file with the lyrics")
     text = _decode(path.read_bytes())
     if "\0" in text:
-        raise ValueError(f"{path}: is not a text file; save the lyrics as plain text in UTF-8")
+        raise _not_text(path)
     try:
         return parse_lyrics(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def stream_lyrics(path: Path) -> Iterator[str]:
+    """The sung lines of lyrics one after the other, as `read_lyrics` finds them, of files too large for the memory.
+
+    The file is read twice, the first time to find its encoding.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, a file that is not text, or one without a sung line; the message names it.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such lyrics file; check the name")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give a text file with the lyrics")
+    empty = True
+    with path.open(encoding=_encoding(path)) as file:
+        for line in chain.from_iterable(map(str.splitlines, file)):
+            if (stripped := line.removeprefix("\ufeff").strip()) and not _is_heading(stripped):
+                empty = False
+                yield stripped
+    if empty:
+        raise ValueError(f"{path}: {_NOTHING_SUNG}")
 
 
 def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int, ...]:
@@ -118,6 +143,9 @@ def normalize(text: str, language: str = "en") -> str:
     return " ".join(_without_outer_apostrophes(kept).split())
 
 
+_NOTHING_SUNG = "the lyrics are empty: nothing but blank lines and [headings]; write the sung lines"
+_CHUNK_CHARACTERS = 1 << 20
+
 _SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
 _APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
 _NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
@@ -131,9 +159,32 @@ def _is_heading(line: str) -> bool:
     return re.fullmatch(r"\[[^\[\]]*\]", line) is not None
 
 
+def _encodings(start: bytes) -> tuple[str, ...]:
+    return ("utf-16",) if start.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252")
+
+
+def _encoding(path: Path) -> str:
+    """The first encoding that the whole file can be read in, found without holding it in memory."""
+    with path.open("rb") as start:
+        candidates = _encodings(start.read(2))
+    for encoding in candidates:
+        try:
+            with path.open(encoding=encoding) as file:
+                while chunk := file.read(_CHUNK_CHARACTERS):
+                    if "\0" in chunk:
+                        raise _not_text(path)
+            return encoding
+        except UnicodeDecodeError:
+            continue
+    return "latin-1"
+
+
+def _not_text(path: Path) -> ValueError:
+    return ValueError(f"{path}: is not a text file; save the lyrics as plain text in UTF-8")
+
+
 def _decode(data: bytes) -> str:
-    encodings = ("utf-16",) if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252")
-    for encoding in encodings:
+    for encoding in _encodings(data):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:

@@ -130,14 +130,47 @@ def doctor(args: argparse.Namespace) -> int:
 
 def lm_build(args: argparse.Namespace) -> int:
     """Estimate a language model from lyrics."""
-    from lyrics_asr.language_model import build_language_model
+    from lyrics_asr.language_model import BuildOptions, build_language_model, build_mixture
+    from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read_vocabulary
 
-    texts = [path for given in args.texts for path in (sorted(given.glob("**/*.txt")) if given.is_dir() else [given])]
-    if not texts:
-        raise UsageError(f"{', '.join(map(str, args.texts))}: no .txt file in there; check the folder")
-    lines = (normalize(line.text, args.language) for path in texts for line in read_lyrics(path).lines)
-    build_language_model(lines, args.order, args.output)
-    say(f"{args.output}: built from {len(texts)} texts")
+    texts = [Sentences.of([given], args.language) for given in args.texts]
+    together = Sentences.of(args.texts, args.language)
+    if args.held_out and len(texts) < 2:
+        raise UsageError("--held-out weights several texts against each other; give two or more, or leave it out")
+    vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    if args.most_words is not None:
+        vocabulary = most_frequent_words(together, args.most_words)
+    options = BuildOptions(tuple(args.prune), vocabulary, args.estimator, args.memory, args.temporary)
+    if args.held_out:
+        held_out = Sentences.of(args.held_out, args.language)
+        report = build_mixture(texts, held_out, args.order, args.output, options)
+        for given, weight in zip(args.texts, report.weights, strict=True):
+            say(f"{given}: weight {weight:.4f}")
+        say(f"{args.output}: perplexity {report.held_out_perplexity:.2f} on the known words of the held-out text")
+    else:
+        build_language_model(together, args.order, args.output, options)
+    say(f"{args.output}: built from {len(together.files)} texts")
+    return DONE
+
+
+def lm_info(args: argparse.Namespace) -> int:
+    """Tell what a language model is, and how well it predicts texts."""
+    from lyrics_asr.language_model import describe_language_model, load_kenlm, measure_perplexity
+    from lyrics_asr.language_model.texts import Sentences
+
+    info = describe_language_model(args.model)
+    model = load_kenlm(args.model)
+    lines = [("kind", info.kind), ("size", f"{info.size_bytes} bytes"), ("order", str(info.order))]
+    lines += [(f"{n}-grams", str(count)) for n, count in enumerate(info.counts, 1)]
+    if args.text:
+        fit = measure_perplexity(model, Sentences.of(args.text, args.language))
+        lines += [
+            ("text", f"{fit.sentences} lines, {fit.tokens - fit.sentences} words"),
+            ("unknown words", f"{fit.oov_words} ({fit.oov_rate:.2%})"),
+            ("perplexity", f"{fit.with_oov:.2f} with unknown words, {fit.without_oov:.2f} without"),
+        ]
+    for name, value in lines:
+        print(f"{name:<15}{value}")
     return DONE
 
 

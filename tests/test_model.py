@@ -155,7 +155,7 @@ def test_song_through_both_stages():
     assert emissions.vocabulary == model.acoustic.vocabulary
 
 
-@pytest.mark.parametrize("suffix", [".arpa", ".arpa.gz"])
+@pytest.mark.parametrize("suffix", [".arpa", ".arpa.gz", ".bin"])
 def test_save_and_load(tmp_path, suffix):
     language_model = tmp_path / f"mine{suffix}"
     language_model.write_bytes(b"\\data\\")
