@@ -77,7 +77,7 @@ class DecodingOptions:
         token_min_logp: symbols less likely than this are not tried at a frame.
     """
 
-    decoder: str = "flashlight"
+    decoder: str = "pyctcdecode"
     open_vocabulary: bool = True
     beam_width: int = 100
     alpha: float = 0.5

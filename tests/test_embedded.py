@@ -33,9 +33,9 @@ def test_it_times_the_words_of_every_demo_song(evaluation):
 
 
 def test_it_hears_something_of_the_demo_songs(evaluation):
-    # It gets 31 % of the letters wrong where 12 % are wanted (see README); the limit follows it as it learns.
+    # It gets 28 % of the letters wrong where 12 % are wanted (see README); the limit follows it as it learns.
     figures = estimates(evaluation.songs)
-    assert figures["greedy_cer"].value < 0.35
+    assert figures["greedy_cer"].value < 0.31
     assert figures["wer"].value < figures["greedy_wer"].value  # its language model helps
 
 
