@@ -86,7 +86,7 @@ class BeamSearch:
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: a language model that is not ARPA.
+        ValueError: a language model that cannot be read.
     """
 
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
@@ -129,9 +129,9 @@ class BeamSearch:
         return [
             Hypothesis(
                 tuple(word for i, each in enumerate(parts) for word in timed(i, each.words)),
-                sum(each.acoustic_score for each in parts),
-                sum(each.language_model_log10 or 0.0 for each in parts) if self._has_language_model else None,
-                sum(each.score(self._options) for each in parts),
+                math.fsum(each.acoustic_score for each in parts),
+                math.fsum(each.language_model_log10 or 0.0 for each in parts) if self._has_language_model else None,
+                math.fsum(each.score(self._options) for each in parts),
             )
             for parts in _best_choices(self._decoder.decode(pieces), self._options, count)
         ]

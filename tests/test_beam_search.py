@@ -164,12 +164,12 @@ def test_sentences_are_scored_one_by_one_and_their_alternatives_combined(decoder
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_an_impossible_count_and_a_model_that_is_not_arpa_are_refused(decoder, tmp_path):
+def test_an_impossible_count_and_damaged_models_are_refused(decoder, tmp_path):
     with pytest.raises(ValueError, match="0 hypotheses"):
         BeamSearch(TINY, None, DecodingOptions(decoder=decoder)).n_best(random_emissions(2, 0), 0)
     binary = tmp_path / "model.bin"
     binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(range(256)))
-    with pytest.raises(ValueError, match=r"model\.bin: .*ARPA"):
+    with pytest.raises(ValueError, match=r"model\.bin: a damaged KenLM binary"):
         BeamSearch(TINY, binary, DecodingOptions(decoder=decoder))
     broken = tmp_path / "broken.arpa"
     broken.write_text("\\data\\\nngram 1=2\nngram 2=1\n\n\\1-grams:\n-1\tone\t0\n")

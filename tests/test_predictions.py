@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_other_decoding_options_do_not_run_the_networks_when_emissions_are_kept(
     cache = tmp_path / "cache"
     first = predictor(model, tmp_path, cache=cache, bss_eval=True).predict(song)
     model.runs.clear()
-    other = InferenceOptions(decoding=DecodingOptions(beam_width=7), lines=LineOptions(pause_seconds=10))
+    other = InferenceOptions(decoding=DecodingOptions(beam_width=7), lines=LineOptions(pause_seconds=10.0))
     second = predictor(model, tmp_path, other, cache=cache, bss_eval=True).predict(song)
     assert model.runs == []
     assert second.separation == first.separation
@@ -123,7 +124,7 @@ def test_bss_eval_when_it_is_asked_for():
     voice, band = (Audio(torch.randn(2, 24_000, generator=generator), 8000) for _ in range(2))
     mixture = Audio(voice.samples + band.samples, 8000)
     estimate = Audio(voice.samples + 0.1 * band.samples, 8000)
-    scores = separation_scores("stem.wav", voice, mixture, estimate, with_bss_eval=True)
+    scores = separation_scores(Path("stem.wav"), voice, mixture, estimate, with_bss_eval=True)
     assert scores.vocals.sdr_db == pytest.approx(20, abs=1)
     assert scores.mixture.sdr_db == pytest.approx(0, abs=1)
 
@@ -137,7 +138,7 @@ def test_a_stem_of_another_length_is_refused(tmp_path, model):
     short = Audio(VOICE[:, :RATE_HZ], RATE_HZ)
     mixture = Audio(VOICE + BACKING, RATE_HZ)
     with pytest.raises(ValueError, match=r"stem\.wav: the vocals last 1\.00 s, the mixture 3\.00 s"):
-        separation_scores("stem.wav", short, mixture, mixture, with_bss_eval=False)
+        separation_scores(Path("stem.wav"), short, mixture, mixture, with_bss_eval=False)
 
 
 @pytest.mark.parametrize("song_id", ["../../etc/song", "/etc/song", "a/../../b", "a\\b", "a\0b"])

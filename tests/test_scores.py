@@ -147,7 +147,9 @@ def test_separation_and_time():
     bss = BssEval(7.0, 14.0, 8.0)
     separation = SeparationScores(1.0, 9.0, BssEval(0.5, 0.5, 40.0), bss)
     found = values(
-        score_song(song(), Prediction(10.0, None, separation=separation, seconds=StageSeconds(1, 2, 3, 4, 5, 6)))
+        score_song(
+            song(), Prediction(10.0, None, separation=separation, seconds=StageSeconds(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        )
     )
     assert (found["si_sdr"], found["si_sdr_mixture"], found["si_sdr_gain"]) == (9, 1, 8)
     assert (found["bss_sdr"], found["bss_sir"], found["bss_sar"], found["bss_sdr_mixture"]) == (7, 14, 8, 0.5)
@@ -161,4 +163,4 @@ def test_an_alignment_of_other_lyrics_is_refused():
     with pytest.raises(ValueError, match="5 reference times for the 6 words"):
         score_song(song(words=words(ONSETS)[:5]), Prediction(10.0, None, lines=lines(ONSETS)))
     with pytest.raises(ValueError, match="1 reference times for the 2 lines"):
-        score_song(song(words=(), lines=(LineTimes("a", 0, 1),)), Prediction(10.0, None, lines=lines(ONSETS)))
+        score_song(song(words=(), lines=(LineTimes("a", 0.0, 1.0),)), Prediction(10.0, None, lines=lines(ONSETS)))

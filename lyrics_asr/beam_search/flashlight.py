@@ -64,7 +64,7 @@ class FlashlightDecoder:
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: a language model that is not ARPA, or one with no word that the vocabulary can spell.
+        ValueError: a language model that cannot be read, or one with no word that the vocabulary can spell.
     """
 
     def __init__(self, symbols: Symbols, language_model_path: Path | None, options: DecodingOptions) -> None:
@@ -74,7 +74,7 @@ class FlashlightDecoder:
             else _Lexicon(symbols, language_model_path, options)
         )
 
-    def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
+    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
         """See `SentenceDecoder`."""
         return self._search.decode(sentences)
 
@@ -86,7 +86,7 @@ class _Speller:
         self._labels = symbols.labels if DELIMITER in symbols.labels else (*symbols.labels, DELIMITER)
         self._options = options
 
-    def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
+    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
         return [self._decode(log_probs) for log_probs in sentences]
 
     def _decode(self, log_probs: Float[Tensor, "frames symbols"]) -> list[SentenceHypothesis]:
@@ -137,7 +137,7 @@ class _Lexicon:
         start = self._model.start(False)
         self._unigrams_log10 = [self._model.score(start, i)[1] for i in range(len(self._words) + 1)]
 
-    def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
+    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
         unknown: list[str] = []
         if self._options.open_vocabulary:
             texts = [text for spelled in self._speller.decode(sentences) for text in spelled[:_SPELLED_TEXTS]]

@@ -46,7 +46,7 @@ class SentenceHypothesis:
 class SentenceDecoder(Protocol):
     """A back end of the beam search, built for one vocabulary, one language model and one set of options."""
 
-    def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
+    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
         """The hypotheses that are left in the beam for each sentence of a song: at least one, no text twice.
 
         Args:

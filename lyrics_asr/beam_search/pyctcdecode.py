@@ -28,7 +28,7 @@ class PyctcdecodeDecoder:
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: a language model that is not ARPA.
+        ValueError: a language model that cannot be read.
     """
 
     def __init__(self, symbols: Symbols, language_model_path: Path | None, options: DecodingOptions) -> None:
@@ -39,7 +39,7 @@ class PyctcdecodeDecoder:
         # pyctcdecode keeps language models in a class attribute, where they would outlive their decoders.
         weakref.finalize(self, self._decoder.cleanup)
 
-    def decode(self, sentences: Sequence[Float[Tensor, "frames symbols"]]) -> list[list[SentenceHypothesis]]:
+    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
         """See `SentenceDecoder`."""
         return [self._decode(log_probs) for log_probs in sentences]
 

@@ -29,7 +29,7 @@ _LEVEL = 0.95
 _DRAWS_AT_ONCE = 50
 
 Kind = Literal["ratio", "f1", "median"]
-Part = tuple[float, ...]
+Part = tuple[int | float, ...]
 
 
 @dataclass(frozen=True)
