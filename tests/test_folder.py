@@ -240,6 +240,8 @@ def test_folders_without_songs_are_named(tmp_path):
         ({"csv": "start_time,end_time\n-1,1\n"}, r"song\.csv, row 1: 'line 1' has no valid time"),
         ({"csv": "start_time,end_time\n1,x\n"}, r"song\.csv, row 1: end_time must be a number of seconds, not 'x'"),
         ({"csv": "start_time,end_time,lyrics_line\n1\n"}, r"song\.csv, row 1: no column end_time"),
+        ({"csv": "start_time,end_time\n1.0,2.0,la,3.0\n"}, r"song\.csv, row 1: more cells than the first row"),
+        ({"csv": "\nstart_time,end_time\n1.0,2.0\n"}, r"song\.csv, row 1: more cells than the first row"),
         ({"csv": "é".encode("latin-1")}, r"song\.csv: not UTF-8 text"),
         ({"csv": f'word_start,word_end\n"{"1" * 140_000}",2\n'}, r"song\.csv: not CSV: field larger"),
         ({"json": "{"}, r"song\.json: not JSON"),

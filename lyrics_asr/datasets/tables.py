@@ -37,20 +37,23 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
     Args:
         path: the file.
-        columns: those that every row must have; others are kept where a row has them.
+        columns: those that every row must have; others are empty where a row lacks them.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, not CSV, or a row without one of `columns`; the message names file and row.
+        ValueError: not UTF-8, not CSV, a row without one of `columns`, or one longer than the first; the message names
+            file and row.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path))))
     except csv.Error as error:
         raise ValueError(f"{path}: not CSV: {error}") from error
     for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise ValueError(f"{path}, row {number}: more cells than the first row names columns")
         if missing := [column for column in columns if row.get(column) is None]:
             raise ValueError(f"{path}, row {number}: no column {', '.join(missing)}")
-    return rows
+    return [{column: cell or "" for column, cell in row.items()} for row in rows]
 
 
 def read_json_lines(path: Path) -> dict[int, Any]:
