@@ -69,10 +69,7 @@ def read_lyrics(path: Path) -> Lyrics:
         FileNotFoundError: no such file.
         ValueError: a folder, a file that is not text, or one without a sung line; the message names it.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such lyrics file; check the name")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; give a text file with the lyrics")
+    _require_file(path)
     text = _decode(path.read_bytes())
     if "\0" in text:
         raise _not_text(path)
@@ -91,10 +88,7 @@ def stream_lyrics(path: Path) -> Iterator[str]:
         FileNotFoundError: no such file.
         ValueError: a folder, a file that is not text, or one without a sung line; the message names it.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such lyrics file; check the name")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; give a text file with the lyrics")
+    _require_file(path)
     empty = True
     with path.open(encoding=_encoding(path)) as file:
         for line in chain.from_iterable(map(str.splitlines, file)):
@@ -157,6 +151,13 @@ _FOLDED = {
 
 def _is_heading(line: str) -> bool:
     return re.fullmatch(r"\[[^\[\]]*\]", line) is not None
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such lyrics file; check the name")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; give a text file with the lyrics")
 
 
 def _encodings(start: bytes) -> tuple[str, ...]:

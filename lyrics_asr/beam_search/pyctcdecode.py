@@ -15,7 +15,7 @@ from torch import Tensor
 from lyrics_asr.beam_search.hypotheses import SentenceHypothesis
 from lyrics_asr.beam_search.symbols import BLANK_COLUMN, DELIMITER, Symbols
 from lyrics_asr.config import DecodingOptions
-from lyrics_asr.language_model import read_unigrams
+from lyrics_asr.language_model import load_kenlm, read_unigrams
 
 _CLOSED_LOG10 = -1000.0
 
@@ -69,15 +69,8 @@ class _LanguageModel(LanguageModel):
     @classmethod
     def load(cls, path: Path, options: DecodingOptions) -> "_LanguageModel":
         unigrams = read_unigrams(path)
-        config = kenlm.Config()
-        config.show_progress = False
-        config.arpa_complain = kenlm.ARPALoadComplain.NONE
-        try:
-            model = kenlm.Model(str(path), config)
-        except OSError as error:
-            raise ValueError(f"{path}: KenLM cannot read it ({error}); build it with `lyrics-asr lm`") from error
         unknown_log10 = options.unknown_word_log10 if options.open_vocabulary else _CLOSED_LOG10
-        return cls(model, unigrams, alpha=options.alpha, beta=options.beta, unk_score_offset=unknown_log10)
+        return cls(load_kenlm(path), unigrams, alpha=options.alpha, beta=options.beta, unk_score_offset=unknown_log10)
 
     def score(self, prev_state: kenlm.State, word: str, is_last_word: bool = False) -> tuple[float, kenlm.State]:
         if word:

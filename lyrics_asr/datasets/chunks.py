@@ -127,7 +127,7 @@ class ChunkBatches(Dataset[Batch]):
     ) -> None:
         self._songs = songs
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
-        self._accompanied = [i for i, stem in enumerate(self._stems) if stem[1, :, ::997].any()]  # a look, not a scan
+        self._accompanied = accompanied(self._stems)
         self._labeller = Labeller(songs, vocabulary)
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
@@ -193,6 +193,16 @@ class ChunkBatches(Dataset[Batch]):
         return torch.from_numpy(window)
 
 
+def accompanied(stems: Sequence[NDArray[np.int16]]) -> list[int]:
+    """Which of the songs have an accompaniment that is not silent, by a look rather than a scan."""
+    return [i for i, stem in enumerate(stems) if stem[1, :, ::997].any()]
+
+
+def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples as stems are kept; what is beyond full scale is cut off."""
+    return (samples * INT16_SCALE).clip(-32768, 32767).astype(np.int16)
+
+
 def at_some_level(
     accompaniment: Float[Tensor, "channels samples"],
     vocals: Float[Tensor, "channels samples"],
@@ -225,5 +235,5 @@ def _prepare_song(song: Song, sample_rate_hz: int, channels: int) -> Path:
             for stem in sources
         ]
         with atomic_path(path) as temporary:
-            np.save(temporary, (np.stack(stems) * INT16_SCALE).clip(-32768, 32767).astype(np.int16))
+            np.save(temporary, to_int16(np.stack(stems)))
     return path

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from lyrics_asr.config import AcousticOptions, SeparationOptions, TrainingConfig
+from lyrics_asr.config import TrainingConfig
 from lyrics_asr.datasets.manifest import read_manifest
 from lyrics_asr.datasets.synthetic import load_lyrics
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import read_mixture
+from lyrics_asr.pipeline import listen
 from lyrics_asr.text import normalize
 from lyrics_asr.training.loop import Log
 from lyrics_asr.tuning import Trial, tune
@@ -27,10 +27,7 @@ def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
     build_language_model(lines, config.language_model_order, model.language_model_path)
 
     songs = read_manifest(Path(config.development))[: config.tuning_songs]
-    emissions = []
-    for song in songs:
-        vocals = model.vocals(read_mixture(song.audio, model), SeparationOptions())
-        emissions.append(model.emissions(vocals, AcousticOptions()))
+    emissions = [listen(song.audio, model) for song in songs]
     references = [normalize(song.lyrics, song.language) for song in songs]
 
     def report(trial: Trial) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import SeparationOptions
-from lyrics_asr.datasets.chunks import INT16_SCALE, at_some_level
+from lyrics_asr.datasets.chunks import INT16_SCALE, accompanied, at_some_level, to_int16
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
 from lyrics_asr.model import LyricsModel
@@ -45,7 +45,7 @@ def separate_songs(
     folder = folder / _key(model, songs, seed)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = [np.load(path, mmap_mode="r") for path in stems]
-    accompanied = [i for i, array in enumerate(arrays) if array[1, :, ::997].any()]
+    with_accompaniment = accompanied(arrays)
     files = []
     for index, array in enumerate(arrays):
         for variant in range(2):
@@ -55,15 +55,15 @@ def separate_songs(
                 continue
             vocals, own = (torch.from_numpy(stem / np.float32(INT16_SCALE)) for stem in array)
             accompaniment = own
-            if accompanied and (variant or index not in accompanied):
+            if with_accompaniment and (variant or index not in with_accompaniment):
                 rng = np.random.default_rng([seed, index, variant])
-                other = arrays[accompanied[int(rng.integers(len(accompanied)))]][1]
+                other = arrays[with_accompaniment[int(rng.integers(len(with_accompaniment)))]][1]
                 span = np.arange(vocals.shape[1]) + rng.integers(other.shape[1])
                 another = torch.from_numpy(other.take(span, axis=1, mode="wrap") / np.float32(INT16_SCALE))
                 accompaniment = at_some_level(another, vocals, rng)
             mixture = Audio(vocals + accompaniment, model.separator.sample_rate_hz)
             heard = model.vocals(mixture, SeparationOptions()).to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
-            samples = (heard.samples.numpy() * INT16_SCALE).clip(-32768, 32767).astype(np.int16)
+            samples = to_int16(heard.samples.numpy())
             with atomic_path(path) as temporary:
                 np.save(temporary, np.stack([samples, np.zeros_like(samples)]))
     return SeparatedSongs([song for song in songs for _ in range(2)], files)
