@@ -1,6 +1,5 @@
 import itertools
 import math
-from collections import defaultdict
 
 import kenlm
 import pytest
@@ -9,12 +8,10 @@ import torch
 from lyrics_asr.config import DecodingOptions
 from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.language_model import build_language_model, read_unigrams
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import Vocabulary
+from tests.emissions import ENGLISH, TINY, emissions, planted, random_emissions, text_log_probs
 
-GRID = FrameGrid(320, 400, 16_000)
-TINY = Vocabulary(("|", "A", "<pad>", "B"), 2, 0)
 UNDELIMITED = Vocabulary(("a", "<pad>", "b"), 1, None)
-ENGLISH = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
 DECODERS = ["pyctcdecode", "flashlight"]
 SENTENCES = ["a b", "ab a", "b b a", "ba"]
 
@@ -23,34 +20,6 @@ def exhaustive(decoder, **options):
     return DecodingOptions(
         **{"decoder": decoder, "beam_width": 10_000, "beam_prune_logp": -1e9, "token_min_logp": -1e9, **options}
     )
-
-
-def emissions(log_probs, vocabulary=TINY):
-    return Emissions(log_probs, vocabulary, GRID, (320 * len(log_probs) + 80) / 16_000)
-
-
-def random_emissions(frames, seed, vocabulary=TINY):
-    noise = torch.randn(frames, len(vocabulary.tokens), generator=torch.Generator().manual_seed(seed))
-    return emissions((1.5 * noise).log_softmax(-1), vocabulary)
-
-
-def planted(path, probability=0.9, vocabulary=ENGLISH):
-    """Emissions in which the symbols of `path` ("_" is the blank) have this probability, frame by frame."""
-    columns = [vocabulary.blank_id if symbol == "_" else vocabulary.tokens.index(symbol) for symbol in path]
-    probs = torch.full((len(path), len(vocabulary.tokens)), (1 - probability) / (len(vocabulary.tokens) - 1))
-    probs[torch.arange(len(path)), columns] = probability
-    return emissions(probs.log(), vocabulary)
-
-
-def text_log_probs(given):
-    """Log-probability of every text, summed over all the paths that collapse to it."""
-    totals = defaultdict(float)
-    vocabulary, probs = given.vocabulary, given.log_probs.double().exp()
-    for path in itertools.product(range(len(vocabulary.tokens)), repeat=len(probs)):
-        collapsed = [column for column, _ in itertools.groupby(path) if column != vocabulary.blank_id]
-        text = "".join(vocabulary.tokens[column] for column in collapsed).replace("|", " ").lower()
-        totals[" ".join(text.split())] += math.prod(probs[i, column].item() for i, column in enumerate(path))
-    return {text: math.log(total) for text, total in totals.items()}
 
 
 @pytest.fixture(scope="module")
