@@ -181,6 +181,17 @@ def probe(path: Path) -> AudioInfo:
         return AudioInfo(name, duration_seconds, stream.sample_rate)
 
 
+def read_tags(path: Path) -> dict[str, str]:
+    """What a file says of itself: artist, title and so on, by their names in lower case.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: not a file, empty, or no audio in it.
+    """
+    with _open(path) as (container, stream):
+        return {name.lower(): value for tags in (stream.metadata, container.metadata) for name, value in tags.items()}
+
+
 def write_audio(path: Path, audio: Audio) -> None:
     """Write a file in the format of its suffix, atomically.
 

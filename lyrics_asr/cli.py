@@ -87,6 +87,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         metavar="FILE",
         help="KenLM model (.arpa, .arpa.gz or .bin) in place of the model's own; none for none",
     )
+    verb.add_argument(
+        "--hotwords",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="words that may well be sung: 'Artist, Title'; tags, for the artist and title that the song's file names; "
+        "a .txt file, such as lyrics that are nearly right; a folder of them, with song.txt for song.mp3; repeatable",
+    )
     verb.add_argument("--greedy", action="store_true", help="no beam search and no language model: faster, less exact")
 
     verb = _add_verb(

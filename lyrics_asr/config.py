@@ -67,28 +67,32 @@ class DecodingOptions:
     """Beam search with a KenLM model; with `beam_width` 1 and no language model it is greedy search.
 
     Args:
-        decoder: "pyctcdecode" or "flashlight"; the other options mean the same to both.
+        decoder: "flashlight" or "pyctcdecode"; the other options mean the same to both.
         open_vocabulary: whether words that the language model lacks may be heard, written by their letters.
         beam_width: hypotheses kept at each frame.
-        alpha: weight of the language model's logarithms.
+        alpha: weight of the language model's logarithms. With 0 and an open vocabulary the model is left out.
         beta: bonus for every word, in natural logarithms; without a language model there is none.
-        unknown_word_log10: added to the language model's log10 probability of a word that it lacks.
+        unknown_word_letter_log10: added to the log10 probability of a word that the language model lacks, for each of
+            its letters. The default says that 27 letters are equally likely.
+        hot_word_bonus: for every word that the user expects, in natural logarithms.
         beam_prune_logp: hypotheses this much worse than the best one are dropped.
         token_min_logp: symbols less likely than this are not tried at a frame.
     """
 
-    decoder: str = "pyctcdecode"
+    decoder: str = "flashlight"
     open_vocabulary: bool = True
     beam_width: int = 100
-    alpha: float = 0.5
-    beta: float = 1.5
-    unknown_word_log10: float = -10.0
-    beam_prune_logp: float = -10.0
+    alpha: float = 0.7
+    beta: float = 0.0
+    unknown_word_letter_log10: float = -1.43
+    hot_word_bonus: float = 4.0
+    beam_prune_logp: float = -14.0
     token_min_logp: float = -5.0
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("pyctcdecode", "flashlight"):
-            raise ValueError(f"decoding.decoder must be pyctcdecode or flashlight, not {self.decoder!r}")
+        if self.decoder not in ("flashlight", "pyctcdecode"):
+            raise ValueError(f"decoding.decoder must be flashlight or pyctcdecode, not {self.decoder!r}")
+        _check("decoding.alpha", self.alpha, 0 <= self.alpha < math.inf, "finite, at least 0")
         _check("decoding.beam_width", self.beam_width, self.beam_width >= 1, "at least 1")
         _check("decoding.beam_prune_logp", self.beam_prune_logp, self.beam_prune_logp <= 0, "0 or less")
         _check("decoding.token_min_logp", self.token_min_logp, self.token_min_logp <= 0, "0 or less")

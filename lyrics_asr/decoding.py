@@ -10,13 +10,10 @@ Conventions
 - A vocabulary without a word delimiter gives a single word.
 """
 
-import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise, product
-from operator import itemgetter
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,14 +22,23 @@ from torch import Tensor
 from torchaudio.functional import forced_align
 
 from lyrics_asr.beam_search.flashlight import FlashlightDecoder
-from lyrics_asr.beam_search.hypotheses import SentenceDecoder, SentenceHypothesis
+from lyrics_asr.beam_search.forward import text_log_prob
+from lyrics_asr.beam_search.hypotheses import StretchDecoder, StretchHypothesis
+from lyrics_asr.beam_search.joining import SongHypothesis, join
 from lyrics_asr.beam_search.pyctcdecode import PyctcdecodeDecoder
 from lyrics_asr.beam_search.symbols import BLANK, BLANK_COLUMN, DELIMITER, Symbols
+from lyrics_asr.beam_search.words import WordModel
 from lyrics_asr.config import DecodingOptions, LineOptions
 from lyrics_asr.types import Emissions, FrameGrid, TimedLine, TimedWord, Vocabulary
 
-_SENTENCE_PAUSE_SECONDS = 0.6
-"""The beam search takes a silence this long for the end of a sentence."""
+_PAUSE_SECONDS = 0.6
+"""The beam search begins anew after a silence this long."""
+
+_LONGEST_STRETCH_SECONDS = 30.0
+"""A stretch longer than this is parted at a shorter silence, if it has one."""
+
+_JOINED = 5
+"""Hypotheses of a stretch that are tried when stretches are joined, if no more are asked for."""
 
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
@@ -62,9 +68,10 @@ class Hypothesis:
 
     Args:
         words: with their times and confidences, those of the most likely path that spells them.
-        acoustic_score: natural logarithm of the words' probability, given the emissions.
-        language_model_log10: base-10 logarithm of their probability in the language model, the ends of sentences and
-            `unknown_word_log10` counted; None without a language model.
+        acoustic_score: natural logarithm of the words' probability, given the emissions: the sum over all paths that
+            have each stretch's words in it.
+        language_model_log10: base-10 logarithm of their probability in the language model, with what unknown words
+            cost; None without a language model.
         score: natural logarithm; what hypotheses are ranked by (see `beam_search.hypotheses`).
     """
 
@@ -75,65 +82,83 @@ class Hypothesis:
 
 
 class BeamSearch:
-    """Beam search by pyctcdecode or flashlight-text, one sentence after the other.
+    """Beam search by flashlight-text or pyctcdecode, one stretch of the song after the other.
 
-    The emissions are cut in the middle of every long silence between two words, and each piece is decoded as a sentence
-    of its own, as language models are built from lines. The back ends keep a score for every text that they have looked
-    at, from the first word on: in one piece, their memory would grow with the square of the song's length.
+    The emissions are cut in the middle of every long silence between two words. Each stretch is searched by itself, and
+    the language model then joins the best hypotheses of all (see `beam_search.joining`). The back ends keep what they
+    have looked at, from the first word on: in one piece, the memory of pyctcdecode would grow with the square of the
+    song's length.
 
     The frames that the back ends give are not used: where two prefixes merge they keep those of one of them, which put
     words off by up to half a second on noisy emissions.
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: a language model that cannot be read.
+        ValueError: a language model that cannot be read, or that knows no word that the vocabulary can spell.
     """
 
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
         self._vocabulary = vocabulary
         self._options = options
-        self._has_language_model = language_model_path is not None
         self._symbols = Symbols.of(vocabulary)
+        weighs = language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary)
+        self._model = WordModel(language_model_path, options) if language_model_path and weighs else None
         back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
-        self._decoder: SentenceDecoder = back_end(self._symbols, language_model_path, options)
+        self._decoder: StretchDecoder = back_end(self._symbols, self._model, options)
 
-    def decode(self, emissions: Emissions) -> tuple[TimedWord, ...]:
-        """The words of the best hypothesis.
+    def decode(self, emissions: Emissions, hot_words: Set[str] = frozenset()) -> tuple[TimedWord, ...]:
+        """The words of the best hypothesis, as far as the search knows the hypotheses' acoustic scores.
+
+        Args:
+            emissions: of a song.
+            hot_words: words that may well be sung, in lower case, such as those of the title.
 
         Raises:
             ValueError: emissions of another vocabulary.
         """
-        return self.n_best(emissions, 1)[0].words
+        return self._search(emissions, hot_words, 1, exact=False)[0].words
 
-    def n_best(self, emissions: Emissions, count: int) -> list[Hypothesis]:
+    def n_best(self, emissions: Emissions, count: int, hot_words: Set[str] = frozenset()) -> list[Hypothesis]:
         """Different texts, the best first; fewer than `count` where the beams hold no more.
+
+        Args:
+            emissions: of a song.
+            count: how many.
+            hot_words: words that may well be sung, in lower case, such as those of the title.
 
         Raises:
             ValueError: emissions of another vocabulary, or `count` below 1.
         """
-        if emissions.vocabulary != self._vocabulary:
-            raise ValueError("these emissions have another vocabulary than the beam search was built for")
         if count < 1:
             raise ValueError(f"{count} hypotheses asked for; ask for at least 1")
-        log_probs = self._symbols.columns(emissions.log_probs)
-        sentences = _sentences(log_probs, self._symbols.labels, emissions.grid)
-        pieces = [log_probs[start:end] for start, end in sentences]
+        return self._search(emissions, hot_words, count, exact=True)
 
-        @cache
-        def timed(sentence: int, texts: tuple[str, ...]) -> tuple[TimedWord, ...]:
-            hushed = self._symbols.hush_edges(pieces[sentence])
-            spans = word_spans(hushed, *self._symbols.spell(texts), BLANK_COLUMN)
-            offset = sentences[sentence][0]
-            return tuple(_timed_word(text, span, offset, emissions) for text, span in zip(texts, spans, strict=True))
+    def _search(self, emissions: Emissions, hot_words: Set[str], count: int, *, exact: bool) -> list[Hypothesis]:
+        if emissions.vocabulary != self._vocabulary:
+            raise ValueError("these emissions have another vocabulary than the beam search was built for")
+        labels = self._symbols.labels
+        log_probs = self._symbols.columns(emissions.log_probs)
+        spans = _stretches(log_probs, labels, emissions.grid)
+        heard = []
+        for start, end in spans:
+            stretch = log_probs[start:end]
+            hypotheses = self._decoder.decode(stretch, hot_words)[: max(_JOINED, count)]
+            if exact:
+                exact_scores = [text_log_prob(stretch, labels, each.words) for each in hypotheses]
+                hypotheses = list(map(StretchHypothesis, (each.words for each in hypotheses), exact_scores))
+            heard.append(hypotheses)
+
+        def timed(song: SongHypothesis) -> Iterator[TimedWord]:
+            for (start, end), words in zip(spans, song.stretches, strict=True):
+                hushed = self._symbols.hush_edges(log_probs[start:end])
+                for text, span in zip(
+                    words, word_spans(hushed, *self._symbols.spell(words), BLANK_COLUMN), strict=True
+                ):
+                    yield _timed_word(text, span, start, emissions)
 
         return [
-            Hypothesis(
-                tuple(word for i, each in enumerate(parts) for word in timed(i, each.words)),
-                math.fsum(each.acoustic_score for each in parts),
-                math.fsum(each.language_model_log10 or 0.0 for each in parts) if self._has_language_model else None,
-                math.fsum(each.score(self._options) for each in parts),
-            )
-            for parts in _best_choices(self._decoder.decode(pieces), self._options, count)
+            Hypothesis(tuple(timed(song)), song.acoustic_score, song.language_model_log10, song.score)
+            for song in join(heard, self._model, self._options, hot_words, count)
         ]
 
 
@@ -202,7 +227,7 @@ def mean_confidence(confidences: Sequence[float]) -> float:
     return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
 
 
-def _sentences(
+def _stretches(
     log_probs: Float[Tensor, "frames symbols"], labels: tuple[str, ...], grid: FrameGrid
 ) -> list[tuple[int, int]]:
     """Spans that cover all frames, parted in the middle of silences that hold a word delimiter.
@@ -212,28 +237,30 @@ def _sentences(
     frames = len(log_probs)
     if not frames:
         return []
-    best = [labels[column] for column in log_probs.argmax(dim=1).tolist()]
-    shortest = math.ceil(_SENTENCE_PAUSE_SECONDS / grid.frame_seconds)
-    cuts, start = [0], 0
-    for frame in range(frames + 1):
-        if frame < frames and best[frame] in (BLANK, DELIMITER):
-            continue
-        if start > 0 and frame < frames and frame - start >= shortest and DELIMITER in best[start:frame]:
-            cuts.append((start + frame) // 2)
-        start = frame + 1
-    return list(zip(cuts, [*cuts[1:], frames], strict=True))
+    silences = list(_silences([labels[column] for column in log_probs.argmax(dim=1).tolist()]))
+    shortest, longest = (seconds / grid.frame_seconds for seconds in (_PAUSE_SECONDS, _LONGEST_STRETCH_SECONDS))
+    cuts = [0, *((start + end) // 2 for start, end in silences if end - start >= shortest), frames]
+    pending, spans = list(pairwise(cuts))[::-1], []
+    while pending:
+        start, end = pending.pop()
+        inside = [(b - a, (a + b) // 2) for a, b in silences if start < (a + b) // 2 < end]
+        if end - start > longest and inside:
+            middle = (start + end) / 2
+            _, cut = max(inside, key=lambda silence: (silence[0], -abs(silence[1] - middle)))
+            pending += [(cut, end), (start, cut)]
+        else:
+            spans.append((start, end))
+    return spans
 
 
-def _best_choices(
-    sentences: Sequence[Sequence[SentenceHypothesis]], options: DecodingOptions, count: int
-) -> list[tuple[SentenceHypothesis, ...]]:
-    """One hypothesis of each sentence: the `count` choices whose scores have the largest sums, the largest first."""
-    best: list[tuple[float, tuple[SentenceHypothesis, ...]]] = [(0.0, ())]
-    for hypotheses in sentences:
-        scored = heapq.nlargest(count, ((each.score(options), each) for each in hypotheses), key=itemgetter(0))
-        longer = ((total + score, (*parts, each)) for (total, parts), (score, each) in product(best, scored))
-        best = heapq.nlargest(count, longer, key=itemgetter(0))
-    return [parts for _, parts in best]
+def _silences(best: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Spans with a word delimiter and no letter, between two letters; `best` has the likeliest label of each frame."""
+    last_letter: int | None = None
+    for frame, label in enumerate(best):
+        if label not in (BLANK, DELIMITER):
+            if last_letter is not None and DELIMITER in best[last_letter + 1 : frame]:
+                yield last_letter + 1, frame
+            last_letter = frame
 
 
 def _timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:

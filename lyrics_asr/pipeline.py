@@ -12,7 +12,7 @@ from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
 from lyrics_asr.decoding import BeamSearch, cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
 from lyrics_asr.model import LyricsModel
-from lyrics_asr.text import Lyrics
+from lyrics_asr.text import WILDCARD, Lyrics, normalize, spell
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, Transcript, Vocabulary
 
 Progress = Callable[[float], None]
@@ -24,6 +24,8 @@ def transcribe(
     *,
     options: InferenceOptions | None = None,
     greedy: bool = False,
+    hot_words: str = "",
+    language: str = "en",
     progress: Progress | None = None,
 ) -> Transcript:
     """The lyrics heard in a song, with the time of every word.
@@ -33,6 +35,9 @@ def transcribe(
         model: what `load_model` gives.
         options: those of the model when None.
         greedy: take the likeliest symbol of each frame, with neither beam nor language model.
+        hot_words: text whose words may well be sung: artist and title, or lyrics that are nearly right. Greedy decoding
+            cannot use them.
+        language: in which numbers and symbols among them are read out, e.g. "en".
         progress: told the share of the separation that is done, 0..1.
 
     Raises:
@@ -45,7 +50,8 @@ def transcribe(
     if greedy:
         words = greedy_search(emissions)
     else:
-        words = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding).decode(emissions)
+        search = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
+        words = search.decode(emissions, _spellable_words(hot_words, emissions.vocabulary, language))
     lines = cut_lines(words, options.lines)
     model_info = replace(model.info, language_model=None) if greedy else model.info
     return Transcript(
@@ -155,6 +161,16 @@ def audio_info(path: Path, mixture: Audio) -> AudioInfo:
 
 def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
     return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
+
+
+def _spellable_words(text: str, vocabulary: Vocabulary, language: str) -> frozenset[str]:
+    """The words of a text in the letters of the vocabulary, without those that it cannot spell."""
+    spellings = (spell(word, vocabulary, language) for word in normalize(text, language).split())
+    return frozenset(
+        "".join(vocabulary.tokens[column].lower() for column in spelling)
+        for spelling in spellings
+        if spelling and WILDCARD not in spelling
+    )
 
 
 @lru_cache(maxsize=1)

@@ -12,12 +12,20 @@ from lyrics_asr.config import DecodingOptions
 from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.evaluation.figures import FIGURES, Difference, Estimate, Part, difference, estimate, value_of
 from lyrics_asr.metrics import word_errors
-from lyrics_asr.types import Emissions
+from lyrics_asr.parallel_decoding import decode_all
+from lyrics_asr.types import Emissions, TimedWord
 
 _WER = FIGURES["wer"]
 _ALPHAS = (0.3, 0.5, 0.7, 0.9, 1.2)
-_BETAS = (0.0, 1.0, 2.0, 4.0)
-_UNKNOWN_WORD_LOG10 = (-10.0, -5.0, -2.5)
+GRIDS: tuple[tuple[str, Sequence[float]], ...] = (
+    ("alpha", _ALPHAS),
+    ("beta", (-1.0, 0.0, 1.0, 2.0, 4.0)),
+    ("unknown_word_letter_log10", (-2.5, -1.43, -1.0, -0.7)),
+    ("alpha", _ALPHAS),
+    ("beam_width", (25, 50, 100, 250)),
+    ("beam_prune_logp", (-10.0, -14.0, -20.0)),
+)
+"""What is searched, one option after the other. What makes the search slower has to help beyond chance."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def tune(
     start: DecodingOptions,
     report: Callable[[Trial], None],
 ) -> Tuning:
-    """Search the weights one after the other, each time from the best so far, and compare with no model.
+    """Search weights and beam one after the other, each time from the best so far, and compare with no model.
 
     Args:
         emissions: of the development songs.
@@ -69,39 +77,42 @@ def tune(
     if not emissions:
         raise ValueError("no development songs to tune on")
 
+    def errors(options: DecodingOptions, path: Path | None) -> list[Part]:
+        search = BeamSearch(emissions[0].vocabulary, path, options)
+        heard = decode_all(search, emissions)
+        return [_word_errors(reference, words) for reference, words in zip(references, heard, strict=True)]
+
     def tried(options: DecodingOptions) -> tuple[Trial, list[Part]]:
-        parts = _word_errors(emissions, references, BeamSearch(emissions[0].vocabulary, language_model_path, options))
+        parts = errors(options, language_model_path)
         trial = Trial(options, value_of(_WER, parts) or 0.0)
         report(trial)
         return trial, parts
 
     best, best_parts = tried(start)
-    grids: tuple[tuple[str, Sequence[float]], ...] = (
-        ("alpha", _ALPHAS),
-        ("beta", _BETAS),
-        ("unknown_word_log10", _UNKNOWN_WORD_LOG10),
-        ("alpha", _ALPHAS),
-    )
-    for name, values in grids:
+    seen = {start}
+    for name, values in GRIDS:
         for value in values:
-            if value == getattr(best.options, name):
+            options = replace(best.options, **{name: value})  # type: ignore[arg-type]
+            if options in seen:
                 continue
-            trial, parts = tried(replace(best.options, **{name: value}))  # type: ignore[arg-type]
-            if trial.wer < best.wer:
+            seen.add(options)
+            trial, parts = tried(options)
+            gain = difference(_WER, parts, best_parts)
+            surely_better = gain is not None and gain.high < 0
+            if surely_better or (trial.wer < best.wer and not _is_dearer(options, best.options)):
                 best, best_parts = trial, parts
-    # Without a model and its words nothing weighs: neither alpha nor the words that it lacks.
-    alone = replace(best.options, alpha=0.0, beta=0.0, unknown_word_log10=0.0)
-    without = _word_errors(emissions, references, BeamSearch(emissions[0].vocabulary, None, alone))
+    alone = replace(best.options, alpha=0.0, beta=0.0, unknown_word_letter_log10=0.0)
+    without = errors(alone, None)
     gain = difference(_WER, best_parts, without)
     helps = gain is not None and gain.high < 0
     return Tuning(best.options if helps else alone, estimate(_WER, best_parts), estimate(_WER, without), gain, helps)
 
 
-def _word_errors(emissions: Sequence[Emissions], references: Sequence[str], search: BeamSearch) -> list[Part]:
-    """What each song adds to the word error rate."""
-    parts: list[Part] = []
-    for each, reference in zip(emissions, references, strict=True):
-        counts = word_errors([reference], [" ".join(word.text for word in search.decode(each))])
-        errors = counts.substitutions + counts.deletions + counts.insertions
-        parts.append((errors, counts.reference_length))
-    return parts
+def _is_dearer(options: DecodingOptions, others: DecodingOptions) -> bool:
+    return options.beam_width > others.beam_width or options.beam_prune_logp < others.beam_prune_logp
+
+
+def _word_errors(reference: str, words: Sequence[TimedWord]) -> Part:
+    """What a song adds to the word error rate."""
+    counts = word_errors([reference], [" ".join(word.text for word in words)])
+    return counts.substitutions + counts.deletions + counts.insertions, counts.reference_length

@@ -4,6 +4,7 @@ Whatever loads networks is imported by the verb that needs it, so that the other
 """
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lyrics_asr import batch, formats
-from lyrics_asr.audio import AUDIO_SUFFIXES, probe, write_audio
+from lyrics_asr.audio import AUDIO_SUFFIXES, probe, read_tags, write_audio
 from lyrics_asr.batch import Job, Outcome
 from lyrics_asr.config import InferenceOptions, load_config
 from lyrics_asr.console import progress, say
@@ -37,12 +38,27 @@ def transcribe(args: argparse.Namespace) -> int:
     """Write down what is heard."""
     from lyrics_asr import pipeline
 
+    if args.greedy and args.hotwords:
+        raise UsageError("--hotwords needs the beam search, which --greedy leaves out; give one of them")
+
+    def check(job: Job) -> None:
+        _check_audio(job)
+        _hot_words(args.hotwords, job)
+
     def make(job: Job, model: "LyricsModel") -> Transcript:
         options = pipeline.options_for(model, args.set)
         with progress(job.source.name) as report:
-            return pipeline.transcribe(job.source, model, options=options, greedy=args.greedy, progress=report)
+            return pipeline.transcribe(
+                job.source,
+                model,
+                options=options,
+                greedy=args.greedy,
+                hot_words=_hot_words(args.hotwords, job),
+                language=args.language,
+                progress=report,
+            )
 
-    return _write_transcripts(args, _songs(args), "txt", check=_check_audio, load=partial(_load_model, args), make=make)
+    return _write_transcripts(args, _songs(args), "txt", check=check, load=partial(_load_model, args), make=make)
 
 
 def align(args: argparse.Namespace) -> int:
@@ -181,7 +197,7 @@ def lm_tune(args: argparse.Namespace) -> int:
     from lyrics_asr.datasets.manifest import read_manifest
     from lyrics_asr.emission_cache import EmissionCache
     from lyrics_asr.model import load_model
-    from lyrics_asr.tuning import Trial, tune
+    from lyrics_asr.tuning import GRIDS, Trial, tune
 
     if not (args.model / "model.json").is_file():
         raise UsageError(f"{args.model}: no model's folder; make one with `load_model(NAME).save(FOLDER)` in Python")
@@ -206,8 +222,8 @@ def lm_tune(args: argparse.Namespace) -> int:
     references = [normalize(song.lyrics, song.language) for song in songs]
 
     def tell(trial: Trial) -> None:
-        weights = ("alpha", "beta", "unknown_word_log10")
-        say(f"WER {trial.wer:.1%}: " + ", ".join(f"{name} {getattr(trial.options, name):g}" for name in weights))
+        names = dict.fromkeys(name for name, _ in GRIDS)
+        say(f"WER {trial.wer:.1%}: " + ", ".join(f"{name} {getattr(trial.options, name):g}" for name in names))
 
     tuning = tune(emissions, references, model.language_model_path, model.decoding, tell)
     write_text(args.model / "decoder.yaml", dump_config(tuning.options))
@@ -252,6 +268,21 @@ def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
 def _lyrics(job: Job) -> Path:
     assert job.lyrics is not None  # `_pairs` names some for every song
     return job.lyrics
+
+
+def _hot_words(given: Sequence[str], job: Job) -> str:
+    """The text of the words that may well be sung in a song (see the help of --hotwords)."""
+    texts = []
+    for each in given:
+        if each == "tags":
+            tags = read_tags(job.source)
+            texts += [tags[name] for name in ("artist", "title") if name in tags]
+        elif os.path.isdir(each):  # which says no where `Path.is_dir` raises: words can be longer than any path
+            sheet = job.target(Path(each), ".txt")
+            texts += [read_lyrics(sheet).text] if sheet.is_file() else []
+        else:
+            texts.append(read_lyrics(Path(each)).text if each.endswith(".txt") else each)
+    return "\n".join(texts)
 
 
 def _check_audio(job: Job) -> None:

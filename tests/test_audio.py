@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lyrics_asr import audio as audio_module
-from lyrics_asr.audio import AUDIO_SUFFIXES, Audio, AudioError, probe, read_audio, require_sound, write_audio
+from lyrics_asr.audio import AUDIO_SUFFIXES, Audio, AudioError, probe, read_audio, read_tags, require_sound, write_audio
 from lyrics_asr.files import OutputError
 from lyrics_asr.types import AudioInfo
 
@@ -271,6 +271,23 @@ def test_latin_1_tags_do_no_harm(tmp_path):
     chunk = b"LIST" + (len(text) + 12).to_bytes(4, "little") + b"INFOINAM" + len(text).to_bytes(4, "little") + text
     path.write_bytes(path.read_bytes() + chunk)
     assert read_audio(path).samples.shape == (1, 4_000)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".m4a", ".ogg"])
+def test_tags_are_read_wherever_the_container_keeps_them(tmp_path, suffix):
+    path = tmp_path / f"song{suffix}"
+    codec = {".mp3": "mp3", ".flac": "flac", ".m4a": "aac", ".ogg": "libopus"}[suffix]
+    with av.open(str(path), "w") as container:
+        container.metadata.update({"artist": "Zoé & Co", "title": "Lune"})
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        resampler = av.AudioResampler(stream.format, "mono", 48_000, stream.frame_size or None)
+        for each in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(each))
+        container.mux(stream.encode(None))
+    tags = read_tags(path)
+    assert (tags["artist"], tags["title"]) == ("Zoé & Co", "Lune")
 
 
 def test_name_with_colons_is_a_file_and_no_address(tmp_path, monkeypatch):

@@ -1,10 +1,16 @@
 import itertools
 import math
+import random
 
 import kenlm
 import pytest
 import torch
 
+from lyrics_asr.beam_search.forward import text_log_prob
+from lyrics_asr.beam_search.hypotheses import StretchHypothesis
+from lyrics_asr.beam_search.joining import join
+from lyrics_asr.beam_search.symbols import Symbols
+from lyrics_asr.beam_search.words import WordModel
 from lyrics_asr.config import DecodingOptions
 from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.language_model import build_language_model, read_unigrams
@@ -29,28 +35,29 @@ def arpa(tmp_path_factory):
     return path
 
 
-def expected(given, arpa, options):
+def expected(given, arpa, options, hot_words=frozenset()):
     """Every text with its acoustic score, language-model score and total, the best first, by looking at all paths."""
     model, lexicon = (kenlm.Model(str(arpa)), set(read_unigrams(arpa))) if arpa else (None, set())
     rows = []
     for text, log_prob in text_log_probs(given).items():
         words = text.split()
-        unknown = sum(word not in lexicon for word in words)
-        if arpa and unknown and not options.open_vocabulary:
+        unknown_letters = sum(len(word) for word in words if word not in lexicon | hot_words)
+        bonus = options.hot_word_bonus * sum(word in hot_words for word in words)
+        if arpa and unknown_letters and not options.open_vocabulary:
             continue
         if not arpa:
-            rows.append((text, log_prob, None, log_prob))
+            rows.append((text, log_prob, None, log_prob + bonus))
             continue
-        log10 = model.score(text) + unknown * options.unknown_word_log10
-        total = log_prob + options.alpha * math.log(10) * log10 + options.beta * len(words)
+        log10 = model.score(text) + unknown_letters * options.unknown_word_letter_log10
+        total = log_prob + options.alpha * math.log(10) * log10 + options.beta * len(words) + bonus
         rows.append((text, log_prob, log10, total))
     return sorted(rows, key=lambda row: -row[-1])
 
 
-def found(given, arpa, options, count):
+def found(given, arpa, options, count, hot_words=frozenset()):
     return [
         (" ".join(word.text for word in each.words), each.acoustic_score, each.language_model_log10, each.score)
-        for each in BeamSearch(given.vocabulary, arpa, options).n_best(given, count)
+        for each in BeamSearch(given.vocabulary, arpa, options).n_best(given, count, hot_words)
     ]
 
 
@@ -86,7 +93,7 @@ def test_all_scores_are_those_of_all_paths_with_a_closed_vocabulary(decoder, see
 @pytest.mark.parametrize("seed", range(8))
 def test_scores_with_an_open_vocabulary(decoder, seed, arpa):
     given = random_emissions(5, seed)
-    options = exhaustive(decoder, alpha=0.7, beta=0.9, unknown_word_log10=-0.5)
+    options = exhaustive(decoder, alpha=0.7, beta=0.9, unknown_word_letter_log10=-0.3)
     theirs = {row[0]: row for row in expected(given, arpa, options)}
     ours = found(given, arpa, options, 20)
     assert_same(ours, [theirs[row[0]] for row in ours])
@@ -118,18 +125,87 @@ def test_no_frames_blanks_and_delimiters_give_one_hypothesis_without_words(decod
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_sentences_are_scored_one_by_one_and_their_alternatives_combined(decoder, arpa):
-    silence = planted(["<pad>", "|"] + ["<pad>"] * 38, 0.9999, TINY).log_probs
-    pieces = [planted("AB", 0.6, TINY).log_probs, planted("BA", 0.5, TINY).log_probs]
-    given = emissions(torch.cat([pieces[0], silence, pieces[1]]))
-    options = exhaustive(decoder, alpha=0.7, beta=0.9, open_vocabulary=False, beam_prune_logp=-20.0)
-    ours = BeamSearch(TINY, arpa, options).n_best(given, 6)
-    first, second = (expected(emissions(each), arpa, options) for each in pieces)
-    pairs = sorted(itertools.product(first, second), key=lambda pair: -pair[0][-1] - pair[1][-1])
-    assert " ".join(word.text for word in ours[0].words) == f"{pairs[0][0][0]} {pairs[0][1][0]}"
-    for each, (a, b) in zip(ours, pairs, strict=False):
-        assert each.score == pytest.approx(a[-1] + b[-1], abs=0.05)
-    assert [each.score for each in ours] == sorted((each.score for each in ours), reverse=True)
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("with_model", [False, True])
+def test_hot_words_get_their_bonus_and_need_not_be_known(decoder, seed, with_model, arpa):
+    path, given = arpa if with_model else None, random_emissions(5, seed)
+    options = exhaustive(decoder, alpha=0.7, beta=0.9, open_vocabulary=not with_model, hot_word_bonus=1.3)
+    hot_words = {"b", "aa", "zoe"}
+    theirs = {row[0]: row for row in expected(given, path, options, hot_words)}
+    count = len(theirs) if with_model else 10
+    ours = found(given, path, options, count, hot_words)
+    assert_same(ours, [theirs[row[0]] for row in ours])
+    assert [row[3] for row in ours] == sorted((row[3] for row in ours), reverse=True)
+    assert ours[0][3] == pytest.approx(max(row[3] for row in theirs.values()), abs=1e-4)
+    if with_model:
+        assert len(ours) == count
+        assert any("aa" in row[0].split() for row in ours)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_hot_words_are_forgotten(decoder, arpa):
+    given, options = random_emissions(5, 0), DecodingOptions(decoder=decoder, open_vocabulary=False)
+    search = BeamSearch(given.vocabulary, arpa, options)
+    cold = search.n_best(given, 5)
+    assert search.n_best(given, 5, {"aa", "ab", "b"}) != cold
+    assert search.n_best(given, 5, {"a"}) != cold
+    assert search.n_best(given, 5) == cold
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_stretches_are_joined_in_and_between_sentences(decoder, tmp_path):
+    path = tmp_path / "lm.arpa"
+    build_language_model(["new york", "new shoes", "work is over", "fork and knife"] * 3, 3, path)
+    pause = "_" * 20 + "|" + "_" * 20
+    options = DecodingOptions(decoder=decoder)
+
+    def heard(symbols, unsure):
+        """The words of a path with one frame, "?", that could be several letters."""
+        probs = planted(symbols.replace("?", "_")).log_probs.exp()
+        probs[symbols.index("?")] = torch.tensor([unsure.get(token, 1e-4) for token in ENGLISH.tokens])
+        words = BeamSearch(ENGLISH, path, options).decode(emissions(probs.log(), ENGLISH))
+        return [word.text for word in words]
+
+    # After "new", the sentence goes on with "york"; where it has ended, the next one begins with "work" or "fork".
+    assert heard(f"NEW{pause}?ORK|", {"Y": 0.3, "W": 0.4, "F": 0.3}) == ["new", "york"]
+    assert heard(f"NEW_|SHOES{pause}?ORK_|I_S|", {"Y": 0.4, "W": 0.3, "F": 0.3}) == ["new", "shoes", "work", "is"]
+
+
+def test_joining_finds_the_best_of_all_combinations(arpa):
+    model, options = WordModel(arpa, DecodingOptions()), DecodingOptions(alpha=0.7, beta=0.9, hot_word_bonus=0.4)
+    rng = random.Random(0)
+    texts = [(), ("a",), ("b",), ("a", "b"), ("ab", "a"), ("ba",), ("bab",)]
+    for _ in range(20):
+        stretches = [[StretchHypothesis(words, rng.uniform(-4, 0)) for words in rng.sample(texts, 3)] for _ in range(3)]
+        best = {}
+        for parts in itertools.product(*stretches):
+            texts_of_parts = [part.words for part in parts]
+            text = tuple(word for words in texts_of_parts for word in words)
+            sung = [words for words in texts_of_parts if words]
+            for breaks in itertools.product([False, True], repeat=max(0, len(sung) - 1)):
+                sentences = [list(sung[0])] if sung else [[]]
+                for words, is_break in zip(sung[1:], breaks, strict=True):
+                    sentences = [*sentences, list(words)] if is_break else [*sentences[:-1], sentences[-1] + [*words]]
+                log10 = sum(kenlm.Model(str(arpa)).score(" ".join(each)) for each in sentences)
+                log10 += -1.43 * sum(len(word) for word in text if word == "bab")
+                score = sum(part.acoustic_score for part in parts) + 0.7 * math.log(10) * log10
+                score += 0.9 * len(text) + 0.4 * text.count("b")
+                best[text] = max(best.get(text, -math.inf), score)
+        ranked = sorted(best, key=best.__getitem__, reverse=True)[:5]
+        ours = join(stretches, model, options, {"b"}, 5)
+        assert [sum(each.stretches, ()) for each in ours] == ranked
+        assert [each.score for each in ours] == pytest.approx([best[text] for text in ranked], abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("vocabulary", [TINY, UNDELIMITED])
+def test_the_probability_of_a_text_is_that_of_all_its_paths(seed, vocabulary):
+    given = random_emissions(6, seed, vocabulary)
+    symbols = Symbols.of(vocabulary)
+    columns = symbols.columns(given.log_probs)
+    for text, log_prob in text_log_probs(given).items():
+        assert text_log_prob(columns, symbols.labels, text.split()) == pytest.approx(log_prob, abs=1e-5)
+    assert text_log_prob(columns, symbols.labels, ["abababa"]) == -math.inf
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -150,6 +150,7 @@ def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsy
         (("--set", "decoding.beam_width=wide"), "beam_width"),
         (("--set", "decoding.beam_width=[1"), "command line: decoding.beam_width=[1: is not YAML"),
         (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
+        (("--greedy", "--hotwords", "zoe"), "--hotwords needs the beam search"),
         (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
         (("--set", "acoustic.window_seconds=4"), "more than twice acoustic.border_seconds 2.0"),
         (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
@@ -161,6 +162,25 @@ def test_wrong_usage(songs, model, capsys, arguments, message):
     assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert shown.out == ""
+
+
+def test_hot_words_come_from_words_tags_sheets_and_folders(songs, model, tmp_path, monkeypatch):
+    given = {}
+
+    def transcribe(path, _, **options):
+        given[path.name] = options["hot_words"].split()
+        raise ValueError("enough")
+
+    monkeypatch.setattr("lyrics_asr.pipeline.transcribe", transcribe)
+    monkeypatch.setattr("lyrics_asr.verbs.read_tags", lambda path: {"title": f"Title of {path.stem}"})
+    sheets = tmp_path / "sheets"
+    (sheets / "more").mkdir(parents=True)
+    (sheets / "more" / "two.txt").write_text("Sheet\n")
+    arguments = ("--hotwords", "Zoe, " + "x" * 5000, "--hotwords", "tags", "--hotwords", sheets)
+    run("transcribe", songs, "-o", tmp_path / "out", *model, *arguments, "--hotwords", songs / "one.txt")
+    common = ["One", "[Chorus]", "Two"]
+    assert given["one.wav"] == ["Zoe,", "x" * 5000, "Title", "of", "one", *common]
+    assert given["two.wav"] == ["Zoe,", "x" * 5000, "Title", "of", "two", "Sheet", *common]
 
 
 def test_several_songs_need_an_output_folder(songs, model, capsys):

@@ -1,16 +1,18 @@
 import math
+from dataclasses import replace
 
 import kenlm
 import pytest
 import torch
 
+from lyrics_asr.beam_search.flashlight import FlashlightDecoder
 from lyrics_asr.config import DecodingOptions, LineOptions
 from lyrics_asr.decoding import BeamSearch, cut_lines, greedy
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.types import TimedWord, Vocabulary
 from tests.emissions import ENGLISH, GRID, TINY, emissions, planted, random_emissions, text_log_probs
 
-EXHAUSTIVE = DecodingOptions(beam_width=10_000, beam_prune_logp=-1e9, token_min_logp=-1e9)
+EXHAUSTIVE = DecodingOptions(decoder="pyctcdecode", beam_width=10_000, beam_prune_logp=-1e9, token_min_logp=-1e9)
 
 
 def texts(words):
@@ -54,17 +56,17 @@ def test_beam_search_finds_the_most_likely_of_all_texts(seed):
     assert " ".join(texts(BeamSearch(TINY, None, EXHAUSTIVE).decode(given))) == best
 
 
+@pytest.mark.parametrize("decoder", ["flashlight", "pyctcdecode"])
 @pytest.mark.parametrize("seed", range(12))
-def test_beam_search_with_a_language_model_finds_the_best_of_all_texts(seed, tmp_path):
+def test_beam_search_with_a_language_model_finds_the_best_of_all_texts(decoder, seed, tmp_path):
     path = tmp_path / "tiny.arpa"
     build_language_model(["a b", "ab a", "b b a", "ba"], 2, path)
     model, lexicon = kenlm.Model(str(path)), read_unigrams(path)
-    options = DecodingOptions(beam_width=10_000, alpha=0.7, beta=0.9, beam_prune_logp=-1e9, token_min_logp=-1e9)
+    options = replace(EXHAUSTIVE, decoder=decoder, alpha=0.7, beta=0.9)
     given = random_emissions(5, seed)
 
     def score(text, log_prob):
-        unknown = sum(word not in lexicon for word in text.split())
-        log10 = model.score(text) - 10 * unknown  # pyctcdecode's unk_score_offset
+        log10 = model.score(text) - 1.43 * sum(len(word) for word in text.split() if word not in lexicon)
         return log_prob + 0.7 * math.log(10) * log10 + 0.9 * len(text.split())
 
     scores = {text: score(text, log_prob) for text, log_prob in text_log_probs(given).items()}
@@ -111,6 +113,33 @@ def test_beam_search_times_are_those_of_the_planted_words():
 
 def test_a_long_note_inside_a_word_does_not_part_it():
     assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted("LO" + "_" * 60 + "NG|"))) == ["long"]
+
+
+def test_a_stretch_without_long_pauses_is_parted_between_words(monkeypatch):
+    lengths = []
+    decode = FlashlightDecoder.decode
+
+    def spy(decoder, log_probs, hot_words):
+        lengths.append(len(log_probs))
+        return decode(decoder, log_probs, hot_words)
+
+    monkeypatch.setattr(FlashlightDecoder, "decode", spy)
+    path = "LO_VE__|__" * 300 + "L" + "_" * 2000 + "OVE|"
+    words = texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted(path)))
+    assert words == ["love"] * 301
+    assert sum(lengths) == len(path)
+    assert max(lengths[:-1]) <= 1500 < len(lengths) * 1500
+    assert lengths[-1] > 2000  # one word, however long it is held
+    del lengths[:]
+    assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted(path[:1490]))) == ["love"] * 149
+    assert lengths == [1490]
+
+
+def test_a_model_without_weight_is_left_out(tmp_path):
+    path = tmp_path / "words.arpa"
+    build_language_model(["the night is young"], 2, path)
+    given, options = random_emissions(40, 0, ENGLISH), DecodingOptions(alpha=0.0, beta=2.0)
+    assert BeamSearch(ENGLISH, path, options).n_best(given, 3) == BeamSearch(ENGLISH, None, options).n_best(given, 3)
 
 
 def test_two_cases_of_a_letter_are_one():

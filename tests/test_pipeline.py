@@ -10,6 +10,7 @@ from lyrics_asr.decoding import cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
 from lyrics_asr.pipeline import options_for, read_mixture
 from lyrics_asr.types import AlignmentError
+from tests.planted import PlantedModel, make_song
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,16 @@ def test_beam_search_names_its_language_model_and_is_deterministic(model, song):
     assert first.model.language_model is not None
     assert first.model.language_model.endswith("language_model.arpa")
     assert transcribe(song, model) == first
+
+
+def test_hot_words_are_read_as_the_vocabulary_spells_them(tmp_path):
+    model = PlantedModel()
+    song = make_song(tmp_path, model).audio
+    options = InferenceOptions(decoding=DecodingOptions(token_min_logp=-20.0, hot_word_bonus=20.0))
+    assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
+    # The vocabulary cannot spell the Cyrillic letter; 30 is "thirty".
+    heard = transcribe(song, model, options=options, hot_words="[Chorus]\nMÖÖD, \N{CYRILLIC CAPITAL LETTER ZHE}! 30")
+    assert heard.text.split() == ["sun", "mood", "rain"]
 
 
 def test_align_keeps_the_lyrics_as_written_inside_the_song(model, song):

@@ -2,8 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Set
 
 import kenlm
 from jaxtyping import Float
@@ -12,77 +11,75 @@ from pyctcdecode.decoder import BeamSearchDecoderCTC
 from pyctcdecode.language_model import LanguageModel
 from torch import Tensor
 
-from lyrics_asr.beam_search.hypotheses import SentenceHypothesis
-from lyrics_asr.beam_search.symbols import BLANK_COLUMN, DELIMITER, Symbols
+from lyrics_asr.beam_search.forward import text_log_prob
+from lyrics_asr.beam_search.hypotheses import StretchHypothesis
+from lyrics_asr.beam_search.symbols import Symbols
+from lyrics_asr.beam_search.words import WordModel, language_model_weight
 from lyrics_asr.config import DecodingOptions
-from lyrics_asr.language_model import load_kenlm, read_unigrams
 
-_CLOSED_LOG10 = -1000.0
+_FORBIDDEN = -1000.0
+"""What the beginning of no known word costs with a closed vocabulary: others are left in the beam alone."""
 
 
 class PyctcdecodeDecoder:
-    """Searches every text that the vocabulary can spell.
+    """Searches every text that the vocabulary can spell; see `StretchDecoder`.
 
-    pyctcdecode marks down beginnings of words that the lexicon lacks while they grow. With a closed vocabulary the mark
-    is so low that only beginnings of known words stay in the beam, and what unknown words do come through is left out.
-
-    Raises:
-        FileNotFoundError: no such language model.
-        ValueError: a language model that cannot be read.
+    Words that the language model lacks pay for their letters while they grow, from the first letter on that no known
+    word has there.
     """
 
-    def __init__(self, symbols: Symbols, language_model_path: Path | None, options: DecodingOptions) -> None:
+    def __init__(self, symbols: Symbols, model: WordModel | None, options: DecodingOptions) -> None:
         self._symbols = symbols
         self._options = options
-        self._model = None if language_model_path is None else _LanguageModel.load(language_model_path, options)
+        self._model = None if model is None else _LanguageModel(model, options)
         self._decoder = BeamSearchDecoderCTC(Alphabet.build_alphabet(list(symbols.labels)), self._model)
         # pyctcdecode keeps language models in a class attribute, where they would outlive their decoders.
         weakref.finalize(self, self._decoder.cleanup)
 
-    def decode(self, sentences: Sequence[Float[Tensor, "_ symbols"]]) -> list[list[SentenceHypothesis]]:
-        """See `SentenceDecoder`."""
-        return [self._decode(log_probs) for log_probs in sentences]
-
-    def _decode(self, log_probs: Float[Tensor, "frames symbols"]) -> list[SentenceHypothesis]:
+    def decode(self, log_probs: Float[Tensor, "frames symbols"], hot_words: Set[str]) -> list[StretchHypothesis]:
+        """See `StretchDecoder`."""
+        if self._model is not None:
+            self._model.hot_words = hot_words
         beams = self._decoder.decode_beams(
             log_probs.numpy(),
             beam_width=self._options.beam_width,
             beam_prune_logp=self._options.beam_prune_logp,
             token_min_logp=self._options.token_min_logp,
+            hotwords=sorted(hot_words),
+            hotword_weight=self._options.hot_word_bonus,
         )
-        heard = [(tuple(str(beam[0]).split()), float(beam[-2])) for beam in beams]
-        if self._model is None:
-            return [SentenceHypothesis(words, acoustic_score, None) for words, acoustic_score in heard]
-        if not self._options.open_vocabulary:
-            known = [(words, acoustic_score) for words, acoustic_score in heard if self._model.knows(words)]
-            heard = known or [((), self._log_prob_of_silence(log_probs))]
-        return [SentenceHypothesis(words, acoustic_score, self._model.log10(words)) for words, acoustic_score in heard]
-
-    def _log_prob_of_silence(self, log_probs: Float[Tensor, "frames symbols"]) -> float:
-        columns = [i for i, label in enumerate(self._symbols.labels) if i == BLANK_COLUMN or label == DELIMITER]
-        return log_probs[:, columns].logsumexp(dim=1).sum().item()
+        heard = [StretchHypothesis(tuple(str(beam[0]).split()), float(beam[-2])) for beam in beams]
+        if self._model is None or self._options.open_vocabulary:
+            return heard
+        allowed = [each for each in heard if all(map(self._model.knows, each.words))]
+        return allowed or [StretchHypothesis((), text_log_prob(log_probs, self._symbols.labels, ()))]
 
 
 class _LanguageModel(LanguageModel):
-    """Scores the end of a beam whose last symbol is a delimiter, where pyctcdecode scores an unknown word."""
+    """Charges unknown words by the letter, and scores the end of a beam that ends with a delimiter.
 
-    @classmethod
-    def load(cls, path: Path, options: DecodingOptions) -> "_LanguageModel":
-        unigrams = read_unigrams(path)
-        unknown_log10 = options.unknown_word_log10 if options.open_vocabulary else _CLOSED_LOG10
-        return cls(load_kenlm(path), unigrams, alpha=options.alpha, beta=options.beta, unk_score_offset=unknown_log10)
+    pyctcdecode itself marks unknown words down by a constant, and scores such an end as an unknown word.
+    """
+
+    def __init__(self, model: WordModel, options: DecodingOptions) -> None:
+        super().__init__(model.kenlm, model.lexicon, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
+        self._letter_score = language_model_weight(options) * options.unknown_word_letter_log10
+        self._open_vocabulary = options.open_vocabulary
+        self.hot_words: Set[str] = frozenset()
 
     def score(self, prev_state: kenlm.State, word: str, is_last_word: bool = False) -> tuple[float, kenlm.State]:
         if word:
             score, state = super().score(prev_state, word, is_last_word)
-            return float(score), state
+            return float(score) + (0.0 if self.knows(word) else self._spelling_score(word)), state
         end_log10 = self._get_raw_end_score(prev_state) if is_last_word else 0.0
         return self.alpha * end_log10 * math.log(10), prev_state
 
-    def knows(self, words: Sequence[str]) -> bool:
-        return all(word in self._unigram_set for word in words)
+    def score_partial_token(self, partial_token: str) -> float:
+        assert self._char_trie is not None  # there are unigrams
+        return 0.0 if self._char_trie.has_node(partial_token) else self._spelling_score(partial_token)
 
-    def log10(self, words: Sequence[str]) -> float:
-        """Of a sentence, with the mark-down of unknown words."""
-        unknown = sum(word not in self._unigram_set for word in words)
-        return float(self._kenlm_model.score(" ".join(words))) + unknown * self.unk_score_offset
+    def knows(self, word: str) -> bool:
+        return word in self._unigram_set or word in self.hot_words
+
+    def _spelling_score(self, letters: str) -> float:
+        return self._letter_score * len(letters) if self._open_vocabulary else _FORBIDDEN
