@@ -73,7 +73,7 @@ class DecodingOptions:
         alpha: weight of the language model's logarithms. With 0 and an open vocabulary the model is left out.
         beta: bonus for every word, in natural logarithms; without a language model there is none.
         unknown_word_letter_log10: added to the log10 probability of a word that the language model lacks, for each of
-            its letters. The default says that 27 letters are equally likely.
+            its letters. With -1, ten letters are equally likely after any other.
         hot_word_bonus: for every word that the user expects, in natural logarithms.
         beam_prune_logp: hypotheses this much worse than the best one are dropped.
         token_min_logp: symbols less likely than this are not tried at a frame.
@@ -82,9 +82,9 @@ class DecodingOptions:
     decoder: str = "flashlight"
     open_vocabulary: bool = True
     beam_width: int = 100
-    alpha: float = 0.7
+    alpha: float = 0.9
     beta: float = 0.0
-    unknown_word_letter_log10: float = -1.43
+    unknown_word_letter_log10: float = -1.0
     hot_word_bonus: float = 4.0
     beam_prune_logp: float = -14.0
     token_min_logp: float = -5.0

@@ -20,7 +20,7 @@ _ALPHAS = (0.3, 0.5, 0.7, 0.9, 1.2)
 GRIDS: tuple[tuple[str, Sequence[float]], ...] = (
     ("alpha", _ALPHAS),
     ("beta", (-1.0, 0.0, 1.0, 2.0, 4.0)),
-    ("unknown_word_letter_log10", (-2.5, -1.43, -1.0, -0.7)),
+    ("unknown_word_letter_log10", (-0.8, -1.0, -1.2, -1.5, -2.0)),
     ("alpha", _ALPHAS),
     ("beam_width", (25, 50, 100, 250)),
     ("beam_prune_logp", (-10.0, -14.0, -20.0)),

@@ -187,7 +187,7 @@ def test_joining_finds_the_best_of_all_combinations(arpa):
                 for words, is_break in zip(sung[1:], breaks, strict=True):
                     sentences = [*sentences, list(words)] if is_break else [*sentences[:-1], sentences[-1] + [*words]]
                 log10 = sum(kenlm.Model(str(arpa)).score(" ".join(each)) for each in sentences)
-                log10 += -1.43 * sum(len(word) for word in text if word == "bab")
+                log10 -= sum(len(word) for word in text if word == "bab")
                 score = sum(part.acoustic_score for part in parts) + 0.7 * math.log(10) * log10
                 score += 0.9 * len(text) + 0.4 * text.count("b")
                 best[text] = max(best.get(text, -math.inf), score)

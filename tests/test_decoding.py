@@ -66,7 +66,7 @@ def test_beam_search_with_a_language_model_finds_the_best_of_all_texts(decoder, 
     given = random_emissions(5, seed)
 
     def score(text, log_prob):
-        log10 = model.score(text) - 1.43 * sum(len(word) for word in text.split() if word not in lexicon)
+        log10 = model.score(text) - sum(len(word) for word in text.split() if word not in lexicon)
         return log_prob + 0.7 * math.log(10) * log10 + 0.9 * len(text.split())
 
     scores = {text: score(text, log_prob) for text, log_prob in text_log_probs(given).items()}

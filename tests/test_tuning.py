@@ -35,7 +35,10 @@ def test_a_model_of_the_same_lyrics_helps_where_letters_are_unsure(language_mode
     tuning = tune(songs, texts, language_model, DecodingOptions(beam_width=20), trials.append)
     assert tuning.helps
     assert tuning.options.alpha > 0
-    assert tuning.with_model.value == min(trial.wer for trial in trials)
+    # A dearer beam would have to help beyond chance, which five songs cannot show.
+    affordable = [trial for trial in trials if trial.options.beam_width <= 20 and trial.options.beam_prune_logp >= -14]
+    assert tuning.with_model.value == min(trial.wer for trial in affordable)
+    assert len({trial.options for trial in trials}) == len(trials)
     assert tuning.with_model.value < tuning.without_model.value
     assert tuning.gain.high < 0
     assert tuning.options in [trial.options for trial in trials]
