@@ -1,159 +1,136 @@
-"""Many songs: which files they are, where their results go, one failing song at a time.
+"""Many songs: one failing song at a time, stages of different songs at the same time."""
 
-Conventions
-- A folder is searched at all depths, in the order of the names; hidden files and the output folder are left out.
-- The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
-- `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
-- Every song adds a line to `run.jsonl` in the output folder, whether it went well or not.
-- Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
-"""
-
-import json
-import math
-import os
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import partial
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
-from lyrics_asr.files import OutputError
+from lyrics_asr.jobs import Job
+from lyrics_asr.stopwatch import Stopwatch
 
-M = TypeVar("M")
-
-
-class LayoutError(ValueError):
-    """The named files cannot be worked on as asked: none there, or results would overwrite each other or an input."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file to work on.
-
-    Args:
-        source: the file.
-        stem: where its results go, relative to the output folder and without a suffix.
-        lyrics: the lyrics that are read with it, if any are.
-    """
-
-    source: Path
-    stem: Path
-    lyrics: Path | None = None
-
-    def target(self, output: Path, suffix: str) -> Path:
-        """The result with this suffix, e.g. ".json"."""
-        return output / self.stem.with_name(self.stem.name + suffix)
+Content = TypeVar("Content")
+Inferred = TypeVar("Inferred")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: the files it wrote, or why there are none."""
+    """What became of a job: the files it wrote, or why there are none.
+
+    Args:
+        key: of the work, see `Task.key`; None where a job was not come to.
+        audio_seconds: length of the song; 0 where it is not known.
+        stages: seconds that each stage took; stages of different songs overlap.
+        is_kept: whether the files are those of an earlier run.
+    """
 
     job: Job
     outputs: tuple[Path, ...]
-    seconds: float
     error: Exception | None
+    key: str | None = None
+    audio_seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    is_kept: bool = False
 
 
-def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | None) -> tuple[Job, ...]:
-    """The files among `inputs`, and those with one of `suffixes` in the folders among them.
+class Task(ABC, Generic[Content, Inferred]):
+    """What is done with a song, in three stages; each may raise, which ends its song alone."""
 
-    Args:
-        inputs: files and folders; a file may have any suffix, and may be missing.
-        suffixes: in lower case, with the dot.
-        output: a folder that is left out of the search.
+    finishers = 1
+    """Threads for the last stage."""
 
-    Raises:
-        LayoutError: a folder holds no such file, or two files would have the same results.
-    """
-    found: dict[Path, Path] = {}
-    for path in inputs:
-        if path.is_dir():
-            below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
-            if not below:
-                raise LayoutError(f"{path}: no file in it ends with {' '.join(sorted(suffixes))}; check the folder")
-            found.update(below)
-        else:
-            found[path] = Path(path.name)
-    stems = Counter(relative.with_suffix("") for relative in found.values())
-    jobs = tuple(
-        Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
-        for path, relative in found.items()
-    )
-    taken: dict[Path, Job] = {}
-    for job in jobs:
-        if job.stem in taken:
-            raise LayoutError(
-                f"{taken[job.stem].source} and {job.source} would both be written to {job.stem}; "
-                "rename one, or work on them with an output folder each"
-            )
-        taken[job.stem] = job
-    return jobs
+    @abstractmethod
+    def check(self, job: Job) -> float:
+        """The seconds of the song's audio, 0 for none; raises for a job whose input is unusable."""
 
+    @abstractmethod
+    def load(self) -> AbstractContextManager[None]:
+        """Make what the stages need, for the time of a run."""
 
-def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str]) -> None:
-    """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
+    @abstractmethod
+    def key(self, job: Job) -> str:
+        """A hash of everything that the results depend on: content, model and options."""
 
-    A text in the output folder counts as somebody's lyrics, unless `run.jsonl` has it as an earlier result and it has
-    not been changed since.
+    @abstractmethod
+    def read(self, job: Job) -> Content:
+        """The first stage, in a thread."""
 
-    Raises:
-        LayoutError: one would; the message names it.
-    """
-    jobs = tuple(jobs)
-    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path is not None and path.exists()}
-    root = output.resolve()
-    logged = _logged_results(output)
-    for job in jobs:
-        for suffix in suffixes:
-            target = job.target(output, suffix)
-            if target.resolve() in inputs:
-                raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
-            if not target.resolve().is_relative_to(root):
-                raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
-            # The log tells whole seconds, rounded down.
-            if (
-                suffix == ".txt"
-                and target.exists()
-                and target.stat().st_mtime >= logged.get(target.relative_to(output).as_posix(), -math.inf) + 1
-            ):
-                raise LayoutError(
-                    f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
-                    "move it away, or choose another --output"
-                )
+    @abstractmethod
+    def infer(self, job: Job, content: Content, stopwatch: Stopwatch) -> Inferred:
+        """The second stage, in the thread of `run`."""
+
+    @abstractmethod
+    def finish(self, job: Job, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
+        """The last stage, in a thread: writes files and names them."""
 
 
 def run(
     jobs: Sequence[Job],
+    task: Task[Any, Any],
     *,
-    check: Callable[[Job], object],
-    load: Callable[[], M],
-    work: Callable[[Job, M], Sequence[Path]],
+    kept: Callable[[Job, str], Sequence[Path] | None],
     report: Callable[[Outcome], None],
 ) -> tuple[Outcome, ...]:
-    """Work on every job, whatever becomes of the others.
+    """Do a task with every job, whatever becomes of the others.
+
+    While one song is in the second stage, a thread reads the next one, and other threads finish those before it. As
+    many songs wait to be finished as there are such threads, no more: memory does not grow with the number of songs.
 
     Args:
-        jobs: in this order.
-        check: raises for a job whose input is unusable; it runs before anything is loaded.
-        load: makes what `work` needs, once, and only if a job passes the check. If it fails, the run ends.
-        work: does a job and names the files that it wrote.
-        report: told each outcome as it comes.
+        jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
+        task: what to do. If it cannot be loaded, the run ends.
+        kept: the results of an earlier run with this key; None where the work has to be done.
+        report: told each outcome as soon as it is there, one at a time, in any thread.
     """
-    loaded: list[M] = []
-    outcomes = []
+    outcomes: list[Outcome] = []
+
+    lock = Lock()
+
+    def tell(outcome: Outcome) -> None:
+        with lock:
+            report(outcome)
+            outcomes.append(outcome)
+
+    def finish(song: _Song, inferred: Any) -> None:
+        tell(song.finish(task, inferred))
+
+    songs: list[_Song] = []
     for job in jobs:
-        outcome = _attempt(job, partial(_checked, check, job))
-        if outcome.error is None:
-            if not loaded:
-                loaded.append(load())
-            outcome = _attempt(job, partial(work, job, loaded[0]))
-        report(outcome)
-        outcomes.append(outcome)
+        try:
+            songs.append(_Song(job, task.check(job)))
+        except Exception as error:
+            tell(Outcome(job, (), error))
+    if not songs:
+        return tuple(outcomes)
+
+    with task.load(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(task.finishers) as finisher:
+        finishing: deque[Future[None]] = deque()
+        try:
+            reading = reader.submit(songs[0].read, task, kept)
+            for number, song in enumerate(songs, start=1):
+                outcome, content = reading.result()
+                if number < len(songs):
+                    reading = reader.submit(songs[number].read, task, kept)
+                if outcome is None:
+                    outcome, inferred = song.infer(task, content)
+                    if outcome is None:
+                        finishing.append(finisher.submit(finish, song, inferred))
+                    del inferred
+                del content  # samples of a whole song
+                if outcome is not None:
+                    tell(outcome)
+                while finishing and (len(finishing) > task.finishers or finishing[0].done()):
+                    finishing.popleft().result()
+            while finishing:
+                finishing.popleft().result()
+        except BaseException:
+            for threads in (reader, finisher):
+                threads.shutdown(wait=False, cancel_futures=True)
+            raise
     return tuple(outcomes)
 
 
@@ -163,66 +140,42 @@ def describe(error: Exception) -> str:
     return str(error) if expected else f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
 
 
-def append_log(output: Path, verb: str, outcome: Outcome) -> None:
-    """Add an outcome to `run.jsonl`, in one write, so that runs side by side do not mix their lines."""
-    entry = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "verb": verb,
-        "source": str(outcome.job.source),
-        "status": "done" if outcome.error is None else "failed",
-        "outputs": [path.relative_to(output).as_posix() for path in outcome.outputs],
-        "seconds": round(outcome.seconds, 3),
-        "error": None if outcome.error is None else describe(outcome.error),
-    }
-    path = output / "run.jsonl"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+class _Song:
+    """A job on its way; its stages give an outcome where it is at its end, and else what the next stage needs."""
+
+    def __init__(self, job: Job, audio_seconds: float) -> None:
+        self._job = job
+        self._audio_seconds = audio_seconds
+        self._key: str | None = None
+        self._stopwatch = Stopwatch()
+
+    def read(
+        self, task: Task[Any, Any], kept: Callable[[Job, str], Sequence[Path] | None]
+    ) -> tuple[Outcome | None, Any]:
         try:
-            os.write(descriptor, (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}; check the folder and the disk") from error
+            with self._stopwatch("reading"):
+                self._key = task.key(self._job)
+                results = kept(self._job, self._key)
+                if results is not None:
+                    return self._outcome(results, None, is_kept=True), None
+                return None, task.read(self._job)
+        except Exception as error:
+            return self._outcome((), error), None
 
+    def infer(self, task: Task[Any, Any], content: Any) -> tuple[Outcome | None, Any]:
+        try:
+            return None, task.infer(self._job, content, self._stopwatch)
+        except Exception as error:
+            return self._outcome((), error), None
 
-def _attempt(job: Job, work: Callable[[], Sequence[Path]]) -> Outcome:
-    started = time.monotonic()
-    outputs: Sequence[Path] = ()
-    failure = None
-    try:
-        outputs = work()
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # whatever is wrong with one song, the next one gets its turn
-        failure = error
-    return Outcome(job, tuple(outputs), time.monotonic() - started, failure)
+    def finish(self, task: Task[Any, Any], inferred: Any) -> Outcome:
+        try:
+            return self._outcome(task.finish(self._job, inferred, self._stopwatch), None)
+        except BrokenPipeError:  # whoever reads the results has had enough
+            raise
+        except Exception as error:
+            return self._outcome((), error)
 
-
-def _checked(check: Callable[[Job], object], job: Job) -> Sequence[Path]:
-    check(job)
-    return ()
-
-
-def _logged_results(output: Path) -> dict[str, float]:
-    """The results that `run.jsonl` names, relative to `output`, and when they were written, in seconds since 1970."""
-    try:
-        lines = (output / "run.jsonl").read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    except OSError:
-        return {}
-    results: dict[str, float] = {}
-    for line in lines:
-        with suppress(ValueError, TypeError, KeyError):  # a line that is cut off, or not ours
-            entry = json.loads(line)
-            results.update(dict.fromkeys(entry["outputs"], datetime.fromisoformat(entry["time"]).timestamp()))
-    return results
-
-
-def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:
-    """Paths below `folder`, relative to it."""
-    excluded = None if output is None else output.resolve()
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield (here / name).relative_to(folder)
+    def _outcome(self, outputs: Sequence[Path], error: Exception | None, *, is_kept: bool = False) -> Outcome:
+        stages = {} if is_kept else dict(self._stopwatch)
+        return Outcome(self._job, tuple(outputs), error, self._key, self._audio_seconds, stages, is_kept)

@@ -54,7 +54,8 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError):
         say(f"error: {error.name} is not installed; install it, or all extras: pip install 'lyrics-asr[dev]'")
         return FAILED
-    from lyrics_asr.batch import LayoutError, describe
+    from lyrics_asr.batch import describe
+    from lyrics_asr.jobs import LayoutError
     from lyrics_asr.verbs import UsageError
 
     say(f"error: {describe(error)}")
@@ -129,6 +130,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         default="wav",
         help="of the audio files (default: %(default)s)",
     )
+    _add_overwrite(verb)
     _add_model_options(verb, recognition=False)
 
     verb = _add_verb(
@@ -309,6 +311,15 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
         metavar="F[,F...]",
         help="json, txt, lrc (line times), elrc (word times), srt, vtt "
         f"(default: {default_format} to stdout, json to a folder)",
+    )
+    _add_overwrite(parser)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="work again on songs that an earlier run finished with the same model and options (default: keep them)",
     )
 
 

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -13,16 +15,61 @@ def say(message: str) -> None:
     print(f"lyrics-asr: {message}", file=sys.stderr, flush=True)
 
 
+def duration(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @contextlib.contextmanager
 def progress(name: str) -> Iterator[Callable[[float], None] | None]:
     """A counter on the terminal that removes itself; nothing where stderr is a file."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        yield lambda share: print(f"\r\033[K{name}: {share:4.0%}", end="", file=sys.stderr, flush=True)
-    finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    with _line(lambda share: f"{name}: {share:4.0%}") as show:
+        yield show
+
+
+class Counter:
+    """How far a run over songs is: which song, how much audio of how much, and how long it will still take.
+
+    It is shown where stderr is a terminal, and removes itself.
+    """
+
+    def __init__(self) -> None:
+        self._songs = self._number = 0
+        self._audio_seconds = self._done_seconds = 0.0
+        self._began: float | None = None
+
+    def expect(self, audio_seconds: float) -> None:
+        """One more song, which is this long."""
+        self._songs += 1
+        self._audio_seconds += audio_seconds
+
+    def leave_out(self, audio_seconds: float) -> None:
+        """A song that is expected takes no time."""
+        self._songs -= 1
+        self._audio_seconds -= audio_seconds
+
+    @contextlib.contextmanager
+    def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
+        """The next song; lends what is told the share of it that is done."""
+        self._number += 1
+        number, began = self._number, time.monotonic()
+        self._began = self._began or began
+
+        def text(share: float) -> str:
+            if self._songs == 1:
+                return f"{name}: {share:4.0%}"
+            done_seconds = self._done_seconds + share * audio_seconds
+            left_seconds = (time.monotonic() - (self._began or began)) * (self._audio_seconds / done_seconds - 1)
+            audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"
+            return f"song {number} of {self._songs}, {audio}, {duration(left_seconds)} left, {name}: {share:4.0%}"
+
+        try:
+            with _line(text) as show:
+                yield show
+        finally:
+            self._done_seconds += audio_seconds
 
 
 @contextlib.contextmanager
@@ -79,3 +126,22 @@ def _no_native_stderr() -> Iterator[None]:
     finally:
         os.dup2(copy, 2)
         sys.stderr = shown
+
+
+@contextlib.contextmanager
+def _line(text: Callable[[float], str]) -> Iterator[Callable[[float], None] | None]:
+    """Lend what writes a text over itself on the terminal; None where stderr is a file."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(share: float) -> None:
+        if share > 0:
+            print(
+                f"\r\033[K{text(share)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True
+            )
+
+    try:
+        yield show
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)

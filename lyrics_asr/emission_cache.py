@@ -16,11 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lyrics_asr.config import AcousticOptions, SeparationOptions
-from lyrics_asr.files import atomic_path
+from lyrics_asr.files import atomic_path, file_fingerprint
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.types import Emissions
-
-_BLOCK_BYTES = 1 << 20
 
 
 class EmissionCache:
@@ -74,17 +72,4 @@ def networks_fingerprint(model: LyricsModel, separation: SeparationOptions, acou
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def file_fingerprint(path: Path) -> str:
-    """A SHA-256 of a file's bytes.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
     return digest.hexdigest()

@@ -1,16 +1,19 @@
-"""Writing files so that a reader sees the old file or the whole new one, never a part.
+"""Files: written so that a reader sees the old file or the whole new one, never a part; told apart by content.
 
 A full disk or Ctrl-C in the middle of a write leaves nothing behind: the final name as it was, and no temporary file.
 """
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_BLOCK_BYTES = 1 << 20
 
 _NO_PERMISSION = "choose a folder that you may write to, or change its permissions"
 _NO_SPACE = "free some space, or choose a folder on another disk"
@@ -83,6 +86,19 @@ def require_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise _output_error(folder, error) from error
+
+
+def file_fingerprint(path: Path) -> str:
+    """A SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

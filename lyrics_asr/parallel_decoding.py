@@ -1,14 +1,17 @@
-"""Beam search over many songs in several processes that share one language model in memory.
+"""Beam searches in processes of their own that share one language model in memory.
 
 The processes are forks of the caller's: the language model, the letter tree and the lexicon are there once, whatever
-their number. They use no accelerator and one thread each.
+their number. They use no accelerator, and one thread each: a parallel region of OpenMP would hang in a fork.
 """
 
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence, Set
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from threading import Lock, Thread
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,66 @@ _search: BeamSearch | None = None
 """What a process decodes with."""
 
 
+class DecodingPool:
+    """Processes that decode for any number of threads.
+
+    A process that dies, because the system kills it when memory is short or because a decoder crashes, takes no other
+    song with it: all songs that were being decoded are decoded again, each in a process of its own.
+
+    Args:
+        search: what to decode with.
+        processes: at least 1. They are there when the constructor returns, so that threads begun later are not forked.
+    """
+
+    def __init__(self, search: BeamSearch, processes: int) -> None:
+        self._search = search
+        self._processes = processes
+        self._lock = Lock()
+        self._pool = self._started(processes)
+
+    def decode(self, emissions: Emissions, hot_words: Set[str] = frozenset()) -> tuple[TimedWord, ...]:
+        """See `BeamSearch.decode`; returns when it is done.
+
+        Raises:
+            ValueError: emissions of another vocabulary.
+            RuntimeError: the process died, twice.
+        """
+        pool = self._pool
+        try:
+            return _submit(pool, emissions, hot_words).result()
+        except BrokenProcessPool:
+            with self._lock:
+                if self._pool is pool:
+                    self._pool = self._started(self._processes)
+        with self._started(1) as alone:
+            try:
+                return _submit(alone, emissions, hot_words).result()
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    "the beam search died: it crashed, or was killed as memory ran out; a narrower "
+                    "decoding.beam_width needs less"
+                ) from error
+
+    def __enter__(self) -> "DecodingPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def _started(self, processes: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("fork")
+        pool = ProcessPoolExecutor(processes, context, initializer=_adopt, initargs=(self._search, os.getpid()))
+        pool.submit(int).result()  # with the first task, all processes are forked
+        return pool
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def decode_all(
     search: BeamSearch,
     songs: Sequence[Emissions],
@@ -33,42 +96,39 @@ def decode_all(
 
     Args:
         search: what to decode with.
-        songs: in any order; the longest are decoded first.
+        songs: in any order.
         processes: as many as there are cores for this process when None.
         hot_words: of every song.
 
     Raises:
         ValueError: emissions of another vocabulary.
-        RuntimeError: a process was killed.
+        RuntimeError: a process died.
     """
-    expected = [frozenset[str]() for _ in songs] if hot_words is None else [frozenset(each) for each in hot_words]
-    longest_first = sorted(range(len(songs)), key=lambda i: -len(songs[i].log_probs))
-    processes = len(os.sched_getaffinity(0)) if processes is None else processes
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, initializer=_adopt, initargs=(search,)) as pool:
-        # As NumPy arrays: PyTorch would send tensors through shared memory, a file descriptor each.
-        futures = {i: pool.submit(_decode, *_packed(songs[i]), expected[i]) for i in longest_first}
-        try:
-            return [futures[i].result() for i in range(len(songs))]
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a decoding process was killed, as the system does when memory is short; use fewer processes"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    processes = usable_cores() if processes is None else processes
+    with DecodingPool(search, processes) as pool, ThreadPoolExecutor(processes) as threads:
+        return list(threads.map(pool.decode, songs, [frozenset()] * len(songs) if hot_words is None else hot_words))
 
 
-def _adopt(search: BeamSearch) -> None:
+def _submit(pool: ProcessPoolExecutor, song: Emissions, hot_words: Set[str]) -> Future[tuple[TimedWord, ...]]:
+    # As a NumPy array: PyTorch would send a tensor through shared memory, with a file descriptor for each.
+    packed = song.log_probs.numpy(), song.vocabulary, song.grid, song.duration_seconds
+    return pool.submit(_decode, frozenset(hot_words), *packed)
+
+
+def _adopt(search: BeamSearch, parent: int) -> None:
     global _search
     _search = search
     torch.set_num_threads(1)
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _packed(emissions: Emissions) -> tuple[Any, ...]:
-    return emissions.log_probs.numpy(), emissions.vocabulary, emissions.grid, emissions.duration_seconds
+def _end_with(parent: int) -> None:
+    """End this process when its parent is killed, which closes no queue that the process waits on."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
-def _decode(log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:
-    *song, hot_words = others
+def _decode(hot_words: Set[str], log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:
     assert _search is not None  # `_adopt` has run
-    return _search.decode(Emissions(torch.from_numpy(log_probs), *song), hot_words)
+    return _search.decode(Emissions(torch.from_numpy(log_probs), *others), hot_words)

@@ -1,10 +1,13 @@
 """One song through all the stages: read, separate, listen, then decode or align. No algorithms of its own."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
+
+import torch
 
 from lyrics_asr.alignment import align_lyrics
 from lyrics_asr.audio import Audio, probe, read_audio, require_sound
@@ -12,10 +15,14 @@ from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
 from lyrics_asr.decoding import BeamSearch, cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
 from lyrics_asr.model import LyricsModel
+from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import WILDCARD, Lyrics, normalize, spell
-from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, Transcript, Vocabulary
+from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript, Vocabulary
 
 Progress = Callable[[float], None]
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 
 def transcribe(
@@ -46,16 +53,16 @@ def transcribe(
     """
     options = options or options_for(model)
     mixture = read_mixture(Path(path), model)
-    emissions = _emissions(mixture, model, options, progress)
-    if greedy:
-        words = greedy_search(emissions)
-    else:
-        search = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
-        words = search.decode(emissions, _spellable_words(hot_words, emissions.vocabulary, language))
-    lines = cut_lines(words, options.lines)
-    model_info = replace(model.info, language_model=None) if greedy else model.info
-    return Transcript(
-        "transcribe", audio_info(Path(path), mixture), model_info, "\n".join(line.text for line in lines), lines
+    emissions = hear(mixture, model, options, progress)
+    search = None if greedy else _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
+    return write_down(
+        audio_info(Path(path), mixture),
+        emissions,
+        model,
+        options,
+        decode=None if search is None else search.decode,
+        hot_words=hot_words,
+        language=language,
     )
 
 
@@ -85,14 +92,8 @@ def align(
     """
     options = options or options_for(model)
     mixture = read_mixture(Path(path), model)
-    emissions = _emissions(mixture, model, options, progress)
-    try:
-        lines = align_lyrics(emissions, lyrics, language=language)
-    except AlignmentError as error:
-        raise AlignmentError(f"{path}: {error}") from error
-    return Transcript(
-        "align", audio_info(Path(path), mixture), replace(model.info, language_model=None), lyrics.text, lines
-    )
+    emissions = hear(mixture, model, options, progress)
+    return time_lyrics(audio_info(Path(path), mixture), emissions, lyrics, model, language=language)
 
 
 def listen(
@@ -104,7 +105,7 @@ def listen(
         FileNotFoundError: no such file.
         AudioError: no audio in it, or no sound.
     """
-    return _emissions(read_mixture(Path(path), model), model, options or options_for(model), progress)
+    return hear(read_mixture(Path(path), model), model, options or options_for(model), progress)
 
 
 def separate(
@@ -121,7 +122,7 @@ def separate(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    return model.vocals(read_mixture(Path(path), model), options.separation, progress)
+    return take_voice(read_mixture(Path(path), model), model, options, progress)
 
 
 def options_for(model: LyricsModel, overrides: list[str] | None = None) -> InferenceOptions:
@@ -159,8 +160,125 @@ def audio_info(path: Path, mixture: Audio) -> AudioInfo:
     return replace(probe(path), duration_seconds=mixture.duration_seconds)
 
 
-def _emissions(mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None) -> Emissions:
-    return model.emissions(model.vocals(mixture, options.separation, progress), options.acoustic)
+def take_voice(
+    mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
+) -> Audio:
+    """The vocals of a song; one segment at a time where memory runs out.
+
+    Args:
+        mixture: what `read_mixture` gives.
+        model: what `load_model` gives.
+        options: of the separation.
+        progress: told the share that is done, 0..1.
+
+    Raises:
+        MemoryError: memory runs out all the same.
+    """
+    return _in_less_memory(lambda smaller: model.vocals(mixture, smaller.separation, progress), options)
+
+
+def hear(
+    mixture: Audio,
+    model: LyricsModel,
+    options: InferenceOptions,
+    progress: Progress | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> Emissions:
+    """The acoustic model's log-probabilities over a song; in smaller windows where memory runs out.
+
+    Args:
+        mixture: what `read_mixture` gives.
+        model: what `load_model` gives.
+        options: of both networks.
+        progress: told the share of the separation that is done, 0..1.
+        stopwatch: times the stages "separation" and "acoustic".
+
+    Raises:
+        MemoryError: memory runs out all the same.
+    """
+    stopwatch = Stopwatch() if stopwatch is None else stopwatch
+    with stopwatch("separation"):
+        vocals = take_voice(mixture, model, options, progress)
+    with stopwatch("acoustic"):
+        return _in_less_memory(lambda smaller: model.emissions(vocals, smaller.acoustic), options)
+
+
+def write_down(
+    info: AudioInfo,
+    emissions: Emissions,
+    model: LyricsModel,
+    options: InferenceOptions,
+    *,
+    decode: Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]] | None,
+    hot_words: str,
+    language: str,
+) -> Transcript:
+    """The transcript of what was heard.
+
+    Args:
+        info: of the song.
+        emissions: of `model`.
+        model: what heard them.
+        options: of the lines.
+        decode: the beam search; None for greedy decoding.
+        hot_words: see `transcribe`.
+        language: see `transcribe`.
+    """
+    if decode is None:
+        words, names = greedy_search(emissions), replace(model.info, language_model=None)
+    else:
+        words = decode(emissions, _spellable_words(hot_words, emissions.vocabulary, language))
+        names = model.info
+    lines = cut_lines(words, options.lines)
+    return Transcript("transcribe", info, names, "\n".join(line.text for line in lines), lines)
+
+
+def time_lyrics(
+    info: AudioInfo, emissions: Emissions, lyrics: Lyrics, model: LyricsModel, *, language: str
+) -> Transcript:
+    """Given lyrics on what was heard.
+
+    Raises:
+        AlignmentError: the lyrics cannot fit the song; the message names it.
+    """
+    try:
+        lines = align_lyrics(emissions, lyrics, language=language)
+    except AlignmentError as error:
+        raise AlignmentError(f"{info.path}: {error}") from error
+    return Transcript("align", info, replace(model.info, language_model=None), lyrics.text, lines)
+
+
+def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOptions) -> T:
+    """Do it; where memory runs out, again with one segment or window at a time, and with ever shorter windows."""
+    shortest_seconds = 4 * options.acoustic.border_seconds
+    while True:
+        try:
+            return work(options)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            failure: Exception = error
+        window_seconds = options.acoustic.window_seconds
+        if options.separation.batch_size == options.acoustic.batch_size == 1:
+            window_seconds /= 2
+        if window_seconds <= shortest_seconds:
+            raise MemoryError(
+                f"memory ran out, even with windows of {options.acoustic.window_seconds:g} s, one at a time; close "
+                "other programs, or use --device cpu"
+            ) from failure
+        _logger.warning("memory ran out; trying again with one window of %g s at a time", window_seconds)
+        options = replace(
+            options,
+            separation=replace(options.separation, batch_size=1),
+            acoustic=replace(options.acoustic, batch_size=1, window_seconds=window_seconds),
+        )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: PyTorch says so on the CPU with a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _spellable_words(text: str, vocabulary: Vocabulary, language: str) -> frozenset[str]:

@@ -4,30 +4,24 @@ Whatever loads networks is imported by the verb that needs it, so that the other
 """
 
 import argparse
-import os
-import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
-from lyrics_asr import batch, formats
-from lyrics_asr.audio import AUDIO_SUFFIXES, probe, read_tags, write_audio
-from lyrics_asr.batch import Job, Outcome
+from lyrics_asr import batch, formats, run_log
+from lyrics_asr.audio import AUDIO_SUFFIXES
+from lyrics_asr.batch import Task
 from lyrics_asr.config import InferenceOptions, load_config
-from lyrics_asr.console import progress, say
+from lyrics_asr.console import Counter, progress, say
 from lyrics_asr.files import require_writable_folder, write_text
-from lyrics_asr.text import normalize, read_lyrics
-from lyrics_asr.types import Transcript
-
-if TYPE_CHECKING:
-    from lyrics_asr.model import LyricsModel
+from lyrics_asr.jobs import Job, check_targets, find_jobs
+from lyrics_asr.text import normalize
+from lyrics_asr.transcript_files import RenderTask, TranscriptWriter
 
 DONE, FAILED, SOME_FAILED = 0, 1, 3
-
-M = TypeVar("M")
 
 
 class UsageError(ValueError):
@@ -36,84 +30,36 @@ class UsageError(ValueError):
 
 def transcribe(args: argparse.Namespace) -> int:
     """Write down what is heard."""
-    from lyrics_asr import pipeline
+    from lyrics_asr.tasks import TranscribeTask
 
     if args.greedy and args.hotwords:
         raise UsageError("--hotwords needs the beam search, which --greedy leaves out; give one of them")
-
-    def check(job: Job) -> None:
-        _check_audio(job)
-        _hot_words(args.hotwords, job)
-
-    def make(job: Job, model: "LyricsModel") -> Transcript:
-        options = pipeline.options_for(model, args.set)
-        with progress(job.source.name) as report:
-            return pipeline.transcribe(
-                job.source,
-                model,
-                options=options,
-                greedy=args.greedy,
-                hot_words=_hot_words(args.hotwords, job),
-                language=args.language,
-                progress=report,
-            )
-
-    return _write_transcripts(args, _songs(args), "txt", check=check, load=partial(_load_model, args), make=make)
+    return _write_transcripts(args, _songs(args), "txt", TranscribeTask)
 
 
 def align(args: argparse.Namespace) -> int:
     """Time given lyrics."""
-    from lyrics_asr import pipeline
+    from lyrics_asr.tasks import AlignTask
 
-    def check(job: Job) -> None:
-        _check_audio(job)
-        lyrics = _lyrics(job)
-        if not lyrics.exists():
-            raise FileNotFoundError(f"{lyrics}: no such file; put the lyrics of {job.source.name} there")
-        read_lyrics(lyrics)
-
-    def make(job: Job, model: "LyricsModel") -> Transcript:
-        options = pipeline.options_for(model, args.set)
-        lyrics = read_lyrics(_lyrics(job))
-        with progress(job.source.name) as report:
-            return pipeline.align(job.source, lyrics, model, options=options, language=args.language, progress=report)
-
-    return _write_transcripts(args, _pairs(args), "lrc", check=check, load=partial(_load_model, args), make=make)
+    return _write_transcripts(args, _pairs(args), "lrc", AlignTask)
 
 
 def separate(args: argparse.Namespace) -> int:
     """Write the vocals as audio."""
-    from lyrics_asr import pipeline
+    from lyrics_asr.tasks import SeparateTask
 
     if any(path.is_dir() and path.resolve() == args.output.resolve() for path in args.inputs):
         raise UsageError(
             f"{args.output}: is the input folder, where vocals would pass for songs; choose another --output"
         )
-    suffix = f".{args.format}"
-
-    def work(job: Job, model: "LyricsModel") -> Sequence[Path]:
-        target = job.target(args.output, suffix)
-        options = pipeline.options_for(model, args.set)
-        with progress(job.source.name) as report:
-            vocals = pipeline.separate(job.source, model, options=options, progress=report)
-        write_audio(target, vocals)
-        return (target,)
-
-    return _run(args, _songs(args), (suffix,), check=_check_audio, load=partial(_load_model, args), work=work)
+    counter = Counter()
+    return _run(args, _songs(args), (f".{args.format}",), SeparateTask(args, counter), counter)
 
 
 def render(args: argparse.Namespace) -> int:
     """Make other formats of transcripts."""
-
-    def check(job: Job) -> None:
-        if not job.source.is_file():
-            raise FileNotFoundError(f"{job.source}: no such file; give a .json file that transcribe or align wrote")
-
-    def make(job: Job, _: None) -> Transcript:
-        return formats.parse_json(job.source.read_bytes().decode("utf-8-sig", "replace"), str(job.source))
-
-    jobs = batch.find_jobs(args.inputs, {".json"}, args.output)
-    return _write_transcripts(args, jobs, "txt", check=check, load=lambda: None, make=make)
+    jobs = find_jobs(args.inputs, {".json"}, args.output)
+    return _write_transcripts(args, jobs, "txt", lambda args, counter, writer: RenderTask(writer))
 
 
 def models(args: argparse.Namespace) -> int:
@@ -250,7 +196,7 @@ def _with_interval(share: float | None, low: float | None, high: float | None) -
 
 
 def _songs(args: argparse.Namespace) -> tuple[Job, ...]:
-    return batch.find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
+    return find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
 
 
 def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
@@ -265,59 +211,11 @@ def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
     return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
 
 
-def _lyrics(job: Job) -> Path:
-    assert job.lyrics is not None  # `_pairs` names some for every song
-    return job.lyrics
-
-
-def _hot_words(given: Sequence[str], job: Job) -> str:
-    """The text of the words that may well be sung in a song (see the help of --hotwords)."""
-    texts = []
-    for each in given:
-        if each == "tags":
-            tags = read_tags(job.source)
-            texts += [tags[name] for name in ("artist", "title") if name in tags]
-        elif os.path.isdir(each):  # which says no where `Path.is_dir` raises: words can be longer than any path
-            sheet = job.target(Path(each), ".txt")
-            texts += [read_lyrics(sheet).text] if sheet.is_file() else []
-        else:
-            texts.append(read_lyrics(Path(each)).text if each.endswith(".txt") else each)
-    return "\n".join(texts)
-
-
-def _check_audio(job: Job) -> None:
-    probe(job.source)
-
-
-def _load_model(args: argparse.Namespace) -> "LyricsModel":
-    from lyrics_asr.model import load_model
-
-    return load_model(
-        args.model,
-        separator=args.separator,
-        acoustic=getattr(args, "acoustic", None),
-        language=_adapter(getattr(args, "language", "")),
-        language_model=getattr(args, "language_model", None),
-        device=args.device,
-    )
-
-
-def _adapter(language: str) -> str | None:
-    """Multilingual models (MMS) name their adapters `fra` or `cmn-script_simplified`, with three letters and more.
-
-    Plain `en` or `fr` is for the text alone.
-    """
-    return language if len(language.split("-")[0]) == 3 else None
-
-
 def _write_transcripts(
     args: argparse.Namespace,
     jobs: Sequence[Job],
     default_format: str,
-    *,
-    check: Callable[[Job], None],
-    load: Callable[[], M],
-    make: Callable[[Job, M], Transcript],
+    make_task: Callable[[argparse.Namespace, Counter, TranscriptWriter], Task[Any, Any]],
 ) -> int:
     given = args.format or (default_format if args.output is None else "json")
     names = tuple(dict.fromkeys(given.split(",")))
@@ -325,51 +223,39 @@ def _write_transcripts(
         raise UsageError(f"unknown format {unknown[0]!r}; use some of {','.join(formats.FORMATS)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):
         raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
-
-    def work(job: Job, loaded: M) -> Sequence[Path]:
-        transcript = make(job, loaded)
-        if args.output is None:
-            sys.stdout.write(formats.render(transcript, names[0]))
-            sys.stdout.flush()
-            return ()
-        targets = [job.target(args.output, f".{name}") for name in names]
-        for name, target in zip(names, targets, strict=True):
-            write_text(target, formats.render(transcript, name))
-        return targets
-
-    return _run(args, jobs, [f".{name}" for name in names], check=check, load=load, work=work)
+    counter = Counter()
+    task = make_task(args, counter, TranscriptWriter(args.output, names))
+    return _run(args, jobs, [f".{name}" for name in names], task, counter)
 
 
 def _run(
-    args: argparse.Namespace,
-    jobs: Sequence[Job],
-    suffixes: Sequence[str],
-    *,
-    check: Callable[[Job], None],
-    load: Callable[[], M],
-    work: Callable[[Job, M], Sequence[Path]],
+    args: argparse.Namespace, jobs: Sequence[Job], suffixes: Sequence[str], task: Task[Any, Any], counter: Counter
 ) -> int:
     try:
         load_config(InferenceOptions, overrides=getattr(args, "set", []))
     except ValueError as error:
         raise UsageError(str(error)) from error
     if args.output is not None:
-        batch.check_targets(jobs, args.output, suffixes)
+        check_targets(jobs, args.output, suffixes, run_log.logged_results(args.output))
         require_writable_folder(args.output)
 
-    def report(outcome: Outcome) -> None:
+    def report(outcome: batch.Outcome) -> None:
+        if outcome.is_kept:
+            counter.leave_out(outcome.audio_seconds)
         if outcome.error is not None:
             if args.debug:
                 traceback.print_exception(outcome.error)
             say(f"error: {batch.describe(outcome.error)}")
-        if args.output is not None:
-            batch.append_log(args.output, args.verb, outcome)
+        if args.output is not None and not outcome.is_kept:
+            run_log.append_log(args.output, args.verb, outcome)
             for path in outcome.outputs:
                 say(f"wrote {path}")
 
-    outcomes = batch.run(jobs, check=check, load=load, work=work, report=report)
+    resumes = args.output is not None and not args.overwrite
+    kept = run_log.finished_results(args.output, args.verb, suffixes) if resumes else lambda job, key: None
+    began = time.monotonic()
+    outcomes = batch.run(jobs, task, kept=kept, report=report)
+    if len(jobs) > 1:
+        say(run_log.summary(outcomes, time.monotonic() - began, args.output))
     failures = sum(outcome.error is not None for outcome in outcomes)
-    if failures and len(jobs) > 1:
-        log = f"; {args.output / 'run.jsonl'} tells why" if args.output is not None else ""
-        say(f"{failures} of {len(jobs)} songs failed{log}")
     return DONE if not failures else FAILED if failures == len(jobs) else SOME_FAILED

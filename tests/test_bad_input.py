@@ -226,7 +226,7 @@ def test_an_unforeseen_error_is_named_and_shown_with_debug(cli, tmp_path, monkey
     def fail(*_, **__):
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(pipeline, "transcribe", fail)
+    monkeypatch.setattr(pipeline, "write_down", fail)
     song = write_song(tmp_path / "song.wav")
     code, message, _ = cli("transcribe", song)
     assert code == 1

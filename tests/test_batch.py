@@ -1,150 +1,187 @@
 import json
-import os
+import threading
 import time
-from dataclasses import replace
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from lyrics_asr import batch
-from lyrics_asr.batch import Job, LayoutError, Outcome, check_targets, find_jobs
+from lyrics_asr.batch import Outcome, Task
+from lyrics_asr.jobs import Job
+from lyrics_asr.run_log import append_log, finished_results, summary
 
 
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+class Cook(Task):
+    """Writes NAME.json with what was read and inferred; fails as the names of the jobs say."""
+
+    def __init__(self, folder, *, can_load=True, seconds=0.0):
+        self.folder, self.can_load, self.seconds = folder, can_load, seconds
+        self.events, self.loads = [], 0
+
+    def _note(self, stage, job):
+        self.events.append((stage, job.stem.name, "begins"))
+        time.sleep(self.seconds)
+        self.events.append((stage, job.stem.name, "ends"))
+        if job.stem.name == f"fails in {stage}":
+            raise RuntimeError("out of luck")
+        return f"{job.stem.name} {stage}"
+
+    def check(self, job):
+        if job.stem.name == "unusable":
+            raise ValueError("unusable: no audio; get it again")
+        return 60.0
+
+    @contextmanager
+    def load(self):
+        self.loads += 1
+        if not self.can_load:
+            raise FileNotFoundError("weights")
+        yield
+        self.events.append("closed")
+
+    def key(self, job):
+        return f"key of {job.stem.name}"
+
+    def read(self, job):
+        return [self._note("read", job)]
+
+    def infer(self, job, content, stopwatch):
+        with stopwatch("inference"):
+            return [*content, self._note("infer", job)]
+
+    def finish(self, job, inferred, stopwatch):
+        path = job.target(self.folder, ".json")
+        path.write_text(json.dumps([*inferred, self._note("finish", job)]))
+        return [path]
 
 
-def stems(jobs):
-    return [job.stem.as_posix() for job in jobs]
+def jobs_named(folder, *names):
+    return tuple(Job(folder / name, Path(name)) for name in names)
 
 
-def test_a_folder_is_mirrored_in_order_without_hidden_and_foreign_files(tmp_path):
-    touch(tmp_path, "b/song.mp3", "a/song.MP3", "a/song.txt", "._b.mp3", ".hidden/c.mp3")
-    assert stems(find_jobs([tmp_path], {".mp3"}, None)) == ["a/song", "b/song"]
+def run(folder, task, *names, kept=lambda job, key: None):
+    outcomes = batch.run(
+        jobs_named(folder, *names), task, kept=kept, report=lambda outcome: append_log(folder, "cook", outcome)
+    )
+    path = folder / "run.jsonl"
+    return outcomes, [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"time')]
 
 
-def test_the_output_folder_is_not_read_as_input(tmp_path):
-    touch(tmp_path, "song.wav", "vocals/song.wav")
-    assert stems(find_jobs([tmp_path], {".wav"}, tmp_path / "vocals")) == ["song"]
-
-
-def test_an_input_folder_that_is_the_output_folder_is_read(tmp_path):
-    touch(tmp_path, "song.wav")
-    assert stems(find_jobs([tmp_path], {".wav"}, tmp_path)) == ["song"]
-
-
-def test_songs_of_one_stem_keep_their_suffix(tmp_path):
-    touch(tmp_path, "song.mp3", "song.wav", "other.v2.mp3")
-    jobs = find_jobs([tmp_path], {".mp3", ".wav"}, None)
-    assert stems(jobs) == ["other.v2", "song.mp3", "song.wav"]
-    assert [job.target(tmp_path, ".json").name for job in jobs] == ["other.v2.json", "song.mp3.json", "song.wav.json"]
-
-
-def test_equal_names_from_two_folders_are_refused(tmp_path):
-    touch(tmp_path, "a/song.mp3", "b/song.mp3")
-    with pytest.raises(LayoutError, match=r"a/song\.mp3 and .*b/song\.mp3 would both be written to song\.mp3"):
-        find_jobs([tmp_path / "a", tmp_path / "b"], {".mp3"}, None)
-
-
-def test_a_folder_without_songs_is_named(tmp_path):
-    with pytest.raises(LayoutError, match=r"no file in it ends with \.mp3"):
-        find_jobs([tmp_path], {".mp3"}, None)
-
-
-def test_results_over_inputs_are_refused(tmp_path):
-    touch(tmp_path, "song.wav", "song.txt")
-    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
-    aligned = replace(job, lyrics=tmp_path / "song.txt")
-    check_targets([aligned], tmp_path, [".json"])
-    for suffix in (".wav", ".txt"):
-        with pytest.raises(LayoutError, match=rf"song\{suffix}: is an input and would be overwritten"):
-            check_targets([aligned], tmp_path, [suffix])
-
-
-def test_a_text_is_overwritten_only_as_it_was_written(tmp_path):
-    touch(tmp_path, "song.wav", "song.srt")
-    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
-    text = tmp_path / "song.txt"
-    check_targets([job], tmp_path, [".txt", ".srt"])
-
-    text.write_text("by hand")
-    with pytest.raises(
-        LayoutError, match=r"song\.txt: was not written by lyrics-asr, .* would be overwritten; move it"
-    ):
-        check_targets([job], tmp_path, [".txt"])
-
-    batch.append_log(tmp_path, "render", Outcome(job, (text,), 1.0, None))
-    with (tmp_path / "run.jsonl").open("a") as log:
-        log.write('\n[]\n{"time": 3}\n{"time": "now", "outputs": ["song.txt"]}\n{"outputs": ')
-    check_targets([job], tmp_path, [".txt"])
-
-    changed = time.time() + 10
-    os.utime(text, (changed, changed))
-    with pytest.raises(LayoutError, match="or was changed since"):
-        check_targets([job], tmp_path, [".txt"])
-
-
-def test_results_stay_in_the_output_folder(tmp_path):
-    touch(tmp_path, "songs/a/song.wav", "elsewhere/x")
-    output = tmp_path / "output"
-    output.mkdir()
-    (output / "a").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(LayoutError, match="symbolic link"):
-        check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, [".json"])
-
-
-def jobs_named(tmp_path, *names):
-    return tuple(Job(tmp_path / name, Path(name)) for name in names)
+NAMES = ("good", "fails in read", "unusable", "fails in infer", "better", "fails in finish", "best")
 
 
 def test_one_failing_song_does_not_stop_the_others(tmp_path):
-    loads = []
-
-    def check(job):
-        if job.stem.name == "unreadable":
-            raise ValueError("unreadable: no audio; get it again")
-
-    def work(job, model):
-        assert model == "model"
-        if job.stem.name == "failing":
-            raise RuntimeError("out of memory")
-        return [tmp_path / f"{job.stem}.json"]
-
-    def load():
-        loads.append(1)
-        return "model"
-
-    outcomes = batch.run(
-        jobs_named(tmp_path, "unreadable", "good", "failing", "better"),
-        check=check,
-        load=load,
-        work=work,
-        report=lambda outcome: batch.append_log(tmp_path, "transcribe", outcome),
+    task = Cook(tmp_path)
+    outcomes, log = run(tmp_path, task, *NAMES)
+    failed = {entry["source"]: entry["error"] for entry in log if entry["status"] == "failed"}
+    assert set(failed) == {str(tmp_path / name) for name in NAMES if name not in ("good", "better", "best")}
+    assert failed[str(tmp_path / "unusable")] == "unusable: no audio; get it again"
+    assert failed[str(tmp_path / "fails in infer")].startswith("RuntimeError: out of luck (unexpected")
+    assert {entry["stem"]: entry["outputs"] for entry in log if entry["status"] == "done"} == {
+        name: [f"{name}.json"] for name in ("good", "better", "best")
+    }
+    for name in ("good", "better", "best"):
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == [
+            f"{name} {stage}" for stage in ("read", "infer", "finish")
+        ]
+    assert (task.loads, task.events[-1]) == (1, "closed")
+    assert summary(outcomes, 90.0, tmp_path) == (
+        f"3 of 7 songs done in 2 min, 3 min of audio (RTF 0.500); 4 of 7 songs failed; {tmp_path}/run.jsonl tells why"
     )
 
-    assert [outcome.error is None for outcome in outcomes] == [False, True, False, True]
-    assert len(loads) == 1
-    log = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
-    assert [entry["status"] for entry in log] == ["failed", "done", "failed", "done"]
-    assert [entry["outputs"] for entry in log] == [[], ["good.json"], [], ["better.json"]]
-    assert log[0]["error"] == "unreadable: no audio; get it again"
-    assert log[2]["error"].startswith("RuntimeError: out of memory")
+
+def test_the_log_tells_what_each_song_took(tmp_path):
+    _, (entry,) = run(tmp_path, Cook(tmp_path, seconds=0.05), "song")
+    assert list(entry["stages"]) == ["reading", "inference"]
+    assert all(0.05 <= seconds < 1 for seconds in entry["stages"].values())
+    assert entry["seconds"] == pytest.approx(sum(entry["stages"].values()), abs=2e-3)
+    assert entry["audio_seconds"] == 60
+    assert entry["rtf"] == pytest.approx(entry["seconds"] / 60, abs=1e-4)
+
+
+def test_stages_of_different_songs_overlap_and_no_more_than_that(tmp_path):
+    names = [str(number) for number in range(6)]
+
+    class Waiting(Cook):
+        """Infers while the next song is read, and finishes while the next one is inferred; waits for it."""
+
+        def _note(self, stage, job):
+            after = str(int(job.stem.name) + 1)
+            awaited = {"infer": ("read", after, "begins"), "finish": ("infer", after, "begins")}.get(stage)
+            self.events.append((stage, job.stem.name, "begins"))
+            deadline = time.monotonic() + 30
+            while after in names and awaited and awaited not in self.events and time.monotonic() < deadline:
+                time.sleep(0.001)
+            self.events.append((stage, job.stem.name, "ends"))
+            return stage
+
+    task = Waiting(tmp_path)
+    began = time.monotonic()
+    run(tmp_path, task, *names)
+    assert time.monotonic() - began < 30
+    order = {event: place for place, event in enumerate(task.events)}
+    for now, after in pairwise(names):
+        assert order["infer", now, "ends"] < order["infer", after, "begins"]
+    for early, late in zip(names, names[2:], strict=False):
+        assert order["infer", early, "begins"] < order["read", late, "begins"]  # one song is read ahead, not two
+
+
+def test_finished_songs_are_known_by_their_key_and_files(tmp_path):
+    task = Cook(tmp_path)
+    _, log = run(tmp_path, task, "a", "b", "c", "fails in infer")
+    (tmp_path / "b.json").unlink()
+    with (tmp_path / "run.jsonl").open("a") as file:
+        entry = next(entry for entry in log if entry["stem"] == "c")
+        file.write(json.dumps(entry | {"key": "of other content"}) + '\n[]\n{"outputs": [1], "time": 3}\n{"outp')
+    del task.events[:]
+    outcomes, _ = run(
+        tmp_path, task, "a", "b", "c", "fails in infer", kept=finished_results(tmp_path, "cook", [".json"])
+    )
+    assert {outcome.job.stem.name: outcome.is_kept for outcome in outcomes if outcome.error is None} == {
+        "a": True,
+        "b": False,
+        "c": False,
+    }
+    assert {event[1] for event in task.events if event != "closed"} == {"b", "c", "fails in infer"}
+    assert outcomes[0].outputs == (tmp_path / "a.json",)
+    assert "1 kept from an earlier run" in summary(outcomes, 1.0, tmp_path)
+    assert finished_results(tmp_path, "stew", [".json"])(*jobs_named(tmp_path, "a"), "key of a") is None
+
+
+def test_a_torn_line_of_the_log_harms_no_other(tmp_path):
+    append_log(tmp_path, "cook", Outcome(*jobs_named(tmp_path, "a"), (), None, "key"))
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    append_log(tmp_path, "cook", Outcome(*jobs_named(tmp_path, "b"), (), None, "key"))
+    assert json.loads(path.read_text().splitlines()[-1])["stem"] == "b"
+    assert finished_results(tmp_path, "cook", [])(*jobs_named(tmp_path, "b"), "key") == ()
+    assert finished_results(tmp_path, "cook", [])(*jobs_named(tmp_path, "a"), "key") is None
 
 
 def test_nothing_is_loaded_when_no_song_is_usable(tmp_path):
-    def fail(*_):
-        raise ValueError("unusable")
-
-    outcomes = batch.run(jobs_named(tmp_path, "a", "b"), check=fail, load=fail, work=fail, report=lambda _: None)
-    assert [str(outcome.error) for outcome in outcomes] == ["unusable", "unusable"]
+    task = Cook(tmp_path)
+    outcomes, _ = run(tmp_path, task, "unusable")
+    assert [str(outcome.error) for outcome in outcomes] == ["unusable: no audio; get it again"]
+    assert task.loads == 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path):
-    def load():
-        raise FileNotFoundError("weights")
-
     with pytest.raises(FileNotFoundError, match="weights"):
-        batch.run(jobs_named(tmp_path, "a"), check=lambda _: None, load=load, work=lambda *_: [], report=lambda _: None)
+        run(tmp_path, Cook(tmp_path, can_load=False), "a")
+
+
+def test_an_interrupt_ends_the_run_and_its_threads(tmp_path):
+    class Interrupted(Cook):
+        def infer(self, job, content, stopwatch):
+            if job.stem.name == "b":
+                raise KeyboardInterrupt
+            return super().infer(job, content, stopwatch)
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Interrupted(tmp_path), "a", "b", "c", "d")
+    assert threading.active_count() == before
+    assert (tmp_path / "a.json").exists()
+    assert not (tmp_path / "b.json").exists()

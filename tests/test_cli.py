@@ -1,9 +1,12 @@
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,9 +62,70 @@ def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
     assert {entry["status"] for entry in log} == {"done"}
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.splitlines() == [
+    *wrote, said = shown.err.splitlines()
+    assert wrote == [
         f"lyrics-asr: wrote {output}/{name}" for name in ("more/two.json", "more/two.lrc", "one.json", "one.lrc")
     ]
+    assert said.startswith("lyrics-asr: 2 of 2 songs done in 0 s, 2 s of audio (RTF ")
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "align", "separate"])
+def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys, verb):
+    output, suffix = tmp_path / "results", "wav" if verb == "separate" else "json"
+
+    def work(*more):
+        assert run(verb, songs, "-o", output, *model, *more) == 0
+        return {line.split("/results/")[1] for line in capsys.readouterr().err.splitlines() if "wrote" in line}
+
+    everything = {f"one.{suffix}", f"more/two.{suffix}"}
+    assert work() == everything
+    written_first = {name: (output / name).read_bytes() for name in everything}
+    assert work() == set()
+    assert work("--overwrite") == everything
+    assert {name: (output / name).read_bytes() for name in everything} == written_first
+    (output / f"one.{suffix}").unlink()
+    assert work() == {f"one.{suffix}"}
+    os.utime(songs / "more/two.wav")  # content counts, and not when it was written
+    write_audio(songs / "one.wav", Audio(0.1 * torch.randn(1, 9_000), 16_000))
+    assert work() == {f"one.{suffix}"}
+    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.border_seconds=1"
+    assert work("--set", option) == everything
+    assert work("--set", option) == set()
+    if verb == "align":
+        (songs / "one.txt").write_text("Other words")
+        assert work("--set", option) == {"one.json"}
+    if verb == "transcribe":
+        assert work("--set", option, "--hotwords", "three") == everything
+        assert work("--set", option, "--hotwords", "three") == set()
+
+
+def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
+    noise = 0.2 * torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
+    for number in range(30):
+        write_audio(tmp_path / f"songs/{number:02}.wav", Audio(noise * (1 + number) / 31, 16_000))
+    arguments = ["transcribe", str(tmp_path / "songs"), "-o", str(tmp_path / "out"), *model]
+    context = get_context("forkserver")  # whose processes need not import everything again
+    context.set_forkserver_preload(["lyrics_asr.tasks"])
+    log, rng = tmp_path / "out/run.jsonl", random.Random(0)
+    for kill in range(21):
+        lines = len(log.read_text().splitlines()) if log.exists() else 0
+        process = context.Process(target=main, args=(arguments,))
+        process.start()
+        # At a random moment of a random one of the next songs, so that some 20 kills get through all of them.
+        songs = rng.randrange(3)
+        while kill < 20 and process.is_alive():
+            if len(log.read_text().splitlines() if log.exists() else []) >= lines + songs:
+                time.sleep(rng.uniform(0, 0.1))
+                process.kill()
+        process.join()
+        outputs = [path.name for path in (tmp_path / "out").glob("[!.]*.json")]
+        for name in outputs:
+            parse_json((tmp_path / "out" / name).read_text(), name)
+    assert process.exitcode == 0
+    assert sorted(outputs) == [f"{number:02}.json" for number in range(30)]
+    entries = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+    assert {entry["stem"] for entry in entries if entry["status"] == "done"} == {f"{n:02}" for n in range(30)}
+    assert len(entries) < 30 + 21 * 4  # what was finished is not done again
 
 
 def test_align_a_pair_to_stdout_as_lrc(songs, model, tmp_path, capsys):
@@ -167,12 +231,12 @@ def test_wrong_usage(songs, model, capsys, arguments, message):
 def test_hot_words_come_from_words_tags_sheets_and_folders(songs, model, tmp_path, monkeypatch):
     given = {}
 
-    def transcribe(path, _, **options):
-        given[path.name] = options["hot_words"].split()
+    def write_down(info, *_, hot_words, **__):
+        given[Path(info.path).name] = hot_words.split()
         raise ValueError("enough")
 
-    monkeypatch.setattr("lyrics_asr.pipeline.transcribe", transcribe)
-    monkeypatch.setattr("lyrics_asr.verbs.read_tags", lambda path: {"title": f"Title of {path.stem}"})
+    monkeypatch.setattr("lyrics_asr.pipeline.write_down", write_down)
+    monkeypatch.setattr("lyrics_asr.tasks.read_tags", lambda path: {"title": f"Title of {path.stem}"})
     sheets = tmp_path / "sheets"
     (sheets / "more").mkdir(parents=True)
     (sheets / "more" / "two.txt").write_text("Sheet\n")
@@ -195,11 +259,11 @@ def test_lm_tune_writes_the_decoder_of_a_model(tiny_model_folder, tmp_path, caps
     songs = []
     for name in ("a", "b"):
         write_audio(tmp_path / f"{name}.wav", audio)
-        songs.append(Song(name, tmp_path / f"{name}.wav", "one two three", (), "en"))
+        songs.append(Song(name, tmp_path / f"{name}.wav", "seven eight nine", (), "en"))
     write_manifest(tmp_path / "songs.jsonl", songs)
     assert run("lm", "tune", model, tmp_path / "songs.jsonl", "--cache", tmp_path / "cache") == 0
     captured = capsys.readouterr()
-    # Random weights hear nothing, with a language model or without.
+    # The language model lacks all of the words.
     assert "over 2 songs the language model does not help beyond chance: its weight is 0" in captured.out
     assert "alpha 1.2" in captured.err
     assert load_config(DecodingOptions, model / "decoder.yaml").alpha == 0

@@ -5,7 +5,7 @@ import torch
 
 from lyrics_asr import align, load_model, parse_lyrics, separate, transcribe
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
-from lyrics_asr.config import DecodingOptions, InferenceOptions
+from lyrics_asr.config import AcousticOptions, DecodingOptions, InferenceOptions
 from lyrics_asr.decoding import cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
 from lyrics_asr.pipeline import options_for, read_mixture
@@ -57,6 +57,40 @@ def test_hot_words_are_read_as_the_vocabulary_spells_them(tmp_path):
     # The vocabulary cannot spell the Cyrillic letter; 30 is "thirty".
     heard = transcribe(song, model, options=options, hot_words="[Chorus]\nMÖÖD, \N{CYRILLIC CAPITAL LETTER ZHE}! 30")
     assert heard.text.split() == ["sun", "mood", "rain"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_where_memory_runs_out_batches_and_windows_shrink(tmp_path, monkeypatch, error):
+    model, tried = PlantedModel(), []
+    song = make_song(tmp_path, model).audio
+
+    def scarce(model, vocals, options, *, emissions=PlantedModel.emissions):
+        tried.append((options.batch_size, options.window_seconds))
+        if options.window_seconds > limit_seconds:
+            raise error
+        return emissions(model, vocals, options)
+
+    monkeypatch.setattr(PlantedModel, "emissions", scarce)
+    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=40.0, border_seconds=2.0, batch_size=4))
+    limit_seconds = 10.0
+    assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
+    assert tried == [(4, 40.0), (1, 40.0), (1, 20.0), (1, 10.0)]
+    limit_seconds = 0.0
+    with pytest.raises(MemoryError, match=r"even with windows of 10 s, one at a time; close other programs"):
+        transcribe(song, model, options=options)
+
+
+def test_other_errors_of_a_network_are_no_lack_of_memory(tmp_path, monkeypatch):
+    model = PlantedModel()
+
+    def fail(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(PlantedModel, "vocals", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        transcribe(make_song(tmp_path, model).audio, model)
 
 
 def test_align_keeps_the_lyrics_as_written_inside_the_song(model, song):

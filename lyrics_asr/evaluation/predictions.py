@@ -22,8 +22,8 @@ from lyrics_asr.alignment import align_lyrics
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.config import InferenceOptions
 from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.emission_cache import EmissionCache, file_fingerprint, networks_fingerprint
-from lyrics_asr.files import write_text
+from lyrics_asr.emission_cache import EmissionCache, networks_fingerprint
+from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.formats import parse_json, render
 from lyrics_asr.metrics import BssEval, bss_eval, si_sdr
 from lyrics_asr.model import LyricsModel

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lyrics_asr.config import AcousticOptions, LineOptions, SeparationOptions
+from lyrics_asr.console import duration
 from lyrics_asr.datasets.dali import read_dali
 from lyrics_asr.datasets.folder import read_folder
 from lyrics_asr.datasets.jam_alt import read_jam_alt
@@ -170,7 +171,7 @@ def evaluate(
             failed.append(FailedSong(song.id, f"{type(error).__name__}: {error}"))
             said = f"failed: {error}"
         left_seconds = (time.monotonic() - began) / number * (len(present) - number)
-        logger.info("%d/%d %s: %s (%s left)", number, len(present), song.id, said, _minutes(left_seconds))
+        logger.info("%d/%d %s: %s (%s left)", number, len(present), song.id, said, duration(left_seconds))
     if not done:
         reason = f"; the first that failed: {failed[0].id}: {failed[0].reason}" if failed else ""
         raise ValueError(f"none of {len(songs)} songs could be evaluated, {len(missing)} have no audio{reason}")
@@ -197,7 +198,3 @@ def _in_short(song: SongScores) -> str:
         if key in song.parts and (value := value_of(FIGURES[key], [song.parts[key]])) is not None:
             shown.append(f"{name} {value:.1%}" if FIGURES[key].unit == "share" else f"{name} {value:.3f} s")
     return ", ".join(shown) or "done"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,121 @@
+"""Which files a command works on, and where their results go.
+
+Conventions
+- A folder is searched at all depths, in the order of the names; hidden files and the output folder are left out.
+- The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
+- `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
+- Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class LayoutError(ValueError):
+    """The named files cannot be worked on as asked: none there, or results would overwrite each other or an input."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to work on.
+
+    Args:
+        source: the file.
+        stem: where its results go, relative to the output folder and without a suffix.
+        lyrics: the lyrics that are read with it, if any are.
+    """
+
+    source: Path
+    stem: Path
+    lyrics: Path | None = None
+
+    def target(self, output: Path, suffix: str) -> Path:
+        """The result with this suffix, e.g. ".json"."""
+        return output / self.stem.with_name(self.stem.name + suffix)
+
+
+def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | None) -> tuple[Job, ...]:
+    """The files among `inputs`, and those with one of `suffixes` in the folders among them.
+
+    Args:
+        inputs: files and folders; a file may have any suffix, and may be missing.
+        suffixes: in lower case, with the dot.
+        output: a folder that is left out of the search.
+
+    Raises:
+        LayoutError: a folder holds no such file, or two files would have the same results.
+    """
+    found: dict[Path, Path] = {}
+    for path in inputs:
+        if path.is_dir():
+            below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
+            if not below:
+                raise LayoutError(f"{path}: no file in it ends with {' '.join(sorted(suffixes))}; check the folder")
+            found.update(below)
+        else:
+            found[path] = Path(path.name)
+    stems = Counter(relative.with_suffix("") for relative in found.values())
+    jobs = tuple(
+        Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
+        for path, relative in found.items()
+    )
+    taken: dict[Path, Job] = {}
+    for job in jobs:
+        if job.stem in taken:
+            raise LayoutError(
+                f"{taken[job.stem].source} and {job.source} would both be written to {job.stem}; "
+                "rename one, or work on them with an output folder each"
+            )
+        taken[job.stem] = job
+    return jobs
+
+
+def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], written: Mapping[str, float]) -> None:
+    """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
+
+    A text in the output folder counts as somebody's lyrics, unless it is an earlier result and has not been changed
+    since.
+
+    Args:
+        jobs: what is to be done.
+        output: the folder of the results.
+        suffixes: of each job's results.
+        written: earlier results, relative to `output`, and when they were written, in whole seconds since 1970.
+
+    Raises:
+        LayoutError: one would; the message names it.
+    """
+    jobs = tuple(jobs)
+    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path is not None and path.exists()}
+    root = output.resolve()
+    for job in jobs:
+        for suffix in suffixes:
+            target = job.target(output, suffix)
+            if target.resolve() in inputs:
+                raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
+            if not target.resolve().is_relative_to(root):
+                raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
+            if (
+                suffix == ".txt"
+                and target.exists()
+                and target.stat().st_mtime >= written.get(target.relative_to(output).as_posix(), -math.inf) + 1
+            ):
+                raise LayoutError(
+                    f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
+                    "move it away, or choose another --output"
+                )
+
+
+def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:
+    """Paths below `folder`, relative to it."""
+    excluded = None if output is None else output.resolve()
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield (here / name).relative_to(folder)

@@ -1,0 +1,203 @@
+"""What the verbs do with each song, as tasks of `lyrics_asr.batch`."""
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lyrics_asr import __version__, pipeline
+from lyrics_asr.audio import Audio, probe, read_tags, write_audio
+from lyrics_asr.batch import Task
+from lyrics_asr.console import Counter
+from lyrics_asr.decoding import BeamSearch
+from lyrics_asr.emission_cache import networks_fingerprint
+from lyrics_asr.files import file_fingerprint
+from lyrics_asr.jobs import Job
+from lyrics_asr.model import LyricsModel, load_model
+from lyrics_asr.parallel_decoding import DecodingPool, usable_cores
+from lyrics_asr.stopwatch import Stopwatch
+from lyrics_asr.text import read_lyrics
+from lyrics_asr.transcript_files import TranscriptWriter
+from lyrics_asr.types import AudioInfo, Emissions
+
+Heard = tuple[AudioInfo, Emissions]
+
+
+class ModelTask(Task[Audio, Any]):
+    """Work with a model on songs, as the arguments of a command line say.
+
+    Args:
+        args: parsed.
+        counter: shows how far the work is.
+    """
+
+    model: LyricsModel
+
+    def __init__(self, args: argparse.Namespace, counter: Counter) -> None:
+        self.args = args
+        self.counter = counter
+
+    def check(self, job: Job) -> float:
+        """See `Task`."""
+        audio_seconds = probe(job.source).duration_seconds
+        self.counter.expect(audio_seconds)
+        return audio_seconds
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """See `Task`."""
+        self.model = _load_model(self.args)
+        self.options = pipeline.options_for(self.model, self.args.set)
+        self._networks = networks_fingerprint(self.model, self.options.separation, self.options.acoustic)
+        yield
+
+    def key(self, job: Job) -> str:
+        """See `Task`."""
+        parts = [__version__, self._networks, file_fingerprint(job.source), *self.further_key(job)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def further_key(self, job: Job) -> list[Any]:
+        """What else the results of a job depend on."""
+        return []
+
+    def read(self, job: Job) -> Audio:
+        """See `Task`."""
+        return pipeline.read_mixture(job.source, self.model)
+
+    def infer(self, job: Job, content: Audio, stopwatch: Stopwatch) -> Heard:
+        """See `Task`."""
+        info = pipeline.audio_info(job.source, content)
+        with self.counter.song(job.source.name, content.duration_seconds) as progress:
+            return info, pipeline.hear(content, self.model, self.options, progress, stopwatch)
+
+
+class TranscribeTask(ModelTask):
+    """`lyrics-asr transcribe`."""
+
+    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
+        super().__init__(args, counter)
+        self._writer = writer
+        self.finishers = max(1, usable_cores() // 2)
+        self._pool: DecodingPool | None = None
+
+    def check(self, job: Job) -> float:
+        """See `Task`."""
+        self._hot_words(job)
+        return super().check(job)
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """See `Task`."""
+        with super().load(), ExitStack() as stack:
+            if not self.args.greedy:
+                model = self.model
+                search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
+                self._pool = stack.enter_context(DecodingPool(search, self.finishers))
+            path = self.model.language_model_path
+            self._language_model = None if path is None or self.args.greedy else file_fingerprint(path)
+            yield
+
+    def further_key(self, job: Job) -> list[Any]:
+        """See `Task`."""
+        decoding = None if self.args.greedy else asdict(self.options.decoding)
+        return [self._language_model, decoding, asdict(self.options.lines), self._hot_words(job), self.args.language]
+
+    def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        with stopwatch("decoding"):
+            transcript = pipeline.write_down(
+                *inferred,
+                self.model,
+                self.options,
+                decode=None if self._pool is None else self._pool.decode,
+                hot_words=self._hot_words(job),
+                language=self.args.language,
+            )
+        return self._writer.write(job, transcript, stopwatch)
+
+    def _hot_words(self, job: Job) -> str:
+        """The text of the words that may well be sung in a song (see the help of --hotwords)."""
+        texts = []
+        for given in self.args.hotwords:
+            if given == "tags":
+                tags = read_tags(job.source)
+                texts += [tags[name] for name in ("artist", "title") if name in tags]
+            elif os.path.isdir(given):  # which says no where `Path.is_dir` raises: words can be longer than any path
+                sheet = job.target(Path(given), ".txt")
+                texts += [read_lyrics(sheet).text] if sheet.is_file() else []
+            else:
+                texts.append(read_lyrics(Path(given)).text if given.endswith(".txt") else given)
+        return "\n".join(texts)
+
+
+class AlignTask(ModelTask):
+    """`lyrics-asr align`; jobs have lyrics."""
+
+    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
+        super().__init__(args, counter)
+        self._writer = writer
+
+    def check(self, job: Job) -> float:
+        """See `Task`."""
+        audio_seconds = super().check(job)
+        lyrics = _lyrics(job)
+        if not lyrics.exists():
+            raise FileNotFoundError(f"{lyrics}: no such file; put the lyrics of {job.source.name} there")
+        read_lyrics(lyrics)
+        return audio_seconds
+
+    def further_key(self, job: Job) -> list[Any]:
+        """See `Task`."""
+        return [read_lyrics(_lyrics(job)).text, self.args.language]
+
+    def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        with stopwatch("alignment"):
+            lyrics = read_lyrics(_lyrics(job))
+            transcript = pipeline.time_lyrics(*inferred, lyrics, self.model, language=self.args.language)
+        return self._writer.write(job, transcript, stopwatch)
+
+
+class SeparateTask(ModelTask):
+    """`lyrics-asr separate`."""
+
+    def infer(self, job: Job, content: Audio, stopwatch: Stopwatch) -> Any:
+        """See `Task`."""
+        with self.counter.song(job.source.name, content.duration_seconds) as progress, stopwatch("separation"):
+            return pipeline.take_voice(content, self.model, self.options, progress)
+
+    def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        target = job.target(self.args.output, f".{self.args.format}")
+        with stopwatch("writing"):
+            write_audio(target, inferred)
+        return (target,)
+
+
+def _lyrics(job: Job) -> Path:
+    assert job.lyrics is not None  # `align` names some for every song
+    return job.lyrics
+
+
+def _load_model(args: argparse.Namespace) -> LyricsModel:
+    return load_model(
+        args.model,
+        separator=args.separator,
+        acoustic=getattr(args, "acoustic", None),
+        language=_adapter(getattr(args, "language", "")),
+        language_model=getattr(args, "language_model", None),
+        device=args.device,
+    )
+
+
+def _adapter(language: str) -> str | None:
+    """Multilingual models (MMS) name their adapters `fra` or `cmn-script_simplified`, with three letters and more.
+
+    Plain `en` or `fr` is for the text alone.
+    """
+    return language if len(language.split("-")[0]) == 3 else None
