@@ -117,16 +117,24 @@ class AcousticModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            waveform = self._normalized(waveform[None], None)[0]
+            mean, scale = self._statistics(waveform)
             outputs: list[Tensor] = []
             for first in range(0, len(windows), options.batch_size):
                 stretches = [self._samples(waveform, each) for each in windows[first : first + options.batch_size]]
-                log_probs = self._log_probs(torch.stack(stretches).to(self._masked_columns.device), None)
+                batch = (torch.stack(stretches).to(self._masked_columns.device) - mean) * scale
+                log_probs = self._log_probs(batch, None)
                 outputs.extend(log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu())
         finally:
             self.train(was_training)
         log_probs = stitch(windows, outputs) if windows else torch.zeros(0, len(self.vocabulary.tokens))
         return Emissions(log_probs, self.vocabulary, self.grid, len(waveform) / self.grid.sample_rate_hz)
+
+    def _statistics(self, waveform: Float[Tensor, " samples"]) -> tuple[float, float]:
+        """What is subtracted from a song, and what the rest is multiplied by: as `_normalized`, in no memory."""
+        if not self.feature_extractor.do_normalize or not len(waveform):
+            return 0.0, 1.0
+        variance, mean = torch.var_mean(waveform, correction=0)
+        return mean.item(), (variance + _VARIANCE_FLOOR).rsqrt().item()
 
     def _normalized(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None

@@ -228,13 +228,21 @@ def require_sound(audio: Audio, path: Path) -> None:
     Raises:
         AudioError: samples that are not finite, less than 0.1 s, or silence (a peak under -80 dB of full scale).
     """
-    if not bool(torch.isfinite(audio.samples).all()):
-        raise AudioError(f"{path}: holds samples that are not finite numbers; export the file again")
-    if audio.duration_seconds < _MINIMUM_SECONDS:
+    if audio.duration_seconds < _MINIMUM_SECONDS and bool(torch.isfinite(audio.samples).all()):
         raise AudioError(
             f"{path}: {audio.duration_seconds:.3f} s are too short for lyrics; give {_MINIMUM_SECONDS} s or more"
         )
-    peak = float(audio.samples.abs().max())
+    require_peak(audio.samples.abs().max(), path)
+
+
+def require_peak(peak: Float[Tensor, ""], path: Path) -> None:
+    """Check that there is something to hear, by the largest absolute sample.
+
+    Raises:
+        AudioError: a peak that is not finite, or under -80 dB of full scale.
+    """
+    if not bool(torch.isfinite(peak)):
+        raise AudioError(f"{path}: holds samples that are not finite numbers; export the file again")
     if peak < _SILENCE_PEAK:
         raise AudioError(f"{path}: is silent (peak {peak:.1e} of full scale); check the recording")
 

@@ -14,6 +14,7 @@ from lyrics_asr.audio import Audio, probe, read_audio, require_sound
 from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
 from lyrics_asr.decoding import BeamSearch, cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
+from lyrics_asr.long_songs import BLOCK_SECONDS, separate_in_blocks
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import WILDCARD, Lyrics, normalize, spell
@@ -52,11 +53,11 @@ def transcribe(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    mixture = read_mixture(Path(path), model)
+    mixture = open_mixture(Path(path), model)
     emissions = hear(mixture, model, options, progress)
     search = None if greedy else _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
     return write_down(
-        audio_info(Path(path), mixture),
+        audio_info(Path(path), mixture if isinstance(mixture, Audio) else emissions),
         emissions,
         model,
         options,
@@ -91,9 +92,10 @@ def align(
         AlignmentError: the lyrics cannot fit the song.
     """
     options = options or options_for(model)
-    mixture = read_mixture(Path(path), model)
+    mixture = open_mixture(Path(path), model)
     emissions = hear(mixture, model, options, progress)
-    return time_lyrics(audio_info(Path(path), mixture), emissions, lyrics, model, language=language)
+    info = audio_info(Path(path), mixture if isinstance(mixture, Audio) else emissions)
+    return time_lyrics(info, emissions, lyrics, model, language=language)
 
 
 def listen(
@@ -105,7 +107,7 @@ def listen(
         FileNotFoundError: no such file.
         AudioError: no audio in it, or no sound.
     """
-    return hear(read_mixture(Path(path), model), model, options or options_for(model), progress)
+    return hear(open_mixture(Path(path), model), model, options or options_for(model), progress)
 
 
 def separate(
@@ -152,12 +154,23 @@ def read_mixture(path: Path, model: LyricsModel) -> Audio:
     return audio
 
 
-def audio_info(path: Path, mixture: Audio) -> AudioInfo:
+def open_mixture(path: Path, model: LyricsModel) -> Audio | Path:
+    """What `hear` takes: what `read_mixture` gives, or the path of a song that is too long to be held in memory.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+        ValueError: a separator of neither mono nor stereo.
+    """
+    return path if probe(path).duration_seconds > BLOCK_SECONDS else read_mixture(path, model)
+
+
+def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:
     """What a transcript says of its audio: the file's own rate, and the length that could be decoded.
 
     The header of a file that is cut off tells of more than can be decoded.
     """
-    return replace(probe(path), duration_seconds=mixture.duration_seconds)
+    return replace(probe(path), duration_seconds=decoded.duration_seconds)
 
 
 def take_voice(
@@ -178,7 +191,7 @@ def take_voice(
 
 
 def hear(
-    mixture: Audio,
+    mixture: Audio | Path,
     model: LyricsModel,
     options: InferenceOptions,
     progress: Progress | None = None,
@@ -187,7 +200,7 @@ def hear(
     """The acoustic model's log-probabilities over a song; in smaller windows where memory runs out.
 
     Args:
-        mixture: what `read_mixture` gives.
+        mixture: what `open_mixture` gives.
         model: what `load_model` gives.
         options: of both networks.
         progress: told the share of the separation that is done, 0..1.
@@ -195,10 +208,17 @@ def hear(
 
     Raises:
         MemoryError: memory runs out all the same.
+        AudioError: a long song that is silent.
     """
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
     with stopwatch("separation"):
-        vocals = take_voice(mixture, model, options, progress)
+        if isinstance(mixture, Audio):
+            vocals = take_voice(mixture, model, options, progress)
+        else:
+            path = mixture
+            vocals = _in_less_memory(
+                lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options
+            )
     with stopwatch("acoustic"):
         return _in_less_memory(lambda smaller: model.emissions(vocals, smaller.acoustic), options)
 

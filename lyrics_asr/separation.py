@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import pickle
 import threading
 import urllib.request
@@ -127,6 +128,16 @@ class Separator(nn.Module):
             return self._overlap_add(mixture.detach().cpu(), options, progress or (lambda share: None))
         finally:
             self.train(was_training)
+
+    def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
+        """How a song can be separated in blocks as if in one piece.
+
+        Returns:
+            What the first sample of a block must be a multiple of, and how many samples at either end of a block, other
+            than an end of the song, differ from those of the whole song and are to be left out.
+        """
+        segments = [self.segment_samples(index) for index in range(len(self.networks))]
+        return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments, default=0)
 
     def segment_samples(self, index: int) -> int:
         """Samples that network `index` of this separator takes at once in `separate`."""
@@ -547,11 +558,16 @@ def _triangle(samples: int) -> Float[Tensor, " samples"]:
 
 def _batches(samples: int, segment: int, options: SeparationOptions) -> Iterator[list[int]]:
     """Offsets of the segments, in batches of equal length: the last segments of a song are shorter."""
-    stride = max(1, int((1 - options.overlap) * segment))
-    for _, group in groupby(range(0, samples, stride), key=lambda offset: min(segment, samples - offset)):
+    for _, group in groupby(
+        range(0, samples, _stride(segment, options)), key=lambda offset: min(segment, samples - offset)
+    ):
         offsets = list(group)
         for start in range(0, len(offsets), options.batch_size):
             yield offsets[start : start + options.batch_size]
+
+
+def _stride(segment: int, options: SeparationOptions) -> int:
+    return max(1, int((1 - options.overlap) * segment))
 
 
 def _stretch(mixture: Float[Tensor, "channels samples"], start: int, samples: int) -> Float[Tensor, "channels stretch"]:

@@ -28,7 +28,7 @@ from lyrics_asr.types import AudioInfo, Emissions
 Heard = tuple[AudioInfo, Emissions]
 
 
-class ModelTask(Task[Audio, Any]):
+class ModelTask(Task[Audio | Path, Any]):
     """Work with a model on songs, as the arguments of a command line say.
 
     Args:
@@ -65,15 +65,15 @@ class ModelTask(Task[Audio, Any]):
         """What else the results of a job depend on."""
         return []
 
-    def read(self, job: Job) -> Audio:
+    def read(self, job: Job) -> Audio | Path:
         """See `Task`."""
-        return pipeline.read_mixture(job.source, self.model)
+        return pipeline.open_mixture(job.source, self.model)
 
-    def infer(self, job: Job, content: Audio, stopwatch: Stopwatch) -> Heard:
+    def infer(self, job: Job, content: Audio | Path, stopwatch: Stopwatch) -> Heard:
         """See `Task`."""
-        info = pipeline.audio_info(job.source, content)
-        with self.counter.song(job.source.name, content.duration_seconds) as progress:
-            return info, pipeline.hear(content, self.model, self.options, progress, stopwatch)
+        with self.counter.song(job.source.name, probe(job.source).duration_seconds) as progress:
+            emissions = pipeline.hear(content, self.model, self.options, progress, stopwatch)
+        return pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions
 
 
 class TranscribeTask(ModelTask):
@@ -166,7 +166,11 @@ class AlignTask(ModelTask):
 class SeparateTask(ModelTask):
     """`lyrics-asr separate`."""
 
-    def infer(self, job: Job, content: Audio, stopwatch: Stopwatch) -> Any:
+    def read(self, job: Job) -> Audio:
+        """See `Task`."""
+        return pipeline.read_mixture(job.source, self.model)  # whole: a file of vocals is written in one piece
+
+    def infer(self, job: Job, content: Any, stopwatch: Stopwatch) -> Any:
         """See `Task`."""
         with self.counter.song(job.source.name, content.duration_seconds) as progress, stopwatch("separation"):
             return pipeline.take_voice(content, self.model, self.options, progress)

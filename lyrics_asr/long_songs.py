@@ -1,0 +1,70 @@
+"""Songs too long to be held in memory at the separator's rate, such as a concert: separated block by block.
+
+What comes out is what the whole song would give, to rounding: blocks begin where a segment of the separator begins, and
+have enough context on either side. Only the voice is kept, mono at the acoustic model's rate: 230 MB for an hour.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_audio, require_peak
+from lyrics_asr.config import SeparationOptions
+from lyrics_asr.model import LyricsModel
+
+BLOCK_SECONDS = 600
+"""Longer songs are separated in blocks of this length."""
+
+_RESAMPLER_MARGIN_SECONDS = 1
+"""Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""
+
+
+def separate_in_blocks(
+    path: Path, model: LyricsModel, options: SeparationOptions, progress: Callable[[float], None] | None = None
+) -> Audio:
+    """The voice of a song, mono at 16 kHz.
+
+    Args:
+        path: of the song.
+        model: whose separator is used.
+        options: how it goes over each block.
+        progress: told the share that is done, 0..1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+    """
+    rate = model.separator.sample_rate_hz
+    channels = cast(Literal[1, 2], model.separator.audio_channels)
+    grid, context = model.separator.block_grid(options)
+    margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
+    stated_samples = max(1.0, probe(path).duration_seconds * rate)
+    pieces, start, peak = [], 0, torch.zeros(())
+    while True:
+        first = max(0, start - margin - context) // grid * grid
+        wanted = start + block + margin + context - first
+        audio = read_audio(
+            path,
+            sample_rate_hz=rate,
+            channels=channels,
+            start_seconds=first / rate,
+            duration_seconds=wanted / rate,
+        )
+        is_last = audio.samples.shape[1] < wanted
+        peak = torch.maximum(peak, audio.samples.abs().max())
+        voice = model.vocals(audio, options).to_channels(1)
+        left = max(0, start - margin)
+        right = None if is_last else start + block + margin - first
+        resampled = Audio(voice.samples[:, left - first : right], rate).resampled(ACOUSTIC_SAMPLE_RATE_HZ).samples[0]
+        skipped = (start - left) // rate * ACOUSTIC_SAMPLE_RATE_HZ
+        kept = None if is_last else skipped + BLOCK_SECONDS * ACOUSTIC_SAMPLE_RATE_HZ
+        pieces.append(resampled[skipped:kept].clone())
+        start += block
+        if progress is not None:
+            progress(min(1.0, start / stated_samples))
+        if is_last:
+            break
+    require_peak(peak, path)
+    return Audio(torch.cat(pieces)[None], ACOUSTIC_SAMPLE_RATE_HZ)
