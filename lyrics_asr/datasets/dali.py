@@ -17,7 +17,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, TypeVar
@@ -144,12 +144,40 @@ def read_dali(
             no song has; the message names it.
     """
     thresholds = thresholds or SplitThresholds()
-    clocks = {} if ground_truth is None else _read_clocks(ground_truth)
-    audio_files = _audio_files(audio)
-    sources: dict[str, Path] = {}
     languages: set[str] = set()
     left_out: Counter[str] = Counter()
     songs: list[Song] = []
+    for entry in iterate_dali(annotations, audio, ground_truth=ground_truth):
+        languages.add(entry.score.language)
+        if language not in (None, entry.score.language) or split not in (None, thresholds.split(entry.score.ncc)):
+            continue
+        song = entry.song(left_out)
+        if song is None:
+            _logger.warning("%s: the song was left out: it has no words", entry.path)
+        else:
+            songs.append(song)
+    require_language(annotations, language, languages)
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+        _logger.warning("%s: %d words were left out: %s", annotations, left_out.total(), reasons)
+    return tuple(sorted(songs, key=lambda song: song.id))
+
+
+def iterate_dali(annotations: Path, audio: Path, *, ground_truth: Path | None = None) -> Iterator["DaliEntry"]:
+    """Read the annotations of a folder one after the other, in the order of their files' names.
+
+    Args:
+        annotations: folder of the annotations.
+        audio: folder of the audio.
+        ground_truth: DALI's file of corrected timings.
+
+    Raises:
+        FileNotFoundError: no annotations in the folder, or no such ground truth.
+        ValueError: a file that is refused, damaged or not as the layout says, or two files for a song.
+    """
+    clocks = {} if ground_truth is None else _read_clocks(ground_truth)
+    audio_files = _audio_files(audio)
+    sources: dict[str, Path] = {}
     for path in _annotation_files(annotations):
         record = _read_record(path)
         if record is None:
@@ -158,28 +186,25 @@ def read_dali(
             score = read_score(record.info)
             if score.id in sources:
                 raise ValueError(f"a second file for the song of {sources[score.id]}; remove one of the two")
-            sources[score.id] = path
-            languages.add(score.language)
-            if language not in (None, score.language) or split not in (None, thresholds.split(score.ncc)):
-                continue
-            audio_path = audio_files.get(score.id, audio / f"{score.id}.mp3")
-            song = _build_song(record, score, audio_path, clocks.get(score.id), left_out)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        if song is None:
-            _logger.warning("%s: the song was left out: it has no words", path)
-        else:
-            songs.append(song)
+        sources[score.id] = path
+        audio_path = audio_files.get(score.id, audio / f"{score.id}.mp3")
+        yield DaliEntry(path, score, audio_path, record, clocks.get(score.id))
     if not sources:
         raise FileNotFoundError(
             f"{annotations}: no annotations of DALI in it; give the folder that holds the .gz files"
         )
+
+
+def require_language(annotations: Path, language: str | None, languages: Collection[str]) -> None:
+    """Make sure that there are songs in `language`, as DALI names it; None is any.
+
+    Raises:
+        ValueError: `languages`, those of the songs in the folder, do not have it.
+    """
     if language is not None and language not in languages:
         raise ValueError(f"{annotations}: no song in {language!r}; its languages are {sorted(languages)}")
-    if left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        _logger.warning("%s: %d words were left out: %s", annotations, left_out.total(), reasons)
-    return tuple(sorted(songs, key=lambda song: song.id))
 
 
 # ---- Songs ----
@@ -199,6 +224,37 @@ class _Clock:
 
     offset_seconds: float
     beats_per_minute: float
+
+
+@dataclass(frozen=True)
+class DaliEntry:
+    """A song's file of annotations: what decides on its split, and the song when it is asked for.
+
+    Args:
+        path: the file.
+        score: its id, NCC and language.
+        audio: the song's audio; the file need not exist.
+    """
+
+    path: Path
+    score: SongScore
+    audio: Path
+    _record: _Record
+    _corrected: _Clock | None
+
+    def song(self, left_out: Counter[str]) -> Song | None:
+        """The song as `read_dali` describes it, or None if it has no words.
+
+        Args:
+            left_out: the words that are left out are added here, by reason.
+
+        Raises:
+            ValueError: annotations that are not as the layout says; the message names the file.
+        """
+        try:
+            return _build_song(self._record, self.score, self.audio, self._corrected, left_out)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
 
 
 @dataclass(frozen=True)
