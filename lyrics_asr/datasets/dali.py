@@ -28,6 +28,9 @@ from lyrics_asr.datasets.manifest import LineTimes, Song
 from lyrics_asr.types import TimedWord
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+NEGATIVE_TIME = "with a negative time"
 
 _MOST_ENTRIES = 100_000  # of a level of one song: a pickle may hold one list a million times over
 _MOST_CHARACTERS = 1000  # of a word or a note
@@ -325,7 +328,7 @@ def _fault(text: str, start_seconds: float, end_seconds: float) -> str | None:
     if not (math.isfinite(start_seconds) and math.isfinite(end_seconds)):
         return "with a time that is not finite"
     if start_seconds < 0:
-        return "with a negative time"
+        return NEGATIVE_TIME
     return "that end before they start" if end_seconds < start_seconds else None
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lyrics_asr.datasets.dali import NEGATIVE_TIME
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.datasets.tables import read_csv, seconds_digits
 
@@ -65,7 +66,7 @@ class Remark:
             if word.start_seconds >= self.corrupt_from_seconds:
                 left_out["in a corrupt part (remarks)"] += 1
             elif start < 0:
-                left_out["with a negative time"] += 1
+                left_out[NEGATIVE_TIME] += 1
             else:
                 words.append(replace(word, start_seconds=start, end_seconds=word.end_seconds + self.offset_seconds))
         return replace(song, words=tuple(words))
