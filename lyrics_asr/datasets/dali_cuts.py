@@ -284,6 +284,7 @@ def _write_shar(output: Path, splits: Sequence[Split]) -> None:
     try:
         with our_decoder():
             for split in splits:
+                (temporary / split).mkdir(parents=True)
                 cuts = CutSet.from_jsonl_lazy(output / f"{split}.jsonl.gz").shuffle(random.Random(0))
                 cuts.to_shar(temporary / split, fields={"recording": "flac"}, shard_size=_SHARD_CUTS)
         temporary.rename(output / "shar")

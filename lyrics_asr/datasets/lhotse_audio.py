@@ -51,12 +51,16 @@ class _FileBackend(LibsndfileBackend):  # type: ignore[misc]  # Lhotse has no ty
     def read_audio(
         self,
         path_or_fd: Any,
-        offset: float = 0.0,
-        duration: float | None = None,
+        offset: int | float = 0.0,
+        duration: int | float | None = None,
         force_opus_sampling_rate: int | None = None,
     ) -> tuple[NDArray[np.float32], int]:
         if not isinstance(path_or_fd, str | Path):
             samples, sample_rate_hz = super().read_audio(path_or_fd, offset, duration, force_opus_sampling_rate)
             return samples, sample_rate_hz
-        audio = read_audio(Path(path_or_fd), start_seconds=float(offset), duration_seconds=duration)
+        audio = read_audio(
+            Path(path_or_fd),
+            start_seconds=float(offset),
+            duration_seconds=None if duration is None else float(duration),
+        )
         return audio.samples.numpy(), audio.sample_rate_hz
