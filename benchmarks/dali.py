@@ -1,14 +1,12 @@
 """How long `lyrics-asr data dali` takes for a corpus of DALI's size, and its memory: `python benchmarks/dali.py`.
 
-5,358 songs of 4 minutes and about 250 words (the number of DALI v1's songs), with as many notes, are written as DALI's
-JSON export has them, or as DALI's gzipped pickles with --pickles. The words are drawn from data/lyrics, so that no two
-songs are alike; every song has the same audio file, by a link. The command then runs as users run it. Nothing else
-should run beside it.
+5,358 songs (as many as DALI v1 has) of 4 minutes, 250 words and as many notes are written as DALI's gzipped pickles. The
+words are drawn from data/lyrics, so that no two songs are alike; every song has the same audio file, by a link. The
+command then runs as users run it. Nothing else should run beside it.
 """
 
 import argparse
 import gzip
-import json
 import pickle
 import random
 import resource
@@ -35,11 +33,10 @@ def main() -> int:
     """Run the benchmark; 1 when it takes longer, or more memory, than wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--songs", type=int, default=5358)
-    parser.add_argument("--pickles", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_corpus(folder, options.songs, pickles=options.pickles)
+        make_corpus(folder, options.songs)
         command = [sys.executable, "-c", "import sys; from lyrics_asr.cli import main; sys.exit(main())"]
         arguments = ["data", "dali", f"{folder}/annotations", f"{folder}/audio", "-o", f"{folder}/cuts"]
         began = time.perf_counter()
@@ -54,7 +51,7 @@ def main() -> int:
     return 0 if seconds <= TARGET_SECONDS and peak <= TARGET_BYTES else 1
 
 
-def make_corpus(folder: Path, count: int, *, pickles: bool) -> None:
+def make_corpus(folder: Path, count: int) -> None:
     """Annotations and audio, in folders of these names."""
     rng = random.Random(0)
     stanzas = load_lyrics(ROOT / "data" / "lyrics", "training").values()
@@ -71,10 +68,7 @@ def make_corpus(folder: Path, count: int, *, pickles: bool) -> None:
         rendition = Rendition(silence, silence, lines, (), (220.0,) * len(words))
         content = dali_annotations(song_id, "title", rendition, HELD_OUT_VOICES[0])
         content["info"]["scores"]["NCC"] = rng.uniform(0.8, 1.0)
-        if pickles:
-            write_pickle(folder / "annotations" / f"{song_id}.gz", content)
-        else:
-            (folder / "annotations" / f"{song_id}.json").write_text(json.dumps(content), encoding="utf-8")
+        write_pickle(folder / "annotations" / f"{song_id}.gz", content)
         (folder / "audio" / f"{song_id}.mp3").symlink_to(sound)
 
 
@@ -85,8 +79,7 @@ def make_words(rng: random.Random, vocabulary: list[str]) -> list[TimedWord]:
         end = at + rng.uniform(0.15, 0.7)
         words.append(TimedWord(rng.choice(vocabulary), at, end, 1.0))
         at = end + (rng.uniform(3, 15) if rng.random() < 0.04 else rng.uniform(0, 0.2))
-    longest = SONG_SECONDS - 5.0
-    scale = min(1.0, longest / at)
+    scale = min(1.0, (SONG_SECONDS - 5.0) / at)
     return [TimedWord(word.text, word.start_seconds * scale, word.end_seconds * scale, 1.0) for word in words]
 
 

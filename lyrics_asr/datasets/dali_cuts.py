@@ -9,7 +9,7 @@ The output folder holds
 
 Conventions
 - Audio is probed by its header and not decoded, but for Shar. Windows are read when a model is trained: by Lhotse's own
-  readers, or by ours in `lhotse_audio.our_decoder`, which knows more formats.
+  readers, or by ours in `lhotse_cuts.our_decoder`, which knows more formats.
 - A song is dropped when more than a tenth of its words lie outside its audio, before its start or past its end: its
   annotation is of another recording or shifted against it. Nothing is listened to, so a smaller shift goes unnoticed.
 - Of songs with the same lyrics (see `copies`), whichever their splits, the one with the highest NCC is kept, that of
@@ -20,22 +20,15 @@ Conventions
 
 import json
 import logging
-import random
-import secrets
-import shutil
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from lhotse import CutSet, MonoCut, MultiCut, SupervisionSegment
-from lhotse.supervision import AlignmentItem
-
-from lyrics_asr.audio import AudioError, AudioHeader, read_header
+from lyrics_asr.audio import AudioError, read_header
 from lyrics_asr.config import ChunkOptions
-from lyrics_asr.datasets.chunking import PAST_THE_END, ChunkedSong, chunk_song
-from lyrics_asr.datasets.chunks import Chunk
+from lyrics_asr.datasets.chunking import PAST_THE_END, chunk_song
 from lyrics_asr.datasets.copies import find_copies
 from lyrics_asr.datasets.dali import (
     NEGATIVE_TIME,
@@ -47,13 +40,11 @@ from lyrics_asr.datasets.dali import (
     require_language,
 )
 from lyrics_asr.datasets.dali_remarks import Remark, read_remarks
-from lyrics_asr.datasets.lhotse_audio import make_recording, our_decoder
-from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.files import atomic_path, require_writable_folder, write_text
+from lyrics_asr.datasets.lhotse_cuts import make_recording, render_cut, write_cuts, write_shar
+from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.text import normalize
 
 _MOST_OUTSIDE_SHARE = 0.1
-_SHARD_CUTS = 1000
 
 _logger = logging.getLogger(__name__)
 
@@ -73,14 +64,14 @@ class CutOptions:
     chunks: ChunkOptions = field(default_factory=ChunkOptions)
 
 
-@dataclass
+@dataclass(frozen=True)
 class SplitSize:
     """How much a split holds; seconds are those of its chunks."""
 
-    songs: int = 0
-    chunks: int = 0
-    words: int = 0
-    seconds: float = 0.0
+    songs: int
+    chunks: int
+    words: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -153,13 +144,13 @@ def cut_dali(
         else:
             prepared.append(found)
     require_language(annotations, options.language, languages)
-    prepared.sort(key=lambda each: (-each.ncc, each.song.id))
+    prepared.sort(key=lambda each: (-each.ncc, each.id))
     copies = {
-        prepared[copy].song.id: prepared[original].song.id
+        prepared[copy].id: prepared[original].id
         for copy, original in find_copies([each.normalized for each in prepared]).items()
     }
     dropped |= dict.fromkeys(copies, "with the lyrics of another song")
-    kept = sorted((each for each in prepared if each.song.id not in copies), key=lambda each: each.song.id)
+    kept = sorted((each for each in prepared if each.id not in copies), key=lambda each: each.id)
     sizes = {split: _write_split(output, split, [each for each in kept if each.split == split]) for split in SPLITS}
     report = CutReport(
         options,
@@ -169,11 +160,12 @@ def cut_dali(
         copies,
         sum(each.words for each in kept),
         dict(sum((each.left_out for each in kept), Counter()).most_common()),
-        sum(each.chunked.crowded_chunks for each in kept),
+        sum(each.crowded_chunks for each in kept),
     )
     if shar:
-        _write_shar(output, [split for split in SPLITS if sizes[split].chunks])
-    write_text(output / "report.json", json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
+        files: dict[str, Path] = {split: output / f"{split}.jsonl.gz" for split in SPLITS if sizes[split].chunks}
+        write_shar(files, output / "shar")
+    write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
     return report
 
 
@@ -182,16 +174,29 @@ def cut_dali(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A song that is cut, with what the report and the choice between copies need."""
+    """A song that is cut, with what the report and the choice between copies need.
 
-    song: Song
+    Args:
+        id: of the song.
+        split: where it belongs.
+        ncc: of its annotation.
+        normalized: its lyrics, those of dropped words included.
+        cuts: a line of JSON each. Objects would take several times the memory over all songs.
+        size: how much the cuts hold.
+        words: how many there are, dropped ones included.
+        left_out: the dropped ones by reason.
+        crowded_chunks: see `ChunkedSong`.
+    """
+
+    id: str
     split: Split
     ncc: float
-    header: AudioHeader
     normalized: str
-    chunked: ChunkedSong
+    cuts: tuple[str, ...]
+    size: SplitSize
     words: int
     left_out: Counter[str]
+    crowded_chunks: int
 
 
 def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _Prepared | str:
@@ -222,71 +227,30 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
         return "whose words lie outside the audio"
     if not chunked.chunks:
         return "without a chunk"
-    normalized = normalize(annotated.lyrics, annotated.language)
-    return _Prepared(song, split, entry.score.ncc, header, normalized, chunked, words, left_out)
-
-
-# ---- Cuts ----
-
-
-def _write_split(output: Path, split: Split, songs: Iterable[_Prepared]) -> SplitSize:
-    size = SplitSize()
-    with atomic_path(output / f"{split}.jsonl.gz") as temporary, CutSet.open_writer(temporary) as writer:
-        for each in songs:
-            size.songs += 1
-            recording = make_recording(each.song.id, each.song.audio, each.header)
-            for number, chunk in enumerate(each.chunked.chunks):
-                writer.write(_make_cut(each.song, recording, number, chunk))
-                size.chunks += 1
-                size.words += len(chunk.words)
-                size.seconds += chunk.end_seconds - chunk.start_seconds
-    return size
-
-
-def _make_cut(song: Song, recording: Any, number: int, chunk: Chunk) -> Any:
-    cut_id = f"{song.id}-{number:03}"
-    duration_seconds = chunk.end_seconds - chunk.start_seconds
-    words = [song.words[i] for i in chunk.words]
-    # As `Recording.to_cut` has it.
-    kind, channel = (MonoCut, 0) if len(recording.channel_ids) == 1 else (MultiCut, recording.channel_ids)
-    supervision = SupervisionSegment(
-        id=cut_id,
-        recording_id=recording.id,
-        start=0.0,
-        duration=duration_seconds,
-        channel=channel,
-        text=" ".join(word.text for word in words),
-        language=song.language,
-        alignment={
-            "word": [
-                AlignmentItem(
-                    word.text,
-                    word.start_seconds - chunk.start_seconds,
-                    word.end_seconds - word.start_seconds,
-                )
-                for word in words
-            ]
-        },
-    )
-    return kind(
-        id=cut_id,
-        start=chunk.start_seconds,
-        duration=duration_seconds,
-        channel=channel,
-        supervisions=[supervision],
-        recording=recording,
+    recording = make_recording(song.id, song.audio, header)
+    return _Prepared(
+        song.id,
+        split,
+        entry.score.ncc,
+        normalize(annotated.lyrics, annotated.language),
+        tuple(render_cut(song, recording, number, chunk) for number, chunk in enumerate(chunked.chunks)),
+        SplitSize(
+            songs=1,
+            chunks=len(chunked.chunks),
+            words=sum(len(chunk.words) for chunk in chunked.chunks),
+            seconds=sum(chunk.end_seconds - chunk.start_seconds for chunk in chunked.chunks),
+        ),
+        words,
+        left_out,
+        chunked.crowded_chunks,
     )
 
 
-def _write_shar(output: Path, splits: Sequence[Split]) -> None:
-    """All shards or none, in an order that is random so that a stream does not hear one song after the other."""
-    temporary = output / f".{secrets.token_hex(8)}"
-    try:
-        with our_decoder():
-            for split in splits:
-                (temporary / split).mkdir(parents=True)
-                cuts = CutSet.from_jsonl_lazy(output / f"{split}.jsonl.gz").shuffle(random.Random(0))
-                cuts.to_shar(temporary / split, fields={"recording": "flac"}, shard_size=_SHARD_CUTS)
-        temporary.rename(output / "shar")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _write_split(output: Path, split: Split, songs: Sequence[_Prepared]) -> SplitSize:
+    write_cuts(output / f"{split}.jsonl.gz", (line for song in songs for line in song.cuts))
+    return SplitSize(
+        len(songs),
+        sum(song.size.chunks for song in songs),
+        sum(song.size.words for song in songs),
+        math.fsum(song.size.seconds for song in songs),
+    )
