@@ -1,7 +1,7 @@
 """How long `lyrics-asr data dali` takes for a corpus of DALI's size, and its memory: `python benchmarks/dali.py`.
 
-5,358 songs (as many as DALI v1 has) of 4 minutes, 250 words and as many notes are written as DALI's gzipped pickles. The
-words are drawn from data/lyrics, so that no two songs are alike; every song has the same audio file, by a link. The
+5,358 songs, as many as DALI v1 has, of 4 minutes, 250 words and as many notes are written as DALI's gzipped pickles.
+The words are drawn from data/lyrics, so that no two songs are alike; every song has the same audio file, by a link. The
 command then runs as users run it. Nothing else should run beside it.
 """
 

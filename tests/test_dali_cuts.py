@@ -11,7 +11,7 @@ import torch
 from lhotse import CutSet, MonoCut, MultiCut
 from lhotse.qa import validate
 
-from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli import main
 from lyrics_asr.config import ChunkOptions
 from lyrics_asr.datasets.dali import SplitThresholds
@@ -263,10 +263,20 @@ def test_shards_that_fail_leave_nothing_behind(corpus, monkeypatch):
     with pytest.raises(Exception, match="the disk is full"):
         corpus.cut(shar=True)
     assert sorted(path.name for path in corpus.output.iterdir()) == [
+        "report.json",
         "test.jsonl.gz",
         "train.jsonl.gz",
         "validation.jsonl.gz",
     ]
+
+
+def test_audio_that_is_cut_off_is_named_when_shards_are_made(corpus):
+    corpus.add("a", suffix=".mp3")
+    path = corpus.audio / "a.mp3"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    with pytest.raises(AudioError, match=r"a\.mp3: ends (at|before) \d+\.\d+ s.*[a-z]$"):
+        corpus.cut(shar=True)
+    assert not (corpus.output / "shar").exists()
 
 
 def test_a_full_disk_leaves_no_part_of_a_file(corpus, full_disk):
@@ -330,6 +340,11 @@ def test_the_command_prints_and_saves_the_report(corpus, capsys):
         (["--chunk-seconds", "4"], 2, "chunk_seconds 4.0 is out of range; it must be 5 to 28"),
         (["--thresholds", "0.9", "0.8", "0.95"], 2, "thresholds must not fall from train to validation to test"),
         (["--language", "french"], 1, r"no song in 'french'; its languages are \['english'\]"),
+        (
+            ["--thresholds", "0.95", "0.96", "0.97"],
+            1,
+            r"no chunk was made, for the reasons above; .*report\.json names",
+        ),
         (["--remarks", "nowhere.csv"], 1, r"nowhere\.csv: no such remarks"),
         (["--ground-truth", "nowhere.gz"], 1, r"nowhere\.gz: no such ground truth"),
     ],

@@ -97,6 +97,9 @@ def run(args: argparse.Namespace, options: "CutOptions") -> int:
         shar=args.shar,
     )
     sys.stdout.write(render_report(report))
+    if not any(size.chunks for size in report.splits.values()):
+        say(f"error: no chunk was made, for the reasons above; {args.output / 'report.json'} names the songs")
+        return 1
     say(f"wrote {args.output}")
     return 0
 

@@ -162,10 +162,10 @@ def cut_dali(
         dict(sum((each.left_out for each in kept), Counter()).most_common()),
         sum(each.crowded_chunks for each in kept),
     )
+    write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
     if shar:
         files: dict[str, Path] = {split: output / f"{split}.jsonl.gz" for split in SPLITS if sizes[split].chunks}
         write_shar(files, output / "shar")
-    write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
     return report
 
 

@@ -21,12 +21,13 @@ from lhotse.audio import AudioSource
 from lhotse.audio.backend import LibsndfileBackend, get_current_audio_backend, set_current_audio_backend
 from numpy.typing import NDArray
 
-from lyrics_asr.audio import AudioHeader, read_audio
+from lyrics_asr.audio import AudioError, AudioHeader, read_audio
 from lyrics_asr.datasets.chunks import Chunk
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
 
 _SHARD_CUTS = 1000
+_TOLERANCE_SECONDS = 0.1  # headers of lossy formats are off by a packet; Lhotse pads what lacks
 
 
 def make_recording(song_id: str, path: Path, header: AudioHeader) -> dict[str, Any]:
@@ -109,6 +110,11 @@ def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
     Args:
         cuts: files of cuts by the name of their folder in `folder`.
         folder: where the shards go; must not exist.
+
+    Raises:
+        AudioError: a file that ends before its header says, or cannot be decoded; the message names it.
+        FileNotFoundError: an audio file is gone.
+        OSError: the shards cannot be written.
     """
     temporary = folder.with_name(f".{secrets.token_hex(8)}")
     try:
@@ -118,6 +124,8 @@ def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
                 shuffled = CutSet.from_jsonl_lazy(path).shuffle(random.Random(0))
                 shuffled.to_shar(temporary / name, fields={"recording": "flac"}, shard_size=_SHARD_CUTS)
         temporary.rename(folder)
+    except AudioError as error:
+        raise AudioError(str(error).partition("\n[extra info]")[0]) from error  # Lhotse adds whole cuts
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -147,9 +155,10 @@ class _FileBackend(LibsndfileBackend):  # type: ignore[misc]  # Lhotse has no ty
         if not isinstance(path_or_fd, str | Path):
             samples, sample_rate_hz = super().read_audio(path_or_fd, offset, duration, force_opus_sampling_rate)
             return samples, sample_rate_hz
-        audio = read_audio(
-            Path(path_or_fd),
-            start_seconds=float(offset),
-            duration_seconds=None if duration is None else float(duration),
-        )
+        path, start_seconds = Path(path_or_fd), float(offset)
+        duration_seconds = None if duration is None else float(duration)
+        audio = read_audio(path, start_seconds=start_seconds, duration_seconds=duration_seconds)
+        if duration_seconds is not None and audio.duration_seconds < duration_seconds - _TOLERANCE_SECONDS:
+            ends_seconds = start_seconds + audio.duration_seconds
+            raise AudioError(f"{path}: ends at {ends_seconds:.2f} s, before its header says; get the file again")
         return audio.samples.numpy(), audio.sample_rate_hz
