@@ -30,7 +30,7 @@ def songs(draw):
     return words
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(songs(), st.floats(5, 28), st.floats(0, 10))
 def test_chunks_hold_whole_words_and_every_word_is_accounted_for(words, chunk_seconds, pause_seconds):
     chunked = chunk_song(words, SECONDS, options=ChunkOptions(chunk_seconds, pause_seconds))
@@ -65,7 +65,7 @@ def test_chunks_hold_whole_words_and_every_word_is_accounted_for(words, chunk_se
         assert heard <= 1e-9 or each.end_seconds > SECONDS
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(songs())
 def test_ctc_has_a_finite_loss_for_every_chunk(words):
     """The oracle is PyTorch's own loss on uniform emissions."""

@@ -1,7 +1,8 @@
 """Timed words to training chunks: stretches of a song that cut no word in two and that CTC can learn from.
 
 Conventions
-- Words that overlap in time by a millisecond or more are never parted; smaller overlaps come from rounded times.
+- Words that overlap in time by a millisecond or more are never parted. Smaller overlaps come from rounded times; chunks
+  may overlap by as much.
 - A chunk holds as many words as fit. It begins and ends `_MARGIN_SECONDS` beside its words, or half way to the next
   word where that is nearer, so that chunks of a song do not overlap and no chunk hears the word before or after it.
 - CTC needs a frame for each token, and another one between two equal tokens. Tokens are the letters a to z and the

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,8 @@ def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
             for name, path in cuts.items():
                 (temporary / name).mkdir(parents=True)
                 shuffled = CutSet.from_jsonl_lazy(path).shuffle(random.Random(0))
-                shuffled.to_shar(temporary / name, fields={"recording": "flac"}, shard_size=_SHARD_CUTS)
+                fields, on_terminal = {"recording": "flac"}, sys.stderr.isatty()
+                shuffled.to_shar(temporary / name, fields=fields, shard_size=_SHARD_CUTS, verbose=on_terminal)
         temporary.rename(folder)
     except AudioError as error:
         raise AudioError(str(error).partition("\n[extra info]")[0]) from error  # Lhotse adds whole cuts
