@@ -77,20 +77,17 @@ def chunk_song(
         else:
             kept.append(number)
     groups: list[_Run] = []
-    last: _Run | None = None
     for run in _runs(words, kept):
         if run.end_seconds - run.start_seconds > longest_seconds:
             left_out["overlapping for longer than a chunk"] += len(run.words)
-            last = None
         elif (
-            last is not None
-            and run.start_seconds - last.end_seconds <= options.pause_seconds
-            and run.end_seconds - last.start_seconds <= longest_seconds
+            groups
+            and run.start_seconds - groups[-1].end_seconds <= options.pause_seconds
+            and run.end_seconds - groups[-1].start_seconds <= longest_seconds
         ):
-            groups[-1] = last = _Run(last.start_seconds, run.end_seconds, last.words + run.words)
+            groups[-1] = _Run(groups[-1].start_seconds, run.end_seconds, groups[-1].words + run.words)
         else:
             groups.append(run)
-            last = run
     chunks = []
     for group in groups:
         chunk = _with_margins(group, words, duration_seconds)
