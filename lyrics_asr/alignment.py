@@ -13,7 +13,6 @@ Conventions
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from lyrics_asr.decoding import WordSpan, mean_confidence, word_spans
 from lyrics_asr.text import WILDCARD, Lyrics, spell
-from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary
+from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, least_frames
 
 _LOWEST_LOG_PROB = -50.0
 """Keeps the sums of impossible symbols finite and exact enough over a song, in float32."""
@@ -62,11 +61,6 @@ class _Plan:
     tokens: tuple[int, ...]
     words: tuple[tuple[int, int] | None, ...]
 
-    @property
-    def frames(self) -> int:
-        """Frames that the shortest path takes: one for each token, and a blank between two equal ones."""
-        return len(self.tokens) + sum(a == b for a, b in pairwise(self.tokens))
-
 
 def _plan(spellings: list[tuple[int, ...]], vocabulary: Vocabulary) -> _Plan:
     """Join the words. Wildcards take turns at the two columns after the last, so that none needs a blank before it."""
@@ -92,9 +86,10 @@ def _check_fit(plan: _Plan, emissions: Emissions) -> None:
         raise AlignmentError(
             f"none of the {words} words can be spelled with the model's letters; check that the lyrics are text"
         )
-    if plan.frames > frames:
+    needed = least_frames(plan.tokens)
+    if needed > frames:
         raise AlignmentError(
-            f"the lyrics' {words} words need at least {plan.frames} frames ({len(plan.tokens)} tokens), but the song "
+            f"the lyrics' {words} words need at least {needed} frames ({len(plan.tokens)} tokens), but the song "
             f"has {frames} frames in {emissions.duration_seconds:.1f} s; check that the lyrics belong to this song"
         )
 

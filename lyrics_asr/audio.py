@@ -83,6 +83,15 @@ class AudioError(ValueError):
     """A file that holds no usable audio; the message names it, the cause and the remedy."""
 
 
+@dataclass(frozen=True)
+class AudioHeader:
+    """Length, rate and channels of an audio file."""
+
+    duration_seconds: float
+    sample_rate_hz: int
+    channels: int
+
+
 @dataclass(frozen=True, eq=False)
 class Audio:
     """A stretch of sound, float32 on the CPU."""
@@ -164,7 +173,20 @@ def read_audio(
 
 
 def probe(path: Path) -> AudioInfo:
-    """Length and rate of a file as its header tells them.
+    """Length and rate of a file as its header tells them, see `read_header`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: not a file, empty, or no audio in it.
+    """
+    header = read_header(path)
+    # A name that is not UTF-8 could not be written as JSON.
+    name = os.fsencode(path).decode("utf-8", "replace")
+    return AudioInfo(name, header.duration_seconds, header.sample_rate_hz)
+
+
+def read_header(path: Path) -> AudioHeader:
+    """What a file's header tells of its sound.
 
     Where there is no header, as in raw AAC, the length is estimated from the bit rate; a live recording is decoded.
 
@@ -176,9 +198,7 @@ def probe(path: Path) -> AudioInfo:
         duration_seconds = _stated_seconds(container, stream)
         if duration_seconds is None:
             duration_seconds = read_audio(path).duration_seconds
-        # A name that is not UTF-8 could not be written as JSON.
-        name = os.fsencode(path).decode("utf-8", "replace")
-        return AudioInfo(name, duration_seconds, stream.sample_rate)
+        return AudioHeader(duration_seconds, stream.sample_rate, stream.channels)
 
 
 def read_tags(path: Path) -> dict[str, str]:

@@ -279,10 +279,21 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         "data_synth",
         "lyrics-asr data synth data/prepared/training --songs 340 --seed 1 --processes 2",
     )
+    dali = _add_verb(
+        actions,
+        "dali",
+        "cut the songs of DALI into training chunks with the times of their words, as Lhotse cuts",
+        "data_dali",
+        "lyrics-asr data dali DALI_v1.0/ audio/ -o data/prepared/dali --ground-truth gt_v1.0.gz",
+    )
     if list(argv[:2]) == ["data", "synth"]:  # its imports are slow, and are an extra
         from lyrics_asr.datasets import synthetic
 
         synthetic.add_arguments(synth)
+    if list(argv[:2]) == ["data", "dali"]:
+        from lyrics_asr.datasets import dali_command
+
+        dali_command.add_arguments(dali)
 
 
 def _add_verb(verbs: "Verbs", name: str, summary: str, run: str, example: str) -> argparse.ArgumentParser:

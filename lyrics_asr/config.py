@@ -209,6 +209,23 @@ class SyntheticOptions:
 
 
 @dataclass(frozen=True)
+class ChunkOptions:
+    """How songs are cut into the chunks that a model is trained on.
+
+    Args:
+        chunk_seconds: longest chunk.
+        pause_seconds: longest stretch without words inside a chunk; longer ones are skipped.
+    """
+
+    chunk_seconds: float = 10.0
+    pause_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        _check("chunk_seconds", self.chunk_seconds, 5 <= self.chunk_seconds <= 28, "5 to 28")
+        _check("pause_seconds", self.pause_seconds, 0 <= self.pause_seconds < math.inf, "finite, at least 0")
+
+
+@dataclass(frozen=True)
 class StageOptions:
     """One stage of training: what is trained, on what, for how long.
 

@@ -9,8 +9,9 @@ Conventions
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from jaxtyping import Float
@@ -79,6 +80,11 @@ class Vocabulary:
         """Columns of the single characters: what lyrics can be spelled with."""
         special = {self.blank_id, self.word_delimiter_id}
         return {token: i for i, token in enumerate(self.tokens) if len(token) == 1 and i not in special}
+
+
+def least_frames(tokens: Sequence[int]) -> int:
+    """Frames that the shortest CTC path takes: one for each token, and a blank between two equal ones."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,17 @@ def data_synth(args: argparse.Namespace) -> int:
     return synthetic.run(args)
 
 
+def data_dali(args: argparse.Namespace) -> int:
+    """Make training chunks of DALI."""
+    from lyrics_asr.datasets import dali_command
+
+    try:
+        options = dali_command.read_options(args)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return dali_command.run(args, options)
+
+
 def _with_interval(share: float | None, low: float | None, high: float | None) -> str:
     if share is None or low is None or high is None:
         return "-" if share is None else f"{share:.1%}"

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,17 @@ def full_disk(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.fixture(scope="session")
+def real_dali():
+    """The folder of DALI's own metadata, ground truth and a reviewer's remarks."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "dali"
+    folder = Path(os.environ.get("LYRICS_ASR_DALI", default))
+    for name in ("gt_v1.0.gz", "dali_v1_metadata.json", "dali_remarks.csv"):
+        if not (folder / name).is_file():
+            pytest.skip(f"{folder / name} is not there; set LYRICS_ASR_DALI to the folder of DALI's files")
+    return folder
 
 
 @pytest.fixture(scope="session")

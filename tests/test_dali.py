@@ -6,7 +6,6 @@ import math
 import os
 import pickle
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -448,17 +447,8 @@ def test_folders_without_annotations_are_named(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real():
-    default = Path(__file__).resolve().parents[2] / "shared" / "dali"
-    folder = Path(os.environ.get("LYRICS_ASR_DALI", default))
-    if not (folder / "gt_v1.0.gz").is_file() or not (folder / "dali_v1_metadata.json").is_file():
-        pytest.skip(f"no files of DALI in {folder}; set LYRICS_ASR_DALI to the folder of its metadata and ground truth")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def real_scores(real):
-    metadata = json.loads((real / "dali_v1_metadata.json").read_text(encoding="utf-8"))
+def real_scores(real_dali):
+    metadata = json.loads((real_dali / "dali_v1_metadata.json").read_text(encoding="utf-8"))
     return [read_score(info) for info in metadata.values()]
 
 
@@ -479,9 +469,9 @@ def test_every_language_of_the_real_songs_has_a_code(real_scores):
     assert {score.language for score in real_scores} == set(dali._LANGUAGE_CODES)
 
 
-def test_the_real_ground_truth_splits_and_moves_times_as_dali_does(real, real_scores, tmp_path):
+def test_the_real_ground_truth_splits_and_moves_times_as_dali_does(real_dali, real_scores, tmp_path):
     """Against the steps of DALI's time2beat and beat2time, taken one by one with numpy."""
-    clocks = pickle.loads(gzip.decompress((real / "gt_v1.0.gz").read_bytes()))
+    clocks = pickle.loads(gzip.decompress((real_dali / "gt_v1.0.gz").read_bytes()))
     splits = assign_splits(real_scores)
     assert [[splits[song_id] for song_id in clocks].count(split) for split in ("train", "validation", "test")] == [
         93,
@@ -502,7 +492,7 @@ def test_the_real_ground_truth_splits_and_moves_times_as_dali_does(real, real_sc
             times.append(tuple(float(second) for second in beats / new_beats_per_second + clocks[song_id]["offset"]))
         write(tmp_path, content)
         expected[song_id] = times
-    songs = read_dali(tmp_path, tmp_path, ground_truth=real / "gt_v1.0.gz")
+    songs = read_dali(tmp_path, tmp_path, ground_truth=real_dali / "gt_v1.0.gz")
     assert len(songs) == 105
     for song in songs:
         assert [(word.start_seconds, word.end_seconds) for word in song.words] == expected[song.id]

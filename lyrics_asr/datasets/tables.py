@@ -32,12 +32,13 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason}); save it in UTF-8") from error
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
     """Read the rows of a CSV file whose first row names the columns.
 
     Args:
         path: the file.
         columns: those that every row must have; others are empty where a row lacks them.
+        delimiter: what stands between two cells.
 
     Raises:
         FileNotFoundError: no such file.
@@ -45,7 +46,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             file and row.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+        rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter))
     except csv.Error as error:
         raise ValueError(f"{path}: not CSV: {error}") from error
     for number, row in enumerate(rows, start=1):
