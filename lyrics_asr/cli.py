@@ -80,7 +80,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         "transcribe",
         "lyrics-asr transcribe songs/ -o results --format json,lrc",
     )
-    verb.add_argument("inputs", nargs="+", type=Path, metavar="SONG", help="audio or video files, or folders of them")
+    verb.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="SONG",
+        help="audio or video files, folders of them, or lists (.jsonl, .csv)",
+    )
     _add_transcript_options(verb, "txt")
     _add_model_options(verb)
     verb.add_argument(
@@ -110,7 +116,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="SONG [LYRICS]",
-        help="a song and its lyrics, or songs and folders with song.txt beside song.mp3",
+        help="a song and its lyrics; songs and folders with song.txt beside song.mp3; or lists of both (.jsonl, .csv)",
     )
     _add_transcript_options(verb, "lrc")
     _add_model_options(verb)

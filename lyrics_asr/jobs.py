@@ -3,6 +3,8 @@
 Conventions
 - A folder is searched at all depths, in the order of the names; hidden files and the output folder are left out.
 - The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
+- A list of songs is a manifest (.jsonl, see `datasets.manifest`), whose ids name the results, or a .csv with a column
+  `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
 - `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
 - Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
 """
@@ -13,6 +15,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.datasets.tables import inside, read_csv
+
+LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
+"""What the names of lists of songs end in."""
 
 
 class LayoutError(ValueError):
@@ -26,12 +34,14 @@ class Job:
     Args:
         source: the file.
         stem: where its results go, relative to the output folder and without a suffix.
-        lyrics: the lyrics that are read with it, if any are.
+        lyrics: the file of the lyrics that are read with it, if any are.
+        lyrics_text: the lyrics themselves, where a manifest holds them.
     """
 
     source: Path
     stem: Path
     lyrics: Path | None = None
+    lyrics_text: str | None = None
 
     def target(self, output: Path, suffix: str) -> Path:
         """The result with this suffix, e.g. ".json"."""
@@ -42,16 +52,21 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
     """The files among `inputs`, and those with one of `suffixes` in the folders among them.
 
     Args:
-        inputs: files and folders; a file may have any suffix, and may be missing.
+        inputs: files, folders and lists of songs; a file may have any suffix, and may be missing.
         suffixes: in lower case, with the dot.
         output: a folder that is left out of the search.
 
     Raises:
-        LayoutError: a folder holds no such file, or two files would have the same results.
+        LayoutError: a folder or list holds no such file, or two files would have the same results.
+        FileNotFoundError: no such list.
+        ValueError: a list that is not as its layout says; the message names it.
     """
     found: dict[Path, Path] = {}
+    listed: list[Job] = []
     for path in inputs:
-        if path.is_dir():
+        if path.suffix.lower() in LIST_SUFFIXES:
+            listed += _listed(path)
+        elif path.is_dir():
             below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
             if not below:
                 raise LayoutError(f"{path}: no file in it ends with {' '.join(sorted(suffixes))}; check the folder")
@@ -63,6 +78,7 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
         Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
         for path, relative in found.items()
     )
+    jobs = (*jobs, *listed)
     taken: dict[Path, Job] = {}
     for job in jobs:
         if job.stem in taken:
@@ -108,6 +124,28 @@ def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], wr
                     f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
                     "move it away, or choose another --output"
                 )
+
+
+def _listed(path: Path) -> tuple[Job, ...]:
+    """The songs of a list."""
+    if path.suffix.lower() == ".csv":
+        folder = path.parent
+        jobs = []
+        for number, row in enumerate(read_csv(path, ["audio"]), start=2):
+            try:
+                audio = inside(folder, row["audio"])
+                lyrics = inside(folder, row["lyrics"]) if row.get("lyrics") else None
+            except ValueError as error:
+                raise ValueError(f"{path}, row {number}: {error}") from error
+            jobs.append(Job(audio, Path(row["audio"]).with_suffix(""), lyrics))
+    else:
+        jobs = [Job(song.audio, Path(song.id), lyrics_text=song.lyrics) for song in read_manifest(path)]
+    for job in jobs:
+        if not job.stem.name or job.stem.is_absolute() or ".." in job.stem.parts:
+            raise LayoutError(f"{path}: {str(job.stem)!r} cannot name a result; give the song another id")
+    if not jobs:
+        raise LayoutError(f"{path}: lists no songs; check the file")
+    return tuple(jobs)
 
 
 def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:

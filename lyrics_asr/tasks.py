@@ -21,7 +21,7 @@ from lyrics_asr.jobs import Job
 from lyrics_asr.model import LyricsModel, load_model
 from lyrics_asr.parallel_decoding import DecodingPool, usable_cores
 from lyrics_asr.stopwatch import Stopwatch
-from lyrics_asr.text import read_lyrics
+from lyrics_asr.text import Lyrics, parse_lyrics, read_lyrics
 from lyrics_asr.transcript_files import TranscriptWriter
 from lyrics_asr.types import AudioInfo, Emissions
 
@@ -145,21 +145,19 @@ class AlignTask(ModelTask):
     def check(self, job: Job) -> float:
         """See `Task`."""
         audio_seconds = super().check(job)
-        lyrics = _lyrics(job)
-        if not lyrics.exists():
-            raise FileNotFoundError(f"{lyrics}: no such file; put the lyrics of {job.source.name} there")
-        read_lyrics(lyrics)
+        if job.lyrics is not None and not job.lyrics.exists():
+            raise FileNotFoundError(f"{job.lyrics}: no such file; put the lyrics of {job.source.name} there")
+        _lyrics(job)
         return audio_seconds
 
     def further_key(self, job: Job) -> list[Any]:
         """See `Task`."""
-        return [read_lyrics(_lyrics(job)).text, self.args.language]
+        return [_lyrics(job).text, self.args.language]
 
     def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         with stopwatch("alignment"):
-            lyrics = read_lyrics(_lyrics(job))
-            transcript = pipeline.time_lyrics(*inferred, lyrics, self.model, language=self.args.language)
+            transcript = pipeline.time_lyrics(*inferred, _lyrics(job), self.model, language=self.args.language)
         return self._writer.write(job, transcript, stopwatch)
 
 
@@ -183,9 +181,13 @@ class SeparateTask(ModelTask):
         return (target,)
 
 
-def _lyrics(job: Job) -> Path:
-    assert job.lyrics is not None  # `align` names some for every song
-    return job.lyrics
+def _lyrics(job: Job) -> Lyrics:
+    if job.lyrics is not None:
+        return read_lyrics(job.lyrics)
+    try:
+        return parse_lyrics(job.lyrics_text or "")
+    except ValueError as error:
+        raise ValueError(f"{job.stem}: {error}") from error
 
 
 def _load_model(args: argparse.Namespace) -> LyricsModel:

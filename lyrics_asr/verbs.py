@@ -17,7 +17,7 @@ from lyrics_asr.batch import Task
 from lyrics_asr.config import InferenceOptions, load_config
 from lyrics_asr.console import Counter, progress, say
 from lyrics_asr.files import require_writable_folder, write_text
-from lyrics_asr.jobs import Job, check_targets, find_jobs
+from lyrics_asr.jobs import LIST_SUFFIXES, Job, check_targets, find_jobs
 from lyrics_asr.text import normalize
 from lyrics_asr.transcript_files import RenderTask, TranscriptWriter
 
@@ -211,10 +211,13 @@ def _songs(args: argparse.Namespace) -> tuple[Job, ...]:
 
 
 def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
-    """The songs, each with the text beside it; or one song and the text that is named after it."""
+    """The songs, each with its lyrics of a list or the text beside it; or one song and the text named after it."""
     text = args.inputs[-1]
-    if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES:
-        return tuple(replace(job, lyrics=job.source.with_suffix(".txt")) for job in _songs(args))
+    if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES | LIST_SUFFIXES:
+        return tuple(
+            job if job.lyrics or job.lyrics_text else replace(job, lyrics=job.source.with_suffix(".txt"))
+            for job in _songs(args)
+        )
     if len(args.inputs) != 2 or args.inputs[0].is_dir():
         raise UsageError(
             f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
     assert wrote == [
         f"lyrics-asr: wrote {output}/{name}" for name in ("more/two.json", "more/two.lrc", "one.json", "one.lrc")
     ]
-    assert said.startswith("lyrics-asr: 2 of 2 songs done in 0 s, 2 s of audio (RTF ")
+    assert re.fullmatch(r"lyrics-asr: 2 of 2 songs done in \d+ s, 2 s of audio \(RTF \d+\.\d{3}\)", said)
 
 
 @pytest.mark.parametrize("verb", ["transcribe", "align", "separate"])
@@ -140,6 +141,18 @@ def test_align_a_folder_beside_its_songs(songs, model):
     transcript = parse_json((songs / "more/two.json").read_text(), "two.json")
     assert transcript.text == "One\n[Chorus]\nTwo\n"
     assert [line.text for line in transcript.lines] == ["One", "Two"]
+
+
+def test_align_and_transcribe_lists(songs, model, tmp_path):
+    write_manifest(songs / "all.jsonl", [Song("live/uno", songs / "one.wav", "Uno, dos", (), "es")])
+    (songs / "all.csv").write_text("audio,lyrics\nmore/two.wav,one.txt\n")
+    output = tmp_path / "results"
+    assert run("align", songs / "all.jsonl", songs / "all.csv", "-o", output, *model) == 0
+    assert written(output) == ["live/uno.json", "more/two.json", "run.jsonl"]
+    assert parse_json((output / "live/uno.json").read_text(), "uno").text == "Uno, dos"
+    assert parse_json((output / "more/two.json").read_text(), "two").text == "One\n[Chorus]\nTwo\n"
+    assert run("transcribe", songs / "all.jsonl", "-o", output, "--format", "lrc", "--greedy", *model) == 0
+    assert (output / "live/uno.lrc").exists()
 
 
 def test_align_reports_songs_without_lyrics_and_does_the_others(songs, model, tmp_path, capsys):

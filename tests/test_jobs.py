@@ -1,11 +1,13 @@
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lyrics_asr.batch import Outcome
-from lyrics_asr.jobs import LayoutError, check_targets, find_jobs
+from lyrics_asr.datasets.manifest import Song, write_manifest
+from lyrics_asr.jobs import Job, LayoutError, check_targets, find_jobs
 from lyrics_asr.run_log import append_log, logged_results
 
 
@@ -51,6 +53,42 @@ def test_equal_names_from_two_folders_are_refused(tmp_path):
 def test_a_folder_without_songs_is_named(tmp_path):
     with pytest.raises(LayoutError, match=r"no file in it ends with \.mp3"):
         find_jobs([tmp_path], {".mp3"}, None)
+
+
+def test_lists_name_songs_results_and_lyrics(tmp_path):
+    touch(tmp_path, "audio/a.mp3", "audio/b.wav", "c.txt")
+    song = Song("live/one", tmp_path / "audio/a.mp3", "La la", (), "en")
+    write_manifest(tmp_path / "songs.jsonl", [song])
+    assert find_jobs([tmp_path / "songs.jsonl"], {".mp3"}, None) == (
+        Job(tmp_path / "audio/a.mp3", Path("live/one"), lyrics_text="La la"),
+    )
+    (tmp_path / "songs.csv").write_text("audio,lyrics\naudio/a.mp3,c.txt\naudio/b.wav,\n")
+    assert find_jobs([tmp_path / "songs.csv", tmp_path / "audio/b.wav"], {".mp3"}, None) == (
+        Job(tmp_path / "audio/b.wav", Path("b")),
+        Job(tmp_path / "audio/a.mp3", Path("audio/a"), tmp_path / "c.txt"),
+        Job(tmp_path / "audio/b.wav", Path("audio/b")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("songs.csv", "audio\n../a.mp3\n", r"songs\.csv, row 2: .*\.\./a\.mp3"),
+        ("songs.csv", "audio\n/etc/passwd\n", r"songs\.csv, row 2: .*passwd"),
+        ("songs.csv", "file\na.mp3\n", r"songs\.csv.*audio"),
+        ("songs.csv", "audio\n", r"songs\.csv: lists no songs"),
+        ("songs.jsonl", "{}\n", r"songs\.jsonl, line 1"),
+        (
+            "songs.jsonl",
+            '{"id": "../x", "audio": "a.mp3", "lyrics": "la", "words": [], "language": "en"}',
+            r"songs\.jsonl: '\.\./x' cannot name a result",
+        ),
+    ],
+)
+def test_lists_that_are_wrong_or_lead_out_are_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        find_jobs([tmp_path / name], {".mp3"}, None)
 
 
 def test_results_over_inputs_are_refused(tmp_path):
