@@ -4,6 +4,7 @@ What comes out is what the whole song would give, to rounding: blocks begin wher
 have enough context on either side. Only the voice is kept, mono at the acoustic model's rate: 230 MB for an hour.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast
@@ -19,6 +20,9 @@ BLOCK_SECONDS = 600
 
 _RESAMPLER_MARGIN_SECONDS = 1
 """Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""
+
+_LEAST_BYTES_PER_SECOND = 1_000
+"""Less than any codec needs for music: no header can ask for more memory than that."""
 
 
 def separate_in_blocks(
@@ -40,8 +44,10 @@ def separate_in_blocks(
     channels = cast(Literal[1, 2], model.separator.audio_channels)
     grid, context = model.separator.block_grid(options)
     margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
-    stated_samples = max(1.0, probe(path).duration_seconds * rate)
-    pieces, start, peak = [], 0, torch.zeros(())
+    stated_seconds = max(1.0, probe(path).duration_seconds)
+    possible_seconds = path.stat().st_size / _LEAST_BYTES_PER_SECOND
+    whole = torch.empty(math.ceil(min(stated_seconds, possible_seconds) * ACOUSTIC_SAMPLE_RATE_HZ))
+    filled, start, peak = 0, 0, torch.zeros(())
     while True:
         first = max(0, start - margin - context) // grid * grid
         wanted = start + block + margin + context - first
@@ -60,11 +66,15 @@ def separate_in_blocks(
         resampled = Audio(voice.samples[:, left - first : right], rate).resampled(ACOUSTIC_SAMPLE_RATE_HZ).samples[0]
         skipped = (start - left) // rate * ACOUSTIC_SAMPLE_RATE_HZ
         kept = None if is_last else skipped + BLOCK_SECONDS * ACOUSTIC_SAMPLE_RATE_HZ
-        pieces.append(resampled[skipped:kept].clone())
+        piece = resampled[skipped:kept]
+        if filled + len(piece) > len(whole):  # longer than its header says
+            whole = torch.cat([whole[:filled], torch.empty(len(piece))])
+        whole[filled : filled + len(piece)] = piece
+        filled += len(piece)
         start += block
         if progress is not None:
-            progress(min(1.0, start / stated_samples))
+            progress(min(1.0, start / (stated_seconds * rate)))
         if is_last:
             break
     require_peak(peak, path)
-    return Audio(torch.cat(pieces)[None], ACOUSTIC_SAMPLE_RATE_HZ)
+    return Audio(whole[None, :filled], ACOUSTIC_SAMPLE_RATE_HZ)
