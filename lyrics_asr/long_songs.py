@@ -15,8 +15,11 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_audio, 
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.model import LyricsModel
 
-BLOCK_SECONDS = 600
-"""Longer songs are separated in blocks of this length."""
+LONG_SECONDS = 600
+"""Longer songs are separated in blocks."""
+
+BLOCK_SECONDS = 240
+"""Length of a block."""
 
 _RESAMPLER_MARGIN_SECONDS = 1
 """Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""

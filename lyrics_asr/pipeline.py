@@ -14,7 +14,7 @@ from lyrics_asr.audio import Audio, probe, read_audio, require_sound
 from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
 from lyrics_asr.decoding import BeamSearch, cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
-from lyrics_asr.long_songs import BLOCK_SECONDS, separate_in_blocks
+from lyrics_asr.long_songs import LONG_SECONDS, separate_in_blocks
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import WILDCARD, Lyrics, normalize, spell
@@ -162,7 +162,7 @@ def open_mixture(path: Path, model: LyricsModel) -> Audio | Path:
         AudioError: no audio in it, or no sound.
         ValueError: a separator of neither mono nor stereo.
     """
-    return path if probe(path).duration_seconds > BLOCK_SECONDS else read_mixture(path, model)
+    return path if probe(path).duration_seconds > LONG_SECONDS else read_mixture(path, model)
 
 
 def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:

@@ -15,7 +15,7 @@ def model(tiny_model_folder):
 @pytest.fixture
 def short_blocks(monkeypatch):
     monkeypatch.setattr(long_songs, "BLOCK_SECONDS", 3)
-    monkeypatch.setattr(pipeline, "BLOCK_SECONDS", 3)
+    monkeypatch.setattr(pipeline, "LONG_SECONDS", 3)
 
 
 def noise(seconds, rate=44_100, channels=2):
@@ -75,7 +75,7 @@ def test_a_long_song_is_transcribed_as_a_short_one(model, short_blocks, tmp_path
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(shares) >= 3
-    monkeypatch.setattr(pipeline, "BLOCK_SECONDS", 60)
+    monkeypatch.setattr(pipeline, "LONG_SECONDS", 60)
     whole = transcribe(path, model, options=options)
     assert in_blocks.text == whole.text
     assert in_blocks.audio == whole.audio
