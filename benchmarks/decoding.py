@@ -186,12 +186,7 @@ def hear(
     options = options_for(model)
     cache = None if cache_folder is None else EmissionCache(cache_folder, model, options.separation, options.acoustic)
     songs = read_manifest(manifest)[:count]
-    emissions = []
-    for song in songs:
-        found = None if cache is None else cache.load(song.audio)
-        emissions.append(found or listen(song.audio, model, options=options))
-        if cache is not None and found is None:
-            cache.save(song.audio, emissions[-1])
+    emissions = [listen(song.audio, model, options=options, cache=cache) for song in songs]
     return emissions, [normalize(song.lyrics, song.language) for song in songs]
 
 

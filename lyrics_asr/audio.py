@@ -49,7 +49,7 @@ _MINIMUM_SECONDS = 0.1
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale
 _PREROLL_SECONDS = 0.5  # decoded before a window: MP3's bit reservoir and Opus's prediction need up to 0.25 s
 _STAMP_MARGIN_SECONDS = 10.0  # lengths are estimates where there is no header
-_LEAST_BYTES_PER_SECOND = 1_000  # less than any codec needs for music
+LEAST_BYTES_PER_SECOND = 1_000  # less than any codec needs for music
 _RESAMPLER_MARGIN_SECONDS = 0.1  # longer than half the resampler's filter at 8 kHz
 
 # Left and right weight of each channel, ITU-R BS.775-3, table 2; a back centre goes to both sides like a front centre.
@@ -350,7 +350,7 @@ def _stated_seconds(container: InputContainer, stream: AudioStream) -> float | N
 def _longest_seconds(container: InputContainer, stream: AudioStream) -> float:
     """How long the file may be, with a margin: as its header says, and as its bytes allow."""
     stated_seconds = _stated_seconds(container, stream)
-    possible_seconds = container.size / _LEAST_BYTES_PER_SECOND
+    possible_seconds = container.size / LEAST_BYTES_PER_SECOND
     return _STAMP_MARGIN_SECONDS + min(possible_seconds, math.inf if stated_seconds is None else stated_seconds)
 
 

@@ -22,7 +22,7 @@ class Outcome:
     """What became of a job: the files it wrote, or why there are none.
 
     Args:
-        key: of the work, see `Task.key`; None where a job was not come to.
+        key: of the work, see `Task.key`; None where none was made.
         audio_seconds: length of the song; 0 where it is not known.
         stages: seconds that each stage took; stages of different songs overlap.
         is_kept: whether the files are those of an earlier run.
@@ -72,7 +72,7 @@ def run(
     jobs: Sequence[Job],
     task: Task[Any, Any],
     *,
-    kept: Callable[[Job, str], Sequence[Path] | None],
+    kept: Callable[[Job, str], Sequence[Path] | None] | None,
     report: Callable[[Outcome], None],
 ) -> tuple[Outcome, ...]:
     """Do a task with every job, whatever becomes of the others.
@@ -83,7 +83,8 @@ def run(
     Args:
         jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
         task: what to do. If it cannot be loaded, the run ends.
-        kept: the results of an earlier run with this key; None where the work has to be done.
+        kept: tells the results of an earlier run with this key, None where the work has to be done. Without it, as when
+            results go to a terminal, no key is made.
         report: told each outcome as soon as it is there, one at a time, in any thread.
     """
     outcomes: list[Outcome] = []
@@ -150,14 +151,15 @@ class _Song:
         self._stopwatch = Stopwatch()
 
     def read(
-        self, task: Task[Any, Any], kept: Callable[[Job, str], Sequence[Path] | None]
+        self, task: Task[Any, Any], kept: Callable[[Job, str], Sequence[Path] | None] | None
     ) -> tuple[Outcome | None, Any]:
         try:
             with self._stopwatch("reading"):
-                self._key = task.key(self._job)
-                results = kept(self._job, self._key)
-                if results is not None:
-                    return self._outcome(results, None, is_kept=True), None
+                if kept is not None:
+                    self._key = task.key(self._job)
+                    results = kept(self._job, self._key)
+                    if results is not None:
+                        return self._outcome(results, None, is_kept=True), None
                 return None, task.read(self._job)
         except Exception as error:
             return self._outcome((), error), None

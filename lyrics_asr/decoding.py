@@ -101,8 +101,9 @@ class BeamSearch:
         self._vocabulary = vocabulary
         self._options = options
         self._symbols = Symbols.of(vocabulary)
-        weighs = language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary)
-        self._model = WordModel(language_model_path, options) if language_model_path and weighs else None
+        self._model: WordModel | None = None
+        if language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary):
+            self._model = WordModel(language_model_path, options)
         back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
         self._decoder: StretchDecoder = back_end(self._symbols, self._model, options)
 
@@ -243,8 +244,10 @@ def _stretches(
     pending, spans = list(pairwise(cuts))[::-1], []
     while pending:
         start, end = pending.pop()
-        inside = [(b - a, (a + b) // 2) for a, b in silences if start < (a + b) // 2 < end]
-        if end - start > longest and inside:
+        inside = []
+        if end - start > longest:
+            inside = [(b - a, (a + b) // 2) for a, b in silences if start < (a + b) // 2 < end]
+        if inside:
             middle = (start + end) / 2
             _, cut = max(inside, key=lambda silence: (silence[0], -abs(silence[1] - middle)))
             pending += [(cut, end), (start, cut)]

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 import torch
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_audio, require_peak
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, LEAST_BYTES_PER_SECOND, Audio, probe, read_audio, require_peak
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.model import LyricsModel
 
@@ -23,9 +23,6 @@ BLOCK_SECONDS = 240
 
 _RESAMPLER_MARGIN_SECONDS = 1
 """Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""
-
-_LEAST_BYTES_PER_SECOND = 1_000
-"""Less than any codec needs for music: no header can ask for more memory than that."""
 
 
 def separate_in_blocks(
@@ -48,7 +45,7 @@ def separate_in_blocks(
     grid, context = model.separator.block_grid(options)
     margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
     stated_seconds = max(1.0, probe(path).duration_seconds)
-    possible_seconds = path.stat().st_size / _LEAST_BYTES_PER_SECOND
+    possible_seconds = path.stat().st_size / LEAST_BYTES_PER_SECOND  # no header can ask for more memory than that
     whole = torch.empty(math.ceil(min(stated_seconds, possible_seconds) * ACOUSTIC_SAMPLE_RATE_HZ))
     filled, start, peak = 0, 0, torch.zeros(())
     while True:

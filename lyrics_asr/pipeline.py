@@ -14,6 +14,7 @@ from lyrics_asr.audio import Audio, probe, read_audio, require_sound
 from lyrics_asr.config import DecodingOptions, InferenceOptions, load_config
 from lyrics_asr.decoding import BeamSearch, cut_lines
 from lyrics_asr.decoding import greedy as greedy_search
+from lyrics_asr.emission_cache import EmissionCache
 from lyrics_asr.long_songs import LONG_SECONDS, separate_in_blocks
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.stopwatch import Stopwatch
@@ -99,15 +100,33 @@ def align(
 
 
 def listen(
-    path: str | Path, model: LyricsModel, *, options: InferenceOptions | None = None, progress: Progress | None = None
+    path: str | Path,
+    model: LyricsModel,
+    *,
+    options: InferenceOptions | None = None,
+    cache: EmissionCache | None = None,
+    progress: Progress | None = None,
 ) -> Emissions:
     """The acoustic model's log-probabilities over a song: what decoding and alignment start from.
+
+    Args:
+        path: an audio or video file.
+        model: what `load_model` gives.
+        options: those of the model when None.
+        cache: of this model and these options; where they are looked for first, and kept.
+        progress: told the share of the separation that is done, 0..1.
 
     Raises:
         FileNotFoundError: no such file.
         AudioError: no audio in it, or no sound.
     """
-    return hear(open_mixture(Path(path), model), model, options or options_for(model), progress)
+    found = None if cache is None else cache.load(Path(path))
+    if found is not None:
+        return found
+    emissions = hear(open_mixture(Path(path), model), model, options or options_for(model), progress)
+    if cache is not None:
+        cache.save(Path(path), emissions)
+    return emissions
 
 
 def separate(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,11 @@ class ModelTask(Task[Audio | Path, Any]):
         """See `Task`."""
         self.model = _load_model(self.args)
         self.options = pipeline.options_for(self.model, self.args.set)
-        self._networks = networks_fingerprint(self.model, self.options.separation, self.options.acoustic)
         yield
+
+    @cached_property
+    def _networks(self) -> str:
+        return networks_fingerprint(self.model, self.options.separation, self.options.acoustic)
 
     def key(self, job: Job) -> str:
         """See `Task`."""
@@ -71,7 +75,8 @@ class ModelTask(Task[Audio | Path, Any]):
 
     def infer(self, job: Job, content: Audio | Path, stopwatch: Stopwatch) -> Heard:
         """See `Task`."""
-        with self.counter.song(job.source.name, probe(job.source).duration_seconds) as progress:
+        audio_seconds = content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
+        with self.counter.song(job.source.name, audio_seconds) as progress:
             emissions = pipeline.hear(content, self.model, self.options, progress, stopwatch)
         return pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions
 
@@ -82,6 +87,7 @@ class TranscribeTask(ModelTask):
     def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
         super().__init__(args, counter)
         self._writer = writer
+        self._hot_words = cache(self._read_hot_words)
         self.finishers = max(1, usable_cores() // 2)
         self._pool: DecodingPool | None = None
 
@@ -98,9 +104,12 @@ class TranscribeTask(ModelTask):
                 model = self.model
                 search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
                 self._pool = stack.enter_context(DecodingPool(search, self.finishers))
-            path = self.model.language_model_path
-            self._language_model = None if path is None or self.args.greedy else file_fingerprint(path)
             yield
+
+    @cached_property
+    def _language_model(self) -> str | None:
+        path = self.model.language_model_path
+        return None if path is None or self.args.greedy else file_fingerprint(path)
 
     def further_key(self, job: Job) -> list[Any]:
         """See `Task`."""
@@ -120,7 +129,7 @@ class TranscribeTask(ModelTask):
             )
         return self._writer.write(job, transcript, stopwatch)
 
-    def _hot_words(self, job: Job) -> str:
+    def _read_hot_words(self, job: Job) -> str:
         """The text of the words that may well be sung in a song (see the help of --hotwords)."""
         texts = []
         for given in self.args.hotwords:
@@ -141,23 +150,24 @@ class AlignTask(ModelTask):
     def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
         super().__init__(args, counter)
         self._writer = writer
+        self._lyrics = cache(_read_lyrics)
 
     def check(self, job: Job) -> float:
         """See `Task`."""
         audio_seconds = super().check(job)
         if job.lyrics is not None and not job.lyrics.exists():
             raise FileNotFoundError(f"{job.lyrics}: no such file; put the lyrics of {job.source.name} there")
-        _lyrics(job)
+        self._lyrics(job)
         return audio_seconds
 
     def further_key(self, job: Job) -> list[Any]:
         """See `Task`."""
-        return [_lyrics(job).text, self.args.language]
+        return [self._lyrics(job).text, self.args.language]
 
     def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         with stopwatch("alignment"):
-            transcript = pipeline.time_lyrics(*inferred, _lyrics(job), self.model, language=self.args.language)
+            transcript = pipeline.time_lyrics(*inferred, self._lyrics(job), self.model, language=self.args.language)
         return self._writer.write(job, transcript, stopwatch)
 
 
@@ -181,7 +191,7 @@ class SeparateTask(ModelTask):
         return (target,)
 
 
-def _lyrics(job: Job) -> Lyrics:
+def _read_lyrics(job: Job) -> Lyrics:
     if job.lyrics is not None:
         return read_lyrics(job.lyrics)
     try:

@@ -160,11 +160,8 @@ def lm_tune(args: argparse.Namespace) -> int:
     cache = None if args.cache is None else EmissionCache(args.cache, model, options.separation, options.acoustic)
     emissions = []
     for number, song in enumerate(songs, start=1):
-        found = None if cache is None else cache.load(song.audio)
         with progress(f"{number}/{len(songs)} {song.id}") as report:
-            emissions.append(found or pipeline.listen(song.audio, model, options=options, progress=report))
-        if cache is not None and found is None:
-            cache.save(song.audio, emissions[-1])
+            emissions.append(pipeline.listen(song.audio, model, options=options, cache=cache, progress=report))
     references = [normalize(song.lyrics, song.language) for song in songs]
 
     def tell(trial: Trial) -> None:
@@ -265,8 +262,10 @@ def _run(
             for path in outcome.outputs:
                 say(f"wrote {path}")
 
-    resumes = args.output is not None and not args.overwrite
-    kept = run_log.finished_results(args.output, args.verb, suffixes) if resumes else lambda job, key: None
+    kept: Callable[[Job, str], Sequence[Path] | None] | None = None
+    if args.output is not None:
+        finished = run_log.finished_results(args.output, args.verb, suffixes)
+        kept = (lambda job, key: None) if args.overwrite else finished
     began = time.monotonic()
     outcomes = batch.run(jobs, task, kept=kept, report=report)
     if len(jobs) > 1:

@@ -1,6 +1,5 @@
 """Prefix beam search by pyctcdecode: in Python, over letters, without looking ahead in the language model."""
 
-import math
 import weakref
 from collections.abc import Set
 
@@ -63,7 +62,8 @@ class _LanguageModel(LanguageModel):
 
     def __init__(self, model: WordModel, options: DecodingOptions) -> None:
         super().__init__(model.kenlm, model.lexicon, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
-        self._letter_score = language_model_weight(options) * options.unknown_word_letter_log10
+        self._weight = language_model_weight(options)
+        self._letter_score = self._weight * options.unknown_word_letter_log10
         self._open_vocabulary = options.open_vocabulary
         self.hot_words: Set[str] = frozenset()
 
@@ -72,7 +72,7 @@ class _LanguageModel(LanguageModel):
             score, state = super().score(prev_state, word, is_last_word)
             return float(score) + (0.0 if self.knows(word) else self._spelling_score(word)), state
         end_log10 = self._get_raw_end_score(prev_state) if is_last_word else 0.0
-        return self.alpha * end_log10 * math.log(10), prev_state
+        return self._weight * end_log10, prev_state
 
     def score_partial_token(self, partial_token: str) -> float:
         assert self._char_trie is not None  # there are unigrams
