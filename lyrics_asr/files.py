@@ -5,6 +5,7 @@ A full disk or Ctrl-C in the middle of a write leaves nothing behind: the final 
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import os
 import secrets
@@ -72,6 +73,13 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def open_packed(path: Path, level: int = 9) -> Iterator[gzip.GzipFile]:
+    """A compressed file to write; without name and time in its header, equal contents make equal files."""
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", level, raw, mtime=0) as packed:
+        yield packed
 
 
 def require_writable_folder(folder: Path) -> None:

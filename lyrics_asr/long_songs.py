@@ -7,7 +7,6 @@ have enough context on either side. Only the voice is kept, mono at the acoustic
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
 
 import torch
 
@@ -41,7 +40,6 @@ def separate_in_blocks(
         AudioError: no audio in it, or no sound.
     """
     rate = model.separator.sample_rate_hz
-    channels = cast(Literal[1, 2], model.separator.audio_channels)
     grid, context = model.separator.block_grid(options)
     margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
     stated_seconds = max(1.0, probe(path).duration_seconds)
@@ -54,7 +52,7 @@ def separate_in_blocks(
         audio = read_audio(
             path,
             sample_rate_hz=rate,
-            channels=channels,
+            channels=model.mixture_channels,
             start_seconds=first / rate,
             duration_seconds=wanted / rate,
         )

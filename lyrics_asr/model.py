@@ -127,14 +127,25 @@ class LyricsModel(nn.Module):
         self, audio: Audio, options: SeparationOptions, progress: Callable[[float], None] | None = None
     ) -> Audio:
         """The vocals of a whole song, at the separator's rate and with its channels."""
-        channels = cast(Literal[1, 2], self.separator.audio_channels)
-        audio = audio.resampled(self.separator.sample_rate_hz).to_channels(channels)
+        audio = audio.resampled(self.separator.sample_rate_hz).to_channels(self.mixture_channels)
         return Audio(self.separator.separate(audio.samples, options, progress), audio.sample_rate_hz)
 
     def emissions(self, vocals: Audio, options: AcousticOptions) -> Emissions:
         """Log-probabilities of a whole song's vocals."""
         mono = vocals.to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
         return self.acoustic.emissions(mono.samples[0], options)
+
+    @property
+    def mixture_channels(self) -> Literal[1, 2]:
+        """Channels that the separator takes.
+
+        Raises:
+            ValueError: neither mono nor stereo.
+        """
+        channels = self.separator.audio_channels
+        if channels not in (1, 2):
+            raise ValueError(f"separator {self.separator.name!r} takes {channels} channels; use one for mono or stereo")
+        return cast(Literal[1, 2], channels)
 
     @property
     def device(self) -> torch.device:

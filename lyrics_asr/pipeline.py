@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar
 
 import torch
 
@@ -164,11 +164,7 @@ def read_mixture(path: Path, model: LyricsModel) -> Audio:
         AudioError: no audio in it, or no sound.
         ValueError: a separator of neither mono nor stereo.
     """
-    separator = model.separator
-    channels = separator.audio_channels
-    if channels not in (1, 2):
-        raise ValueError(f"separator {separator.name!r} takes {channels} channels; use one for mono or stereo")
-    audio = read_audio(path, sample_rate_hz=separator.sample_rate_hz, channels=cast(Literal[1, 2], channels))
+    audio = read_audio(path, sample_rate_hz=model.separator.sample_rate_hz, channels=model.mixture_channels)
     require_sound(audio, path)
     return audio
 

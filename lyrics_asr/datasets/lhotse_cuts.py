@@ -4,7 +4,6 @@ Lhotse's own readers know neither m4a nor video files unless more packages are i
 with `lyrics_asr.audio`, so that the samples are the same wherever a file is read.
 """
 
-import gzip
 import json
 import os
 import random
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from lyrics_asr.audio import AudioError, AudioHeader, read_audio
 from lyrics_asr.datasets.chunks import Chunk
 from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.files import atomic_path
+from lyrics_asr.files import atomic_path, open_packed
 
 _SHARD_CUTS = 1000
 _TOLERANCE_SECONDS = 0.1  # headers of lossy formats are off by a packet; Lhotse pads what lacks
@@ -95,11 +94,7 @@ def write_cuts(path: Path, lines: Iterable[str]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as compressed,
-    ):
+    with atomic_path(path) as temporary, open_packed(temporary, level=6) as compressed:
         compressed.writelines(f"{line}\n".encode() for line in lines)
 
 

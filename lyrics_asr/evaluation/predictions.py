@@ -11,14 +11,12 @@ Conventions
 
 import hashlib
 import json
-import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lyrics_asr import decoding
-from lyrics_asr.alignment import align_lyrics
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.config import InferenceOptions
 from lyrics_asr.datasets.manifest import Song
@@ -27,7 +25,8 @@ from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.formats import parse_json, render
 from lyrics_asr.metrics import BssEval, bss_eval, si_sdr
 from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import audio_info, read_mixture
+from lyrics_asr.pipeline import audio_info, read_mixture, time_lyrics, write_down
+from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import AudioInfo, Emissions, TimedLine, Transcript
 
@@ -151,21 +150,21 @@ class Predictor:
     def _work(
         self, song: Song, record: dict[str, Any] | None, networks: str
     ) -> tuple[Prediction, Transcript, Transcript]:
-        model, clock = self._model, _Clock()
-        emissions = None if self._cache is None else self._cache.load(song.audio)
+        model, stopwatch = self._model, Stopwatch()
+        with stopwatch("reading"):
+            emissions = None if self._cache is None else self._cache.load(song.audio)
         # With a stem the networks' work is not all in the emissions; it is, when an earlier run has measured the rest.
         measured = record is not None and record.get("networks") == networks
         if emissions is not None and (measured or song.vocals is None):
             separation = None if record is None or not measured else _separation(record["separation"])
-            info = replace(probe(song.audio), duration_seconds=emissions.duration_seconds)
-            reading, separating, listening = clock.lap(), 0.0, 0.0
+            info = audio_info(song.audio, emissions)
         else:
-            mixture = read_mixture(song.audio, model)
-            reading = clock.lap()
-            vocals = model.vocals(mixture, self.options.separation)
-            separating = clock.lap()
-            emissions = model.emissions(vocals, self.options.acoustic)
-            listening = clock.lap()
+            with stopwatch("reading"):
+                mixture = read_mixture(song.audio, model)
+            with stopwatch("separation"):
+                vocals = model.vocals(mixture, self.options.separation)
+            with stopwatch("acoustic"):
+                emissions = model.emissions(vocals, self.options.acoustic)
             separation = None
             if song.vocals is not None:
                 stem = read_mixture(song.vocals, model)
@@ -173,7 +172,7 @@ class Predictor:
             if self._cache is not None:
                 self._cache.save(song.audio, emissions)
             info = audio_info(song.audio, mixture)
-        return self._decode(song, emissions, info, separation, (reading, separating, listening))
+        return self._decode(song, emissions, info, separation, stopwatch)
 
     def _decode(
         self,
@@ -181,23 +180,20 @@ class Predictor:
         emissions: Emissions,
         info: AudioInfo,
         separation: SeparationScores | None,
-        network_seconds: tuple[float, float, float],
+        stopwatch: Stopwatch,
     ) -> tuple[Prediction, Transcript, Transcript]:
-        clock = _Clock()
-        greedy = " ".join(word.text for word in decoding.greedy(emissions))
-        greedy_seconds = clock.lap()
-        heard = decoding.cut_lines(self._beam_search.decode(emissions), self.options.lines)
-        beam_seconds = clock.lap()
-        lyrics = parse_lyrics(song.lyrics)
-        lines = align_lyrics(emissions, lyrics, language=song.language)
-        seconds = StageSeconds(*network_seconds, greedy_seconds, beam_seconds, clock.lap())
-        text = "\n".join(line.text for line in heard)
-        names = self._model.info
-        return (
-            Prediction(info.duration_seconds, text, greedy, lines, separation, seconds),
-            Transcript("transcribe", info, names, text, heard),
-            Transcript("align", info, replace(names, language_model=None), lyrics.text, lines),
-        )
+        with stopwatch("greedy"):
+            greedy = " ".join(word.text for word in decoding.greedy(emissions))
+        with stopwatch("beam_search"):
+            decode = self._beam_search.decode
+            heard = write_down(
+                info, emissions, self._model, self.options, decode=decode, hot_words="", language=song.language
+            )
+        with stopwatch("alignment"):
+            lyrics = parse_lyrics(song.lyrics)
+            timed = time_lyrics(info, emissions, lyrics, self._model, language=song.language)
+        seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, **stopwatch})
+        return Prediction(info.duration_seconds, heard.text, greedy, timed.lines, separation, seconds), heard, timed
 
 
 def read_prediction(song: Song, transcripts: Path | None, alignments: Path | None) -> Prediction:
@@ -311,15 +307,3 @@ def _separation(kept: dict[str, Any] | None) -> SeparationScores | None:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-class _Clock:
-    """Seconds since the last lap. Every stage returns its result on the CPU, so nothing still runs on a device."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        return seconds

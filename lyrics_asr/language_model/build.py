@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from lyrics_asr.files import OutputError, atomic_path, require_writable_folder
+from lyrics_asr.files import OutputError, atomic_path, open_packed, require_writable_folder
 from lyrics_asr.language_model import kneser_ney, mixing
 from lyrics_asr.language_model.files import (
     BEGIN,
@@ -22,7 +22,6 @@ from lyrics_asr.language_model.files import (
     MAX_ORDER,
     RESERVED,
     load_kenlm,
-    open_packed,
 )
 from lyrics_asr.language_model.kenlm_tools import find_tool, require_tool, run_build_binary, run_lmplz
 

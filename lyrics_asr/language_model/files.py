@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import kenlm
 
+from lyrics_asr.files import open_packed
+
 LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".bin")
 """What the names of language models end in."""
 
@@ -148,13 +150,6 @@ def write_arpa(path: Path, counts: Sequence[int], sections: Iterable[Iterable[En
             for score, ngram, backoff in section:
                 file.write(f"{score:.7g}\t{ngram}\n" if backoff is None else f"{score:.7g}\t{ngram}\t{backoff:.7g}\n")
         file.write("\n\\end\\\n")
-
-
-@contextmanager
-def open_packed(path: Path) -> Iterator[gzip.GzipFile]:
-    """A compressed file; without name and time in its header, equal models make equal files."""
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        yield packed
 
 
 def _damaged(path: Path, cause: object) -> ValueError:
