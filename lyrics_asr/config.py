@@ -147,6 +147,8 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
         if overrides:
             source = "command line" if path is None else f"{path} and command line"
         return cast(T, OmegaConf.to_object(config))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; check the path") from error
     except OSError as error:
         if error.errno is not None:  # the file cannot be read; the message names it
             raise

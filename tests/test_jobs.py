@@ -91,6 +91,12 @@ def test_lists_that_are_wrong_or_lead_out_are_refused(tmp_path, name, text, mess
         find_jobs([tmp_path / name], {".mp3"}, None)
 
 
+@pytest.mark.parametrize("name", ["songs.csv", "songs.jsonl"])
+def test_lists_that_are_missing_are_named(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=rf"{name}: no such .*; "):
+        find_jobs([tmp_path / name], {".mp3"}, None)
+
+
 def test_results_over_inputs_are_refused(tmp_path):
     touch(tmp_path, "song.wav", "song.txt")
     (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
