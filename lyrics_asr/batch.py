@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -37,11 +37,22 @@ class Outcome:
     is_kept: bool = False
 
 
+@dataclass(frozen=True)
+class Song:
+    """A job whose input is usable, and the seconds of its audio, 0 for none."""
+
+    job: Job
+    audio_seconds: float
+
+
 class Task(ABC, Generic[Content, Inferred]):
     """What is done with a song, in three stages; each may raise, which ends its song alone."""
 
     finishers = 1
     """Threads for the last stage."""
+
+    group_seconds = 0.0
+    """Songs are put together for the second stage until they have so much audio; with 0 each is on its own."""
 
     @abstractmethod
     def check(self, job: Job) -> float:
@@ -60,8 +71,8 @@ class Task(ABC, Generic[Content, Inferred]):
         """The first stage, in a thread."""
 
     @abstractmethod
-    def infer(self, job: Job, content: Content, stopwatch: Stopwatch) -> Inferred:
-        """The second stage, in the thread of `run`."""
+    def infer(self, songs: Sequence[tuple[Job, Content]], stopwatch: Stopwatch) -> Sequence[Inferred]:
+        """The second stage, of some songs at once, in the thread of `work`; what it gives is in their order."""
 
     @abstractmethod
     def finish(self, job: Job, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
@@ -77,53 +88,91 @@ def run(
 ) -> tuple[Outcome, ...]:
     """Do a task with every job, whatever becomes of the others.
 
-    While one song is in the second stage, a thread reads the next one, and other threads finish those before it. As
-    many songs wait to be finished as there are such threads, no more: memory does not grow with the number of songs.
-
     Args:
         jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
         task: what to do. If it cannot be loaded, the run ends.
+        kept: see `work`.
+        report: see `work`.
+    """
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        report(outcome)
+        outcomes.append(outcome)
+
+    songs = check(jobs, task, tell)
+    if songs:
+        work(songs, task, kept=kept, report=tell)
+    return tuple(outcomes)
+
+
+def check(jobs: Iterable[Job], task: Task[Any, Any], report: Callable[[Outcome], None]) -> list[Song]:
+    """The jobs whose input is usable; `report` is told of the others."""
+    songs = []
+    for job in jobs:
+        try:
+            songs.append(Song(job, task.check(job)))
+        except Exception as error:
+            report(Outcome(job, (), error))
+    return songs
+
+
+def work(
+    songs: Iterable[Song],
+    task: Task[Any, Any],
+    *,
+    kept: Callable[[Job, str], Sequence[Path] | None] | None,
+    report: Callable[[Outcome], None],
+) -> None:
+    """Load a task and do it with songs, stages of different songs at the same time.
+
+    While one group of songs is in the second stage, a thread reads the next one, and other threads finish those before
+    it. As many songs wait to be finished as there are such threads, or as a group has, no more: memory does not grow
+    with the number of songs.
+
+    Args:
+        songs: taken one by one, as they are read, in a thread.
+        task: what to do; an error in loading it is raised.
         kept: tells the results of an earlier run with this key, None where the work has to be done. Without it, as when
             results go to a terminal, no key is made.
         report: told each outcome as soon as it is there, one at a time, in any thread.
     """
-    outcomes: list[Outcome] = []
-
-    lock = Lock()
+    lock, coming = Lock(), iter(songs)
 
     def tell(outcome: Outcome) -> None:
         with lock:
             report(outcome)
-            outcomes.append(outcome)
 
-    def finish(song: _Song, inferred: Any) -> None:
-        tell(song.finish(task, inferred))
+    def read_group() -> list[tuple[_Passage, Any]]:
+        group: list[tuple[_Passage, Any]] = []
+        audio_seconds = 0.0
+        for song in coming:
+            passage = _Passage(song)
+            outcome, content = passage.read(task, kept)
+            if outcome is not None:
+                tell(outcome)
+                continue
+            group.append((passage, content))
+            audio_seconds += song.audio_seconds
+            if audio_seconds >= task.group_seconds:
+                break
+        return group
 
-    songs: list[_Song] = []
-    for job in jobs:
-        try:
-            songs.append(_Song(job, task.check(job)))
-        except Exception as error:
-            tell(Outcome(job, (), error))
-    if not songs:
-        return tuple(outcomes)
+    def finish(passage: _Passage, inferred: Any) -> None:
+        tell(passage.finish(task, inferred))
 
     with task.load(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(task.finishers) as finisher:
         finishing: deque[Future[None]] = deque()
         try:
-            reading = reader.submit(songs[0].read, task, kept)
-            for number, song in enumerate(songs, start=1):
-                outcome, content = reading.result()
-                if number < len(songs):
-                    reading = reader.submit(songs[number].read, task, kept)
-                if outcome is None:
-                    outcome, inferred = song.infer(task, content)
-                    if outcome is None:
-                        finishing.append(finisher.submit(finish, song, inferred))
-                    del inferred
-                del content  # samples of a whole song
-                if outcome is not None:
-                    tell(outcome)
+            reading = reader.submit(read_group)
+            while group := reading.result():
+                reading = reader.submit(read_group)
+                for passage, inferred in zip([each for each, _ in group], _infer(task, group), strict=True):
+                    if isinstance(inferred, Exception):
+                        tell(passage.failed(inferred))
+                    else:
+                        finishing.append(finisher.submit(finish, passage, inferred))
+                del group, inferred  # samples of whole songs
                 while finishing and (len(finishing) > task.finishers or finishing[0].done()):
                     finishing.popleft().result()
             while finishing:
@@ -132,7 +181,6 @@ def run(
             for threads in (reader, finisher):
                 threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return tuple(outcomes)
 
 
 def describe(error: Exception) -> str:
@@ -141,12 +189,26 @@ def describe(error: Exception) -> str:
     return str(error) if expected else f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
 
 
-class _Song:
-    """A job on its way; its stages give an outcome where it is at its end, and else what the next stage needs."""
+def _infer(task: Task[Any, Any], group: Sequence[tuple["_Passage", Any]]) -> list[Any]:
+    """What the second stage makes of each song; an exception for one that fails, which others do not fail with."""
+    stopwatch = Stopwatch()
+    try:
+        inferred = list(task.infer([(passage.song.job, content) for passage, content in group], stopwatch))
+    except Exception as error:
+        if len(group) > 1:
+            return [each for one in group for each in _infer(task, [one])]
+        inferred = [error]
+    audio_seconds = sum(passage.song.audio_seconds for passage, _ in group)
+    for passage, _ in group:
+        passage.took(stopwatch, passage.song.audio_seconds / audio_seconds if audio_seconds else 1 / len(group))
+    return inferred
 
-    def __init__(self, job: Job, audio_seconds: float) -> None:
-        self._job = job
-        self._audio_seconds = audio_seconds
+
+class _Passage:
+    """A song on its way; its stages give an outcome where it is at its end, and else what the next stage needs."""
+
+    def __init__(self, song: Song) -> None:
+        self.song = song
         self._key: str | None = None
         self._stopwatch = Stopwatch()
 
@@ -156,28 +218,30 @@ class _Song:
         try:
             with self._stopwatch("reading"):
                 if kept is not None:
-                    self._key = task.key(self._job)
-                    results = kept(self._job, self._key)
+                    self._key = task.key(self.song.job)
+                    results = kept(self.song.job, self._key)
                     if results is not None:
                         return self._outcome(results, None, is_kept=True), None
-                return None, task.read(self._job)
+                return None, task.read(self.song.job)
         except Exception as error:
-            return self._outcome((), error), None
+            return self.failed(error), None
 
-    def infer(self, task: Task[Any, Any], content: Any) -> tuple[Outcome | None, Any]:
-        try:
-            return None, task.infer(self._job, content, self._stopwatch)
-        except Exception as error:
-            return self._outcome((), error), None
+    def took(self, stages: Mapping[str, float], share: float) -> None:
+        """Note this song's share of what a group took."""
+        for stage, seconds in stages.items():
+            self._stopwatch[stage] = share * seconds
 
     def finish(self, task: Task[Any, Any], inferred: Any) -> Outcome:
         try:
-            return self._outcome(task.finish(self._job, inferred, self._stopwatch), None)
+            return self._outcome(task.finish(self.song.job, inferred, self._stopwatch), None)
         except BrokenPipeError:  # whoever reads the results has had enough
             raise
         except Exception as error:
-            return self._outcome((), error)
+            return self.failed(error)
+
+    def failed(self, error: Exception) -> Outcome:
+        return self._outcome((), error)
 
     def _outcome(self, outputs: Sequence[Path], error: Exception | None, *, is_kept: bool = False) -> Outcome:
         stages = {} if is_kept else dict(self._stopwatch)
-        return Outcome(self._job, tuple(outputs), error, self._key, self._audio_seconds, stages, is_kept)
+        return Outcome(self.song.job, tuple(outputs), error, self._key, self.song.audio_seconds, stages, is_kept)

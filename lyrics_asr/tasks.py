@@ -73,12 +73,13 @@ class ModelTask(Task[Audio | Path, Any]):
         """See `Task`."""
         return pipeline.open_mixture(job.source, self.model)
 
-    def infer(self, job: Job, content: Audio | Path, stopwatch: Stopwatch) -> Heard:
+    def infer(self, songs: Sequence[tuple[Job, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
+        ((job, content),) = songs
         audio_seconds = content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
         with self.counter.song(job.source.name, audio_seconds) as progress:
             emissions = pipeline.hear(content, self.model, self.options, progress, stopwatch)
-        return pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions
+        return [(pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions)]
 
 
 class TranscribeTask(ModelTask):
@@ -178,10 +179,11 @@ class SeparateTask(ModelTask):
         """See `Task`."""
         return pipeline.read_mixture(job.source, self.model)  # whole: a file of vocals is written in one piece
 
-    def infer(self, job: Job, content: Any, stopwatch: Stopwatch) -> Any:
+    def infer(self, songs: Sequence[tuple[Job, Any]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
+        ((job, content),) = songs
         with self.counter.song(job.source.name, content.duration_seconds) as progress, stopwatch("separation"):
-            return pipeline.take_voice(content, self.model, self.options, progress)
+            return [pipeline.take_voice(content, self.model, self.options, progress)]
 
     def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""

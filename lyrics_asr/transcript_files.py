@@ -65,9 +65,9 @@ class RenderTask(Task[Transcript, Transcript]):
         """See `Task`."""
         return formats.parse_json(job.source.read_bytes().decode("utf-8-sig", "replace"), str(job.source))
 
-    def infer(self, job: Job, content: Transcript, stopwatch: Stopwatch) -> Transcript:
+    def infer(self, songs: Sequence[tuple[Job, Transcript]], stopwatch: Stopwatch) -> Sequence[Transcript]:
         """See `Task`."""
-        return content
+        return [content for _, content in songs]
 
     def finish(self, job: Job, inferred: Transcript, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""

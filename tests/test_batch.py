@@ -18,7 +18,7 @@ class Cook(Task):
 
     def __init__(self, folder, *, can_load=True, seconds=0.0):
         self.folder, self.can_load, self.seconds = folder, can_load, seconds
-        self.events, self.loads = [], 0
+        self.events, self.groups, self.loads = [], [], 0
 
     def _note(self, stage, job):
         self.events.append((stage, job.stem.name, "begins"))
@@ -47,9 +47,10 @@ class Cook(Task):
     def read(self, job):
         return [self._note("read", job)]
 
-    def infer(self, job, content, stopwatch):
+    def infer(self, songs, stopwatch):
+        self.groups.append(len(songs))
         with stopwatch("inference"):
-            return [*content, self._note("infer", job)]
+            return [[*content, self._note("infer", job)] for job, content in songs]
 
     def finish(self, job, inferred, stopwatch):
         path = job.target(self.folder, ".json")
@@ -90,6 +91,18 @@ def test_one_failing_song_does_not_stop_the_others(tmp_path):
     assert summary(outcomes, 90.0, tmp_path) == (
         f"3 of 7 songs done in 2 min, 3 min of audio (RTF 0.500); 4 of 7 songs failed; {tmp_path}/run.jsonl tells why"
     )
+
+
+def test_songs_are_inferred_in_groups_and_fail_alone(tmp_path):
+    task = Cook(tmp_path, seconds=0.01)
+    task.group_seconds = 150.0  # songs have 60
+    names = ("a", "fails in read", "b", "c", "fails in infer", "d", "e", "f")
+    _, log = run(tmp_path, task, *names)
+    assert {entry["stem"] for entry in log if entry["status"] == "done"} == {"a", "b", "c", "d", "e", "f"}
+    # a b c; "fails in infer" d e, which goes wrong, then each of them; what is left
+    assert task.groups == [3, 3, 1, 1, 1, 1]
+    shares = {entry["stem"]: entry["stages"]["inference"] for entry in log if entry["status"] == "done"}
+    assert shares["a"] == shares["b"] == shares["c"] >= 0.01  # of 0.03 s
 
 
 def test_the_log_tells_what_each_song_took(tmp_path):
@@ -174,10 +187,10 @@ def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path):
 
 def test_an_interrupt_ends_the_run_and_its_threads(tmp_path):
     class Interrupted(Cook):
-        def infer(self, job, content, stopwatch):
-            if job.stem.name == "b":
+        def infer(self, songs, stopwatch):
+            if songs[0][0].stem.name == "b":
                 raise KeyboardInterrupt
-            return super().infer(job, content, stopwatch)
+            return super().infer(songs, stopwatch)
 
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
