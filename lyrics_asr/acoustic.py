@@ -130,7 +130,7 @@ class AcousticModel(nn.Module):
     def emissions(self, waveforms: Sequence[Float[Tensor, " _"]], options: AcousticOptions) -> list[Emissions]:
         """Log-probabilities of whole songs, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
 
-        Silences are left out (see `voice_activity`): the blank is all but certain there, and in their middle a word ends.
+        Silences are left out (see `voice_activity`): the blank is all but certain there, and a word ends amid each.
         The input is normalised over the song and not over each window, so that a quiet verse stays quiet. Windows of
         different songs share batches.
 
