@@ -27,7 +27,7 @@ class SeparationOptions:
         precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
-    overlap: float = 0.25
+    overlap: float = 0.1
     batch_size: int | None = None
     precision: str = "auto"
 
@@ -73,8 +73,8 @@ class AcousticOptions:
         precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
-    window_seconds: float = 30.0
-    border_seconds: float = 2.0
+    window_seconds: float = 20.0
+    border_seconds: float = 1.0
     silence: SilenceOptions = field(default_factory=SilenceOptions)
     batch_size: int | None = None
     precision: str = "auto"
