@@ -119,9 +119,8 @@ def batch(seconds=2.0, rate=44_100):
     spans = torch.tensor([[0.1, 0.15], [0.15, 0.2], [0.1, 0.15], [0.2, 0.2]])
     lengths = torch.tensor([samples, samples])
     counts = torch.tensor([2, 2])
-    return Batch(
-        voice, rest, lengths, torch.tensor([5, 6, 7, 5]), spans, counts, torch.tensor([1, 2, 2, 3]), spans, counts
-    )
+    letters, names = torch.tensor([5, 6, 7, 5]), torch.tensor([1, 2, 2, 3])
+    return Batch(("a", "b"), voice, rest, None, lengths, letters, spans, counts, names, spans, counts)
 
 
 def test_a_stage_on_separated_vocals_leaves_the_separator_as_it_is(config):

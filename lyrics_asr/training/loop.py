@@ -239,7 +239,9 @@ def compute_losses(
     model: LyricsModel, stage: StageOptions, batch: Batch, sounds: SoundClassifier | None = None
 ) -> Losses:
     """The losses of a batch; a part with weight 0 is 0."""
-    zero = torch.zeros((), device=batch.vocals.device)
+    zero = torch.zeros((), device=batch.lengths.device)
+    assert batch.vocals is not None  # songs without stems are refused
+    assert batch.accompaniment is not None
     separation = zero
     if stage.input != "mixture":
         voice = turned_down(batch) if stage.input == "stems" else batch.vocals
@@ -272,6 +274,8 @@ def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
     shape = (len(batch.lengths), 1, 1)
     gain = 10 ** ((torch.rand(shape) * 30 - 30) / 20)
     present = torch.rand(shape) < 0.5
+    assert batch.vocals is not None
+    assert batch.accompaniment is not None
     return batch.vocals + batch.accompaniment * (gain * present).to(batch.vocals.device)
 
 
