@@ -308,3 +308,67 @@ class TrainingConfig:
     seed: int = 0
     validate_every_steps: int = 500
     threads: int = 0
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """How the sound of a cut is changed each time it is heard.
+
+    Args:
+        speeds: a cut is played at one of these, pitch and all (Ko et al. 2015, "Audio Augmentation for Speech
+            Recognition"); [1.0] leaves it as it is.
+        gain_db: a cut is made louder or softer by up to this much; 0 leaves it as it is.
+        remix_share: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
+            batch, at a level of -6 to +6 dB; 0 leaves them as they are.
+    """
+
+    speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
+    gain_db: float = 6.0
+    remix_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.speeds:
+            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
+        for speed in self.speeds:
+            _check("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
+        _check("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
+        _check("augmentation.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
+
+
+@dataclass(frozen=True)
+class CutLoaderOptions:
+    """Which Lhotse cuts are heard in training, in which batches.
+
+    Args:
+        cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar.
+        batch_seconds: most sound in a batch, padding included; slower speeds come on top.
+        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
+        shuffle: in an order of each epoch's own; else in that of the files, but for the bucketing.
+        buckets: a batch holds cuts of one of so many classes of length.
+        buffer_cuts: cuts that are in memory to be chosen from. Those of Shar have their sound with them.
+        limit: only the first so many cuts; None for all.
+        workers: processes that read and decode; 0 for none beside the main one.
+        prefetch_batches: that each worker has ready.
+        augmentation: of the sound.
+    """
+
+    cuts: list[str]
+    batch_seconds: float = 160.0
+    batch_cuts: int | None = None
+    shuffle: bool = True
+    buckets: int = 10
+    buffer_cuts: int = 10_000
+    limit: int | None = None
+    workers: int = 2
+    prefetch_batches: int = 4
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+
+    def __post_init__(self) -> None:
+        if not self.cuts:
+            raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
+        _check("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
+        for key in ("batch_cuts", "limit"):
+            value = getattr(self, key)
+            _check(key, value or 0, value is None or value >= 1, "at least 1")
+        for key, least in (("buckets", 2), ("buffer_cuts", 1), ("workers", 0), ("prefetch_batches", 1)):
+            _check(key, getattr(self, key), getattr(self, key) >= least, f"at least {least}")
