@@ -229,6 +229,70 @@ class ChunkOptions:
 
 
 @dataclass(frozen=True)
+class AugmentationOptions:
+    """How the sound of a cut is changed each time it is heard.
+
+    Args:
+        speeds: a cut is played at one of these, pitch and all (Ko et al. 2015, "Audio Augmentation for Speech
+            Recognition"); [1.0] leaves it as it is.
+        gain_db: a cut is made louder or softer by up to this much; 0 leaves it as it is.
+        remix_share: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
+            batch, at a level of -6 to +6 dB; 0 leaves them as they are.
+    """
+
+    speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
+    gain_db: float = 6.0
+    remix_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.speeds:
+            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
+        for speed in self.speeds:
+            _check("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
+        _check("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
+        _check("augmentation.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
+
+
+@dataclass(frozen=True)
+class CutLoaderOptions:
+    """Which Lhotse cuts are heard in training, in which batches.
+
+    Args:
+        cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar.
+        batch_seconds: most sound in a batch, padding included; slower speeds come on top.
+        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
+        shuffle: in an order of each epoch's own; else in that of the files, but for the bucketing.
+        buckets: a batch holds cuts of one of so many classes of length.
+        buffer_cuts: cuts that are in memory to be chosen from. Those of Shar have their sound with them.
+        limit: only the first so many cuts; None for all.
+        workers: processes that read and decode; 0 for none beside the main one.
+        prefetch_batches: that each worker has ready.
+        augmentation: of the sound.
+    """
+
+    cuts: list[str]
+    batch_seconds: float = 160.0
+    batch_cuts: int | None = None
+    shuffle: bool = True
+    buckets: int = 10
+    buffer_cuts: int = 10_000
+    limit: int | None = None
+    workers: int = 2
+    prefetch_batches: int = 4
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+
+    def __post_init__(self) -> None:
+        if not self.cuts:
+            raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
+        _check("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
+        for key in ("batch_cuts", "limit"):
+            value = getattr(self, key)
+            _check(key, value or 0, value is None or value >= 1, "at least 1")
+        for key, least in (("buckets", 2), ("buffer_cuts", 1), ("workers", 0), ("prefetch_batches", 1)):
+            _check(key, getattr(self, key), getattr(self, key) >= least, f"at least {least}")
+
+
+@dataclass(frozen=True)
 class OptimizerOptions:
     """How AdamW moves one part of the model: the separator or the acoustic model.
 
@@ -336,7 +400,7 @@ class StageOptions:
     Args:
         name: for logs.
         steps: optimizer steps.
-        batch_size: chunks that a process takes at once; batches of cuts are as long as `CutOptions` says.
+        batch_size: chunks that a process takes at once; batches of cuts are as `CutLoaderOptions` says.
         accumulation: batches of a process that make one step. The losses are means over all batches of a step, so that
             neither this nor the number of processes changes anything but the size of the step's batch.
         chunk_seconds: longest chunk; chunks of cuts are as long as they were cut.
@@ -421,8 +485,10 @@ class TrainingConfig:
     """Train a model from nothing on songs with stems, or go on with a trained one.
 
     Args:
-        training: manifests of the training songs, which must have stems.
-        development: manifest of the songs that progress is measured on.
+        training: manifests of the training songs, which must have stems; or else
+        cuts: what `lyrics-asr data dali` or `data cuts` wrote, with how it is read.
+        development: manifest of the songs that progress is measured on; or else
+        development_cuts: a file of cuts that it is measured on.
         lyrics: folder of lyrics; those of the training split make the language model. Where it is empty, the starting
             model's language model, if any, is kept.
         language_model_order: longest n-gram of it.
@@ -439,7 +505,7 @@ class TrainingConfig:
         precision: "fp32", or "bf16" for mixed precision.
         gradient_checkpointing: compute the acoustic model's layers again on the way back: slower, in less memory.
         compile: have `torch.compile` make kernels of both networks.
-        workers: processes that prepare batches; 0 for none.
+        workers: processes that prepare batches of songs; 0 for none. Those of cuts are in `cuts`.
         log_every_steps: steps between entries of the log.
         validate_every_steps: steps between measurements on the development songs; a checkpoint is written then.
         validation_examples: how many of the development songs (or cuts) are measured; 0 for all.
@@ -455,7 +521,9 @@ class TrainingConfig:
     stages: list[StageOptions]
     output: str
     training: list[str] = field(default_factory=list)
+    cuts: CutLoaderOptions | None = None
     development: str = ""
+    development_cuts: str = ""
     model: str = ""
     separator: dict[str, Any] = field(default_factory=dict)
     acoustic: dict[str, Any] = field(default_factory=dict)
@@ -485,6 +553,18 @@ class TrainingConfig:
             raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
         if not self.stages:
             raise ValueError("stages is empty; a run needs at least one")
+        if bool(self.training) == (self.cuts is not None):
+            raise ValueError("give either training, manifests of songs with stems, or cuts")
+        if bool(self.development) == bool(self.development_cuts):
+            raise ValueError("give either development, a manifest of songs, or development_cuts, a file of cuts")
+        if self.lyrics and not self.development:
+            raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
+        for stage in self.stages if self.cuts is not None else []:
+            if stage.input == "separated" or stage.sound_weight:
+                raise ValueError(
+                    f"stage {stage.name!r}: cuts know no sounds, for sound_weight, and no input: separated; "
+                    "`lyrics-asr data cache-vocals` makes cuts for input: vocals"
+                )
         if not self.model and not (self.separator and self.acoustic):
             raise ValueError("give model, to start from its weights, or separator and acoustic, to start from nothing")
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "most_skipped_steps")

@@ -15,7 +15,7 @@ import json
 import platform
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from lyrics_asr import __version__
 from lyrics_asr.config import TrainingConfig, dump_config
-from lyrics_asr.files import OutputError, file_fingerprint
+from lyrics_asr.files import OutputError
 
 SCHEMA = "lyrics-asr/checkpoint/1"
 _PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "accelerate", "peft", "lhotse", "numpy")
@@ -149,11 +149,6 @@ def packages() -> dict[str, str]:
     """Versions of what a run depends on."""
     own = {"python": platform.python_version(), "lyrics-asr": __version__}
     return own | {package: version(package) for package in _PACKAGES}
-
-
-def fingerprint(files: Iterable[Path]) -> dict[str, str]:
-    """What tells data from other data: a hash of each of the files that list it."""
-    return {str(path): file_fingerprint(path) for path in files}
 
 
 def _folders(output: Path) -> list[Path]:

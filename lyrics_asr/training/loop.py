@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -21,13 +22,15 @@ from lyrics_asr.config import StageOptions, TrainingConfig, dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
 from lyrics_asr.datasets.chunks import ChunkBatches, prepare_stems
+from lyrics_asr.datasets.cut_batches import CutLoader
+from lyrics_asr.datasets.cut_rows import SoundFormat
+from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
 from lyrics_asr.datasets.manifest import read_manifest
-from lyrics_asr.files import write_text
+from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
     RunState,
-    fingerprint,
     load_checkpoint,
     newest_checkpoint,
     packages,
@@ -47,7 +50,7 @@ from lyrics_asr.training.start import (
     starting_separator,
 )
 from lyrics_asr.training.step import StepReport, take_step
-from lyrics_asr.training.validation import Example, examples_in, examples_of, measure
+from lyrics_asr.training.validation import Example, examples_in, examples_of, examples_of_cuts, measure
 
 _PREPARING = 2  # processes
 
@@ -82,7 +85,9 @@ class _Run:
         self.log: Log = log if accelerator.is_main_process else (lambda entry: None)
         manifests = [Path(manifest) for manifest in config.training]
         self.songs = [song for manifest in manifests for song in read_manifest(manifest)]
-        self.data = fingerprint(manifests)
+        self.data = {str(manifest): file_fingerprint(manifest) for manifest in manifests}
+        if config.cuts is not None:
+            self.data |= {cuts: cuts_fingerprint([Path(cuts)]) for cuts in config.cuts.cuts}
         with accelerator.main_process_first():  # a download happens once
             self.model = starting_model(config)
         self.start = starting_separator(config, self.model)
@@ -185,12 +190,35 @@ class _Run:
 
     def _source(self, index: int) -> BatchSource:
         """The batches of a stage, which go with the seed and the stage's number."""
-        config, stage, model = self.config, self.config.stages[index], self.model
+        config, stage = self.config, self.config.stages[index]
         at_separator = stage.input in ("mixture", "separated")
-        rate_hz = model.separator.sample_rate_hz if at_separator else ACOUSTIC_SAMPLE_RATE_HZ
-        songs, processes = self.songs, self.accelerator.num_processes
+        sound = SoundFormat(
+            self.model.separator.sample_rate_hz if at_separator else ACOUSTIC_SAMPLE_RATE_HZ,
+            self.model.mixture_channels if at_separator else 1,
+        )
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if config.overfit_chunks:  # the same ones in every process
+            batch = first_rows(next(iter(self._batches(index, sound, 0, 1))), config.overfit_chunks)
+            self.examples = examples_in(batch, self.model, is_separated=stage.input != "mixture")
+            return RepeatedBatch(batch)
+        return self._batches(index, sound, rank, processes)
+
+    def _batches(self, index: int, sound: SoundFormat, rank: int, processes: int) -> BatchSource:
+        config, stage, model = self.config, self.config.stages[index], self.model
+        seed = int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
+        if config.cuts is not None:
+            return CutLoader(
+                config.cuts,
+                model.acoustic.vocabulary,
+                sample_rate_hz=sound.sample_rate_hz,
+                channels=sound.channels,
+                seed=seed,
+                rank=rank,
+                world_size=processes,
+            )
+        songs, rate_hz = self.songs, sound.sample_rate_hz
         with self.accelerator.main_process_first():
-            stems = prepare_stems(songs, rate_hz, model.separator.audio_channels if at_separator else 1, _PREPARING)
+            stems = prepare_stems(songs, rate_hz, sound.channels, _PREPARING)
             if stage.input == "separated":
                 separated = separate_songs(model, songs, stems, self.output / "separated", config.seed)
                 songs, stems, rate_hz = separated.songs, separated.stems, ACOUSTIC_SAMPLE_RATE_HZ
@@ -205,16 +233,16 @@ class _Run:
             remix_share=0.5,
             seed=(config.seed, index),
         )
-        if config.overfit_chunks:
-            batch = first_rows(batches[0], config.overfit_chunks)
-            self.examples = examples_in(batch, model, is_separated=stage.input != "mixture")
-            return RepeatedBatch(batch)
-        rank = self.accelerator.process_index
         return NumberedBatches(batches, rank=rank, world_size=processes, workers=config.workers)
 
     def _development(self) -> list[Example]:
-        songs = [] if self.config.overfit_chunks else read_manifest(Path(self.config.development))
-        return examples_of(songs[: self.config.validation_examples or None], self.model)
+        config = self.config
+        if config.overfit_chunks:
+            return []  # the chunks themselves
+        if config.development_cuts:
+            return examples_of_cuts(Path(config.development_cuts), self.model, config.validation_examples)
+        songs = read_manifest(Path(config.development))
+        return examples_of(songs[: config.validation_examples or None], self.model)
 
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizations: Mapping[str, Optimization]

@@ -11,14 +11,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from lhotse import CutSet
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
-from lyrics_asr.config import AcousticOptions, SeparationOptions
+from lyrics_asr.config import AcousticOptions, AugmentationOptions, SeparationOptions
 from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.datasets.cut_rows import SEPARATOR, SoundFormat, read_row
+from lyrics_asr.datasets.lhotse_cuts import manifest_files, our_decoder
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.decoding import BeamSearch, greedy
 from lyrics_asr.metrics import character_errors, si_sdr, word_errors
@@ -99,6 +105,37 @@ def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
         )
 
     return [example(song) for song in songs]
+
+
+def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Example]:
+    """The cuts of a file, as they are read in training but for the augmentation.
+
+    Args:
+        path: of Lhotse cuts, not in Shar.
+        model: whose separator hears them.
+        most: only the first so many; 0 for all.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not cuts.
+    """
+    sound = SoundFormat(model.separator.sample_rate_hz, model.mixture_channels)
+    vocabulary, as_it_is = model.acoustic.vocabulary, AugmentationOptions([1.0], 0.0, 0.0)
+
+    def read(cut: Any) -> Audio:
+        with our_decoder():
+            row = read_row(cut, sound=sound, vocabulary=vocabulary, augmentation=as_it_is, seed=0, epoch=0)
+        if row.mixture is not None:
+            return Audio(row.mixture, sound.sample_rate_hz)
+        assert row.vocals is not None
+        return Audio(row.vocals, ACOUSTIC_SAMPLE_RATE_HZ)
+
+    examples = []
+    for cut in islice(CutSet.from_jsonl_lazy(*manifest_files(path)), most or None):
+        texts = [normalize(each.text, each.language or "en") for each in cut.supervisions]
+        is_separated = SEPARATOR in (cut.custom or {})
+        examples.append(Example(cut.id, " ".join(texts), partial(read, cut), is_separated))
+    return examples
 
 
 def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list[Example]:
