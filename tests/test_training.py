@@ -5,18 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.config import (
     OptimizerOptions,
-    SpecAugmentOptions,
     StageOptions,
-    SyntheticOptions,
     TrainingConfig,
     load_config,
 )
-from lyrics_asr.datasets import synthetic
 from lyrics_asr.datasets.chunks import Batch
 from lyrics_asr.datasets.manifest import read_manifest, write_manifest
 from lyrics_asr.model import LyricsModel, load_model
@@ -37,50 +33,10 @@ STEMS = StageOptions("acoustic", steps=4, batch_size=2, chunk_seconds=2.0, acous
 JOINT = replace(STEMS, name="joint", input="mixture", steps=2, separator=MOVED, separation_weight=1.0)
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("songs")
-    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), ROOT / "data" / "lyrics")
-    return folder / "manifest.jsonl"
-
-
 @pytest.fixture
-def config(corpus, tmp_path):
-    return TrainingConfig(
-        training=[str(corpus)],
-        development=str(corpus),
-        output=str(tmp_path / "run"),
-        separator={
-            "network": "HDemucs",
-            "sources": ["vocals"],
-            "channels": 4,
-            "nfft": 512,
-            "depth": 4,
-            "hybrid": False,
-            "rewrite": False,
-            "dconv_depth": 1,
-            "dconv_comp": 2,
-            "dconv_attn": 99,
-            "dconv_lstm": 99,
-            "segment": 2,
-        },
-        acoustic={
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 16,
-            "conv_dim": [8, 8, 8],
-            "conv_kernel": [40, 8, 4],
-            "conv_stride": [20, 4, 4],
-            "num_feat_extract_layers": 3,
-            "num_conv_pos_embeddings": 16,
-            "num_conv_pos_embedding_groups": 2,
-            "layerdrop": 0.0,
-        },
-        stages=[replace(STEMS, frame_weight=1.0, sound_weight=1.0), replace(JOINT, sound_weight=1.0)],
-        spec_augment=SpecAugmentOptions(time_probability=0.1),
-        validate_every_steps=2,
-        lyrics="",
+def config(training_config):
+    return replace(
+        training_config, stages=[replace(STEMS, frame_weight=1.0, sound_weight=1.0), replace(JOINT, sound_weight=1.0)]
     )
 
 
@@ -123,13 +79,6 @@ def test_a_run_that_is_killed_and_started_again_ends_where_the_uninterrupted_one
 def new_model(config):
     torch.manual_seed(0)
     return LyricsModel(build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name="new")
-
-
-@pytest.fixture(autouse=True)
-def own_accelerate_state():
-    """Accelerate remembers the precision of the first run in a process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def losses_of(model, stage, heard, sounds=None, start=None):
