@@ -32,7 +32,7 @@ def make_song(folder, number, *, stems=True):
         write_audio(paths[name], Audio(samples, FILE_HZ))
     sung = [at for at in range(SECONDS - 1) if at % 6 not in ((3, 4, 5), (4, 5), (5,))[number % 3]]
     words = tuple(TimedWord("ab", at + 0.25, at + 0.75, 1.0) for at in sung)
-    return Song(str(number), lyrics="", words=words, language="en", **paths)
+    return Song(str(number), lyrics="ab", words=words, language="en", **paths)
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +108,15 @@ def test_rows_are_the_windows_of_the_stems_and_their_labels_count_from_the_start
 def test_an_epoch_hears_every_cut_once_in_batches_of_like_length(cuts):
     expected = sorted(cut.id for cut in open_cuts(cuts))
     seconds = {cut.id: cut.duration for cut in open_cuts(cuts)}
-    heard = [batch.chunk_ids for batch in islice(loader(cuts), 40)]
-    first = next(n for n in range(1, len(heard)) if sum(map(len, heard[:n])) == len(expected))
-    epochs = heard[:first], heard[first : 2 * first]
+    both = loader(cuts, epochs=2)
+    heard = [(both.state_dict()["epoch"], batch.chunk_ids) for batch in both]
+    epochs = [[batch for epoch, batch in heard if epoch == number] for number in range(2)]
     for epoch in epochs:
         assert sorted(cut_id for batch in epoch for cut_id in batch) == expected
     assert epochs[0] != epochs[1]
-    assert heard == [batch.chunk_ids for batch in islice(loader(cuts), 40)]
-    assert heard != [batch.chunk_ids for batch in islice(loader(cuts, seed=2), 40)]
-    for batch in heard:
+    assert epochs[0] == [batch.chunk_ids for batch in loader(cuts, epochs=1)]
+    assert epochs[0] != [batch.chunk_ids for batch in loader(cuts, epochs=1, seed=2)]
+    for _, batch in heard:
         assert max(map(seconds.get, batch)) * len(batch) <= 10
     padding = sum(max(map(seconds.get, batch)) - seconds[cut_id] for batch in epochs[0] for cut_id in batch)
     assert padding < 0.1 * sum(seconds.values())
@@ -132,22 +132,24 @@ def test_two_processes_hear_what_one_process_does(cuts):
         assert_same(turn, batch)
         if number % 2:
             assert one.state_dict() == ranks[0].state_dict() == ranks[1].state_dict()
-        if number == 41:
+        if number == 25:
             break
     assert one.state_dict()["epoch"] >= 1
 
 
-@pytest.mark.parametrize("taken", [3, 17])
-def test_a_run_that_is_killed_goes_on_with_the_very_batches(cuts, taken):
+def test_a_run_that_is_killed_goes_on_with_the_very_batches(cuts):
     """... whatever its workers had read ahead, and with as many workers as there are."""
-    whole = list(islice(loader(cuts, augmentation=LOUD), 24))
+    taken, steps = 12, 16
+    whole = list(islice(loader(cuts, augmentation=LOUD, workers=1), steps))
     first = loader(cuts, augmentation=LOUD, workers=2, prefetch_batches=3)
     for batch, expected in zip(islice(first, taken), whole, strict=False):
         assert_same(batch, expected)
     state = json.loads(json.dumps(first.state_dict()))
+    assert state["epoch"] == 1
+    assert state["batch"] > 0
     second = loader(cuts, augmentation=LOUD, workers=1)
     second.load_state_dict(state)
-    for batch, expected in zip(islice(second, 24 - taken), whole[taken:], strict=True):
+    for batch, expected in zip(islice(second, steps - taken), whole[taken:], strict=True):
         assert_same(batch, expected)
 
 
@@ -165,7 +167,8 @@ def test_a_faster_cut_is_shorter_and_higher_and_so_are_its_words(cuts):
     for batch in loader(cuts, epochs=1, augmentation=fast):
         slow = plain[batch.chunk_ids]
         torch.testing.assert_close(batch.lengths * 1.25, slow.lengths.float(), atol=2, rtol=0)
-        torch.testing.assert_close(batch.label_spans * 1.25, slow.label_spans)
+        letters = batch.labels != LETTERS.word_delimiter_id
+        torch.testing.assert_close(batch.label_spans[letters, 0] * 1.25, slow.label_spans[letters, 0])
         for cut_id, vocals, length in zip(batch.chunk_ids, batch.vocals, batch.lengths, strict=True):
             spectrum = torch.fft.rfft(vocals[0, :length] * torch.hann_window(int(length))).abs()
             peak_hz = float(spectrum.argmax()) * RATE_HZ / int(length)
