@@ -115,7 +115,8 @@ class LyricsModel(nn.Module):
             vocals: at the separator's rate.
             lengths: valid samples of each row; whole rows when None.
         """
-        mono = resample(vocals.mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        with torch.autocast(vocals.device.type, enabled=False):  # it would convolve the waveform in 8 bits
+            mono = resample(vocals.float().mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
         log_probs: Tensor = self.acoustic(mono, None if lengths is None else self._resampled_lengths(lengths))
         return log_probs
 
