@@ -292,6 +292,20 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         "data_dali",
         "lyrics-asr data dali DALI_v1.0/ audio/ -o data/prepared/dali --ground-truth gt_v1.0.gz",
     )
+    cuts = _add_verb(
+        actions,
+        "cuts",
+        "cut the songs of a manifest into training chunks, as Lhotse cuts with their stems where there are any",
+        "data_cuts",
+        "lyrics-asr data cuts data/prepared/training/manifest.jsonl -o data/prepared/training_cuts",
+    )
+    cache = _add_verb(
+        actions,
+        "cache-vocals",
+        "separate the songs of Lhotse cuts once, to train on their vocals with the separator frozen",
+        "data_cache_vocals",
+        "lyrics-asr data cache-vocals data/prepared/dali/train.jsonl.gz -o data/prepared/dali_vocals",
+    )
     if list(argv[:2]) == ["data", "synth"]:  # its imports are slow, and are an extra
         from lyrics_asr.datasets import synthetic
 
@@ -300,6 +314,17 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         from lyrics_asr.datasets import dali_command
 
         dali_command.add_arguments(dali)
+    if list(argv[:2]) == ["data", "cuts"]:
+        from lyrics_asr.datasets import cuts_command
+
+        cuts_command.add_arguments(cuts)
+    if list(argv[:2]) == ["data", "cache-vocals"]:
+        cache.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="files of cuts, such as train.jsonl.gz")
+        cache.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals and their cuts go"
+        )
+        _add_overwrite(cache)
+        _add_model_options(cache, recognition=False)
 
 
 def _add_verb(verbs: "Verbs", name: str, summary: str, run: str, example: str) -> argparse.ArgumentParser:

@@ -205,6 +205,26 @@ def take_voice(
     return _in_less_memory(lambda smaller: model.vocals(mixture, smaller.separation, progress), options)
 
 
+def take_any_voice(
+    mixture: Audio | Path, model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
+) -> Audio:
+    """The vocals of a song of any length; those of a long one mono at the acoustic model's rate.
+
+    Args:
+        mixture: what `open_mixture` gives.
+        model: what `load_model` gives.
+        options: of the separation.
+        progress: told the share that is done, 0..1.
+
+    Raises:
+        MemoryError: memory runs out all the same.
+        AudioError: a long song that is silent.
+    """
+    if isinstance(mixture, Audio):
+        return take_voice(mixture, model, options, progress)
+    return _in_less_memory(lambda smaller: separate_in_blocks(mixture, model, smaller.separation, progress), options)
+
+
 def hear(
     mixture: Audio | Path,
     model: LyricsModel,
@@ -227,13 +247,7 @@ def hear(
     """
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
     with stopwatch("separation"):
-        if isinstance(mixture, Audio):
-            vocals = take_voice(mixture, model, options, progress)
-        else:
-            path = mixture
-            vocals = _in_less_memory(
-                lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options
-            )
+        vocals = take_any_voice(mixture, model, options, progress)
     with stopwatch("acoustic"):
         return _in_less_memory(lambda smaller: model.emissions(vocals, smaller.acoustic), options)
 

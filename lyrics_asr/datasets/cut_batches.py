@@ -147,7 +147,7 @@ class _Reader(Dataset[_Read]):
                 try:
                     rows.append(self._row(cut, share.epoch))
                 except UNREADABLE as error:
-                    failures[cut.id] = str(error)
+                    failures[cut.id] = str(error).partition("\n[extra info]")[0]  # Lhotse adds whole recordings
         batch = make_batch(remix(rows, self.augmentation.remix_share)) if rows else None
         return _Read(batch, failures, share.after)
 

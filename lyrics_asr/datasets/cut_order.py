@@ -11,7 +11,8 @@ Conventions
   so it is told of one process, and its state is not used.
 """
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from lhotse import CutSet
 from lhotse.dataset import DynamicBucketingSampler
+from lhotse.dataset.sampling.base import TimeConstraint
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
 from lyrics_asr.config import CutLoaderOptions
@@ -78,7 +80,7 @@ class CutOrder:
         self._epochs = epochs
         self._paths = [Path(path) for path in options.cuts]
         self._manifests = [manifest_files(path) for path in self._paths]
-        self._bounds_seconds = self._find_buckets()
+        self._buckets = self._find_buckets()
 
     def shares(self, start: Position) -> Iterator[Share]:
         """The batches of this process from `start` on."""
@@ -107,9 +109,10 @@ class CutOrder:
         sampler: Iterator[Any] = iter(
             DynamicBucketingSampler(
                 self._cuts(seed),
-                max_duration=self._options.batch_seconds,
-                max_cuts=self._options.batch_cuts,
-                duration_bins=self._bounds_seconds,
+                constraint=_PaddedSeconds(
+                    self._options.batch_seconds, self._options.batch_cuts, bucket_seconds=self._buckets
+                ),
+                duration_bins=list(self._buckets[:-1]),
                 buffer_size=self._options.buffer_cuts,
                 shuffle=self._options.shuffle,
                 seed=seed,
@@ -120,7 +123,7 @@ class CutOrder:
         )
         return sampler
 
-    def _cuts(self, seed: int) -> CutSet:
+    def _cuts(self, seed: int) -> Iterable[Any]:
         shuffling = {"shuffle_shards": self._options.shuffle, "seed": seed, "stateful_shuffle": False}
         sets = [
             CutSet.from_shar(in_dir=path, **shuffling) if path.is_dir() else CutSet.from_jsonl_lazy(path)
@@ -131,22 +134,37 @@ class CutOrder:
         else:  # mixed evenly over the epoch, however long each is
             sizes = [sum(len(CutSet.from_jsonl_lazy(file)) for file in files) for files in self._manifests]
             cuts = CutSet.mux(*sets, weights=[max(1, size) for size in sizes], seed=seed)
-        return cuts if self._options.limit is None else cuts.subset(first=self._options.limit)
+        return cuts if self._options.limit is None else list(islice(cuts, self._options.limit))
 
-    def _find_buckets(self) -> list[float]:
-        """The lengths that part the buckets, so that each holds as much sound; from the cuts at the beginning."""
+    def _find_buckets(self) -> tuple[float, ...]:
+        """The longest cut of each bucket, so that each holds as much sound; from the cuts at the beginning."""
+        names = ", ".join(map(str, self._paths))
         files = chain.from_iterable(self._manifests)
         most = min(self._options.limit or _CUTS_FOR_BUCKETS, _CUTS_FOR_BUCKETS)
         try:
             cuts = list(islice((cut for file in files for cut in CutSet.from_jsonl_lazy(file)), most))
+            longest_seconds = max((cut.duration for cut in cuts), default=0.0)
         except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
-            names = ", ".join(map(str, self._paths))
-            raise ValueError(
-                f"{names}: not cuts as Lhotse writes them ({error}); make them again with `lyrics-asr data`"
-            ) from error
+            message = f"{names}: not cuts as Lhotse writes them ({error}); make them again with `lyrics-asr data`"
+            raise ValueError(message) from error
         if not cuts:
-            raise ValueError(f"{', '.join(map(str, self._paths))}: no cut in it; make it again from songs with words")
-        if len(cuts) == 1:
-            return [cuts[0].duration]
-        bounds: list[float] = estimate_duration_buckets(cuts, min(self._options.buckets, len(cuts)))
-        return bounds or [max(cut.duration for cut in cuts)]
+            raise ValueError(f"{names}: no cut in it; make it again from songs with words")
+        buckets = min(self._options.buckets, len(cuts))
+        bounds = estimate_duration_buckets(cuts, buckets) if buckets > 1 else []
+        return (*map(float, bounds), longest_seconds)
+
+
+@dataclass
+class _PaddedSeconds(TimeConstraint):  # type: ignore[misc]  # Lhotse has no types
+    """The most sound in a batch, where each cut counts as the longest of its bucket.
+
+    Lhotse's own constraint finds out that a cut is too long for a batch when it is in it.
+    """
+
+    longest_seen: float = 0.0
+    bucket_seconds: Sequence[float] = ()
+
+    def add(self, example: Any) -> None:
+        bucket = bisect_left(self.bucket_seconds, example.duration, hi=len(self.bucket_seconds) - 1)
+        self.longest_seen = max(self.longest_seen, self.bucket_seconds[bucket], example.duration)
+        self.num_cuts += 1
