@@ -148,27 +148,22 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts,
 
 
 def test_one_chunk_is_learnt_by_heart(training_config):
-    acoustic = {**training_config.acoustic, "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
-    acoustic |= {"conv_dim": [64, 64, 64], "hidden_dropout": 0.0, "attention_dropout": 0.0, "final_dropout": 0.0}
-    acoustic |= {"activation_dropout": 0.0}
-    acoustic |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "feat_proj_dropout": 0.0}
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "conv_dim": [64, 64, 64]}
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
+    constant = OptimizerOptions(3e-3, warmup_steps=10, schedule="plateau", plateau_patience=9)
     stage = StageOptions(
-        "overfit",
-        frame_weight=1.0,
-        steps=200,
-        batch_size=2,
-        chunk_seconds=2.5,
-        input="vocals",
-        acoustic=OptimizerOptions(3e-3, 10),
+        "overfit", steps=120, batch_size=1, chunk_seconds=2.0, input="vocals", acoustic=constant, frame_weight=1.0
     )
     config = replace(
         training_config,
-        acoustic=acoustic,
+        acoustic={**training_config.acoustic, **sizes, **norms, **no_dropout},
         stages=[stage],
         spec_augment=None,
         overfit_chunks=1,
-        validate_every_steps=100,
+        validate_every_steps=60,
         workers=0,
+        threads=1,
     )
     loop.train(config, JsonLog(Path(config.output)))
     assert read_run(best_checkpoint(Path(config.output))).wer == 0
