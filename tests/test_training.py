@@ -238,6 +238,13 @@ def test_songs_without_sounds_cannot_teach_them(config):
         loop.train(silent, JsonLog(Path(config.output)))
 
 
+@pytest.mark.parametrize("name", ["finetune_dali", "smoke", "overfit"])
+def test_the_configs_for_fine_tuning_are_valid(name):
+    config = load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
+    assert config.model
+    assert config.stages[0].separator.learning_rate < config.stages[0].acoustic.learning_rate or config.lora.rank
+
+
 def test_the_config_of_the_embedded_model_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
     assert config.stages[0].input == "mixture"

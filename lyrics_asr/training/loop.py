@@ -37,7 +37,7 @@ from lyrics_asr.training.checkpoints import (
     save_checkpoint,
 )
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
-from lyrics_asr.training.losses import LossGraph, anchored
+from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.monitors import Log, Tracker, log_with
 from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of
 from lyrics_asr.training.separated import separate_songs
@@ -144,8 +144,7 @@ class _Run:
             first = checkpoint.run.step
             restore(optimizations, checkpoint.optimizations)
             source.load_state_dict(checkpoint.source)
-        start = self.start if anchored(stage, self.start) else None
-        losses = LossGraph(self.model, self.sounds if stage.sound_weight else None, start)
+        losses = LossGraph(self.model, self.sounds if stage.sound_weight else None, self.start)
         batches = endless(source)
         began, graph = time.monotonic(), None
         with step_counter(stage.name, first, stage.steps) as show:

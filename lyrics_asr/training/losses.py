@@ -92,8 +92,8 @@ class LossGraph(nn.Module):
         model, (start,) = self.model, self._start
         frames = _frame_counts(model, stage, batch).cpu()
         vocals = letters = sounds = None
-        if anchored(stage, start) and start is not None:
-            start.train(model.separator.training)  # a network in training pads no stretch, and that is heard
+        if start is not None and model.separator.training and stage.anchor_weight:
+            start.train()  # a network in training pads no stretch, and that is heard
             with torch.no_grad():
                 vocals = start(batch.mixture)
         grid, blank_id = model.acoustic.grid, model.acoustic.vocabulary.blank_id
@@ -144,11 +144,6 @@ class LossGraph(nn.Module):
         if targets.sounds is not None and self.sounds is not None:
             sounds = _cross_entropy(self.sounds(), targets.sounds) / over[4]
         return Losses(separation, anchor, ctc, letters, sounds)
-
-
-def anchored(stage: StageOptions, start: Separator | None) -> bool:
-    """Whether a stage keeps the separator near its start."""
-    return start is not None and stage.anchor_weight > 0 and stage.separator.learning_rate > 0
 
 
 def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:

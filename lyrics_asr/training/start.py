@@ -60,6 +60,9 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
     network.config.apply_spec_augment = config.spec_augment is not None
     network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
     network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
+    if not hasattr(network.base_model, "masked_spec_embed"):  # a network that was made without masks
+        nothing = torch.zeros(network.config.hidden_size)
+        network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
     if config.gradient_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     if config.compile:
