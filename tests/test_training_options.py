@@ -71,6 +71,8 @@ def gradients(model, stage, batches, start=None, precision="no"):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if isinstance(getattr(module, "dropout", None), float):  # of attention
+            module.dropout = 0.0
 
     def see(optimizer):
         owned = (p for group in optimizer.param_groups for p in group["params"])
