@@ -66,7 +66,7 @@ WARM_UP_STEPS = 2
 MATMUL_SIZE = 8192
 SOURCES = ["drums", "bass", "other", "vocals"]
 SEPARATORS: dict[str, dict[str, Any]] = {
-    "small": {"sources": SOURCES, "channels": 16, "t_layers": 2, "bottom_channels": 128, "t_heads": 4, "segment": 7.8},
+    "small": {"sources": SOURCES, "channels": 8, "t_layers": 1, "bottom_channels": 64, "t_heads": 2, "segment": 7.8},
     "full": {"sources": SOURCES, "bottom_channels": 512, "segment": 7.8},
 }
 LARGE = {
@@ -79,11 +79,11 @@ LARGE = {
 ACOUSTICS: dict[str, dict[str, Any]] = {
     "small": {
         **LARGE,
-        "hidden_size": 192,
-        "num_hidden_layers": 4,
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "intermediate_size": 768,
-        "conv_dim": [128] * 7,
+        "intermediate_size": 512,
+        "conv_dim": [64] * 7,
     },
     "full": {
         **LARGE,
@@ -100,8 +100,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=("small", "full"), default="small", help="of both networks")
     parser.add_argument("--chunks", type=int, default=2, help="in a batch (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=8, help="that are timed (default: %(default)s)")
-    parser.add_argument("--songs", type=int, default=6, help="of 4 minutes (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=5, help="that are timed (default: %(default)s)")
+    parser.add_argument("--songs", type=int, default=2, help="of 4 minutes (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="of the loader (default: %(default)s)")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
