@@ -160,7 +160,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_models_verb(verbs: "Verbs") -> None:
     models = verbs.add_parser(
-        "models", help="list, download and find models", description="List, download, find models."
+        "models",
+        help="list, download, find and export models",
+        description="List, download, find, export models.",
     )
     actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary in (
@@ -178,6 +180,16 @@ def _add_models_verb(verbs: "Verbs") -> None:
                 metavar="MODEL",
                 help="published or embedded (default: %(default)s)",
             )
+    export = _add_verb(
+        actions,
+        "export",
+        "write the best model of a training run as a folder that --model takes, and others can be given",
+        "models",
+        "lyrics-asr models export runs/finetune_dali my-lyrics-model",
+    )
+    export.add_argument("run_folder", type=Path, metavar="RUN", help="a run's output, or the folder of a checkpoint")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+    export.add_argument("--half", action="store_true", help="store the weights in float16")
 
 
 def _add_language_model_verb(verbs: "Verbs") -> None:

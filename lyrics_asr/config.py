@@ -6,6 +6,7 @@ The defaults live here; the files in configs/ hold departures from them only.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +130,8 @@ class InferenceOptions:
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
 
+    What stands in a list is overridden by `key[0].sub=value`.
+
     Raises:
         ValueError: a key that `schema` lacks, a value of the wrong type or out of its range, or a file that is not a
             YAML mapping; the message begins with the file's name or "command line" and names the key.
@@ -136,15 +139,14 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     """
     source = "command line" if path is None else str(path)
     try:
-        config = OmegaConf.structured(schema)
-        if path is not None:
-            given = OmegaConf.load(path)
-            if not isinstance(given, DictConfig):
-                raise TypeError("is not a mapping of keys to values")
-            config = OmegaConf.merge(config, given)
+        given = OmegaConf.create() if path is None else OmegaConf.load(path)
+        if not isinstance(given, DictConfig):
+            raise TypeError("is not a mapping of keys to values")
+        config = OmegaConf.merge(OmegaConf.structured(schema), given)
         for override in overrides or []:
             source = f"command line: {override}"
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+            given = _overridden(given, override)
+            config = OmegaConf.merge(OmegaConf.structured(schema), given)
         if overrides:
             source = "command line" if path is None else f"{path} and command line"
         return cast(T, OmegaConf.to_object(config))
@@ -161,6 +163,17 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
 def dump_config(config: Any) -> str:
     """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def _overridden(given: DictConfig, override: str) -> DictConfig:
+    key, _, text = override.partition("=")
+    item = re.match(r"([\w.]+)\[\d+\]", key)
+    if item is None:
+        return cast(DictConfig, OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
+    if not OmegaConf.is_list(OmegaConf.select(given, item[1])) or OmegaConf.select(given, item[0]) is None:
+        raise ValueError(f"there is no {item[0]} to override")
+    OmegaConf.update(given, key, OmegaConf.from_dotlist([f"value={text}"]).value)  # a merge would replace the list
+    return given
 
 
 def _check(key: str, value: int | float, valid: bool, allowed: str) -> None:

@@ -63,9 +63,15 @@ def render(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
-    """List, download or find models."""
+    """List, download, find or export models."""
     from lyrics_asr.model import KNOWN_MODELS, cached_paths, download
 
+    if args.action == "export":
+        from lyrics_asr.training.export import export
+
+        export(args.run_folder, args.folder, half=args.half)
+        print(args.folder)
+        return DONE
     if args.action == "list":
         for model in KNOWN_MODELS:
             state = "on this computer" if cached_paths(model.name) else "not downloaded"

@@ -244,6 +244,11 @@ def test_the_config_of_the_embedded_model_is_valid():
     assert config.stages[0].acoustic.learning_rate == 0
     with pytest.raises(ValueError, match="unknown_key"):
         load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
+    shorter = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["stages[1].steps=7"])
+    assert shorter == replace(config, stages=[config.stages[0], replace(config.stages[1], steps=7), *config.stages[2:]])
+    for wrong in ("stages[1].stepps=7", "stages[99].steps=7", "stages[1].steps=many"):
+        with pytest.raises(ValueError, match="command line: stages"):
+            load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", [wrong])
     with pytest.raises(ValueError, match="separation_weight needs input: mixture"):
         replace(STEMS, separation_weight=1.0)
 

@@ -71,7 +71,8 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     if config.threads:
         torch.set_num_threads(config.threads)
     precision = "no" if config.precision == "fp32" else config.precision
-    accelerator = Accelerator(mixed_precision=precision, log_with=log_with(config))
+    without_gpu = not torch.cuda.is_available()  # left to itself, Accelerate lets torchrun's processes each run alone
+    accelerator = Accelerator(mixed_precision=precision, log_with=log_with(config), cpu=without_gpu)
     return _Run(config, accelerator, log).carry_out()
 
 
@@ -156,11 +157,11 @@ class _Run:
                     graph = self._wrapped(losses)
                 moved = {name: each for name, each in optimizations.items() if step > each.first_step}
                 own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
+                rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                 report = take_step(self.accelerator, graph, stage, own, moved, (config.seed, index, step))
                 self._check(stage, step, report)
                 show(step)
                 if step % config.log_every_steps == 0:
-                    rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                     norms = {f"{name} gradient norm": norm for name, norm in report.gradient_norms.items()}
                     per_second = (step - first) / (time.monotonic() - began)
                     entry = {**report.losses, **rates, **norms, "steps_per_second": round(per_second, 3)}
