@@ -66,7 +66,15 @@ WARM_UP_STEPS = 2
 MATMUL_SIZE = 8192
 SOURCES = ["drums", "bass", "other", "vocals"]
 SEPARATORS: dict[str, dict[str, Any]] = {
-    "small": {"sources": SOURCES, "channels": 8, "t_layers": 1, "bottom_channels": 64, "t_heads": 2, "segment": 7.8},
+    "small": {
+        "sources": SOURCES,
+        "channels": 4,
+        "dconv_comp": 2,
+        "t_layers": 1,
+        "t_heads": 2,
+        "bottom_channels": 32,
+        "segment": 7.8,
+    },
     "full": {"sources": SOURCES, "bottom_channels": 512, "segment": 7.8},
 }
 LARGE = {
@@ -101,7 +109,8 @@ def main() -> int:
     parser.add_argument("--size", choices=("small", "full"), default="small", help="of both networks")
     parser.add_argument("--chunks", type=int, default=2, help="in a batch (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=5, help="that are timed (default: %(default)s)")
-    parser.add_argument("--songs", type=int, default=2, help="of 4 minutes (default: %(default)s)")
+    parser.add_argument("--songs", type=int, default=2, help="of --song-seconds (default: %(default)s)")
+    parser.add_argument("--song-seconds", type=int, default=240, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="of the loader (default: %(default)s)")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -149,10 +158,10 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     separator, acoustic = build_separator(SEPARATORS[options.size]), build_acoustic(ACOUSTICS[options.size], LETTERS)
     LyricsModel(separator, acoustic, name="random").save(folder / "model")
     songs = []
-    words = tuple(TimedWord("la", at / 2, at / 2 + 0.4, 1.0) for at in range(480))
+    words = tuple(TimedWord("la", at / 2, at / 2 + 0.4, 1.0) for at in range(2 * options.song_seconds))
     for number in range(options.songs):
         path = folder / f"{number}.mp3"
-        write_audio(path, Audio(0.1 * torch.randn(2, 240 * 44_100), 44_100))
+        write_audio(path, Audio(0.1 * torch.randn(2, options.song_seconds * 44_100), 44_100))
         songs.append(Song(str(number), path, "la", words, "en"))
     write_manifest(folder / "manifest.jsonl", songs)
     run_command("data", "cuts", folder / "manifest.jsonl", "-o", folder / "cuts", "--chunk-seconds", CHUNK_SECONDS)
@@ -160,7 +169,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     cuts, cache = folder / "cuts" / "cuts.jsonl.gz", folder / "cached"
     run_command("data", "cache-vocals", cuts, "-o", cache, "--model", folder / "model")
     seconds = time.perf_counter() - began
-    print(f"the vocals of {options.songs * 4} minutes were cached in {seconds:.0f} s\n", flush=True)
+    print(f"the vocals of {options.songs * options.song_seconds} s were cached in {seconds:.0f} s\n", flush=True)
 
 
 def run_command(*arguments: object) -> None:
