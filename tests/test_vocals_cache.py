@@ -8,12 +8,13 @@ from lhotse.qa import validate
 from lyrics_asr import pipeline
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli import main
-from lyrics_asr.config import AugmentationOptions, CutLoaderOptions
+from lyrics_asr.config import AugmentationOptions, CutLoaderOptions, OptimizerOptions, StageOptions, TrainingConfig
 from lyrics_asr.datasets.cut_batches import CutLoader
 from lyrics_asr.datasets.manifest import Song, write_manifest
 from lyrics_asr.datasets.manifest_cuts import cut_songs
 from lyrics_asr.datasets.vocals_cache import require_separator
 from lyrics_asr.model import load_model
+from lyrics_asr.training import loop
 from lyrics_asr.types import TimedWord
 
 RATE_HZ = 44_100
@@ -102,6 +103,22 @@ def test_a_cache_of_another_separator_is_refused_by_name(cuts, tmp_path, tiny_mo
         next(model.separator.parameters()).add_(1e-3)
     with pytest.raises(ValueError, match="holds the vocals of another separator"):
         require_separator([cuts, cached], model)
+
+
+def test_a_run_on_the_vocals_of_another_separator_is_refused(cuts, tmp_path, tiny_model_folder):
+    assert cache(cuts, tmp_path / "cache", tiny_model_folder, "--separator", "none") == 0
+    cached = str(tmp_path / "cache" / cuts.name)
+    stage = StageOptions("heard", steps=1, input="vocals", acoustic=OptimizerOptions(learning_rate=1e-3))
+    config = TrainingConfig(
+        stages=[stage],
+        output=str(tmp_path / "run"),
+        cuts=CutLoaderOptions([cached], workers=0),
+        development_cuts=cached,
+        model=str(tiny_model_folder),
+        lyrics="",
+    )
+    with pytest.raises(ValueError, match="holds the vocals of another separator, 'none'"):
+        loop.train(config, print)
 
 
 def test_vocals_beside_songs_are_refused(cuts, tmp_path, tiny_model_folder):

@@ -115,8 +115,18 @@ def read_row(
         vocals, accompaniment = vocals[:, :samples], accompaniment[:, :samples]
     else:
         unseparated = gain * _read(cut, None, speed, sound)
-    labels = _labels(cut, speed, vocabulary)
+    labels = labels_of(cut, vocabulary, speed)
     return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, rng)
+
+
+def labels_of(cut: Any, vocabulary: Vocabulary, speed: float = 1.0) -> list[Label]:
+    """The letters of a cut's words; where the times of words are not known they share that of their supervision."""
+    spelled = [
+        letters_of(word, (), {}, vocabulary, supervision.language or _LANGUAGE)
+        for supervision in sorted(cut.supervisions, key=lambda supervision: supervision.start)
+        for word in _words(supervision, speed)
+    ]
+    return with_borders(spelled, vocabulary)
 
 
 def remix(rows: Sequence[Row], share: float) -> list[Row]:
@@ -166,17 +176,8 @@ def _read(cut: Any, stem: str | None, speed: float, sound: SoundFormat) -> Float
     return audio.to_channels(sound.channels).resampled(sound.sample_rate_hz).samples
 
 
-def _labels(cut: Any, speed: float, vocabulary: Vocabulary) -> list[Label]:
-    spelled = [
-        letters_of(word, (), {}, vocabulary, supervision.language or _LANGUAGE)
-        for supervision in sorted(cut.supervisions, key=lambda supervision: supervision.start)
-        for word in _words(supervision, speed)
-    ]
-    return with_borders(spelled, vocabulary)
-
-
 def _words(supervision: Any, speed: float) -> list[TimedWord]:
-    """The words of a supervision as they are heard; where their times are not known they share those of the whole."""
+    """The words of a supervision as they are heard."""
     times = [(item.symbol, item.start, item.end) for item in (supervision.alignment or {}).get("word", ())]
     if not times:
         texts = (supervision.text or "").split()

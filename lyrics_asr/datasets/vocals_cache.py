@@ -21,7 +21,7 @@ from typing import Any
 from lhotse.serialization import load_jsonl
 
 from lyrics_asr import __version__, pipeline
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_header, write_audio
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_header, write_audio
 from lyrics_asr.datasets.cut_rows import SEPARATOR
 from lyrics_asr.datasets.lhotse_cuts import make_recording, manifest_files, write_cuts
 from lyrics_asr.emission_cache import weights_fingerprint
@@ -128,7 +128,7 @@ class VocalsTask(ModelTask):
 
     def infer(self, job: Job, content: Audio | Path, stopwatch: Stopwatch) -> Any:
         """See `Task`."""
-        seconds = content.duration_seconds if isinstance(content, Audio) else 0.0
+        seconds = content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
         with self.counter.song(job.source.name, seconds) as progress, stopwatch("separation"):
             return pipeline.take_any_voice(content, self.model, self.options, progress)
 

@@ -26,6 +26,7 @@ from lyrics_asr.datasets.cut_batches import CutLoader
 from lyrics_asr.datasets.cut_rows import SoundFormat
 from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
 from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.datasets.vocals_cache import require_separator
 from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.training.checkpoints import (
@@ -91,6 +92,8 @@ class _Run:
             self.data |= {cuts: cuts_fingerprint([Path(cuts)]) for cuts in config.cuts.cuts}
         with accelerator.main_process_first():  # a download happens once
             self.model = starting_model(config)
+        if config.cuts is not None:
+            require_separator([Path(cuts) for cuts in config.cuts.cuts], self.model)
         self.start = starting_separator(config, self.model)
         prepare_networks(config, self.model)
         self.sounds = sound_classifier(config, self.model, self.songs)
