@@ -1,4 +1,7 @@
-"""Training on cuts beside a plain loop: `python benchmarks/training.py [--size full]`.
+"""Training on cuts beside a plain loop.
+
+    python benchmarks/training.py                                                      # small networks, minutes on a CPU
+    python benchmarks/training.py --size full --chunks 16 --songs 8 --song-seconds 240 --workers 8           # on a GPU
 
 Songs of noise, as MP3, are cut into chunks of at most 10 s. Random weights of one size are trained on them
 
@@ -108,9 +111,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=("small", "full"), default="small", help="of both networks")
     parser.add_argument("--chunks", type=int, default=2, help="in a batch (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=5, help="that are timed (default: %(default)s)")
-    parser.add_argument("--songs", type=int, default=2, help="of --song-seconds (default: %(default)s)")
-    parser.add_argument("--song-seconds", type=int, default=240, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=8, help="that are timed (default: %(default)s)")
+    parser.add_argument("--songs", type=int, default=1, help="of --song-seconds (default: %(default)s)")
+    parser.add_argument("--song-seconds", type=int, default=120, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="of the loader (default: %(default)s)")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
