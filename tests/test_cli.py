@@ -103,10 +103,10 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
 
 @pytest.mark.parametrize("verb", ["align", "separate"])
 def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, tmp_path, monkeypatch, verb):
-    groups, hear, take_voices = [], pipeline.hear, pipeline.take_voices
+    groups, hear, take_vocals = [], pipeline.hear, pipeline.take_vocals
     monkeypatch.setattr(pipeline, "hear", lambda mixtures, *more: groups.append(len(mixtures)) or hear(mixtures, *more))
     monkeypatch.setattr(
-        pipeline, "take_voices", lambda mixtures, *more: groups.append(len(mixtures)) or take_voices(mixtures, *more)
+        pipeline, "take_vocals", lambda mixtures, *more: groups.append(len(mixtures)) or take_vocals(mixtures, *more)
     )
     monkeypatch.setattr(pipeline, "LONG_SECONDS", 2.0)
     for name, seconds in (("long", 2.3), ("short", 0.7)):
