@@ -35,13 +35,15 @@ class ModelTask(Task[Audio | Path, Any]):
     Args:
         args: parsed.
         counter: shows how far the work is.
+        cores: processor cores that it may use; all when None.
     """
 
     model: LyricsModel
 
-    def __init__(self, args: argparse.Namespace, counter: Counter) -> None:
+    def __init__(self, args: argparse.Namespace, counter: Counter, cores: int | None = None) -> None:
         self.args = args
         self.counter = counter
+        self.cores = usable_cores() if cores is None else cores
 
     def check(self, job: Job) -> float:
         """See `Task`."""
@@ -85,11 +87,13 @@ class ModelTask(Task[Audio | Path, Any]):
 class TranscribeTask(ModelTask):
     """`lyrics-asr transcribe`."""
 
-    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
-        super().__init__(args, counter)
+    def __init__(
+        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
+    ) -> None:
+        super().__init__(args, counter, cores)
         self._writer = writer
         self._hot_words = cache(self._read_hot_words)
-        self.finishers = max(1, usable_cores() // 2)
+        self.finishers = max(1, self.cores // 2)
         self._pool: DecodingPool | None = None
 
     def check(self, job: Job) -> float:
@@ -148,8 +152,10 @@ class TranscribeTask(ModelTask):
 class AlignTask(ModelTask):
     """`lyrics-asr align`; jobs have lyrics."""
 
-    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
-        super().__init__(args, counter)
+    def __init__(
+        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
+    ) -> None:
+        super().__init__(args, counter, cores)
         self._writer = writer
         self._lyrics = cache(_read_lyrics)
 
