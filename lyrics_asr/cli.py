@@ -367,8 +367,8 @@ def _add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = T
         "--device",
         default="auto",
         metavar="NAME[,NAME...]",
-        help="cpu, cuda, cuda:1, ...; several, such as cuda:0,cuda:1, share the songs; auto is all CUDA devices, or the "
-        "CPU where there are none (default: %(default)s)",
+        help="cpu, cuda, cuda:1, ...; several, such as cuda:0,cuda:1, share the songs; auto is all CUDA devices, or "
+        "the CPU where there are none (default: %(default)s)",
     )
     parser.add_argument(
         "--engine",

@@ -14,13 +14,14 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import socket
 from collections import Counter as Multiset
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread, main_thread
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
@@ -64,7 +65,8 @@ def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Ord
         ValueError: a device that the cluster does not have, or that Ray does not give out.
     """
     with _connected(order.args.debug):
-        layout = lay_out([node["Resources"] for node in ray.nodes() if node["Alive"]], order.args.device, len(songs))
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        layout = lay_out([node["Resources"] for node in nodes if node["Alive"]], order.args.device, len(songs))
         ledger = ray.remote(num_cpus=0)(Ledger).remote()
         rows = [{"song": pickle.dumps(song)} for song in songs]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -87,8 +89,8 @@ def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Ord
                     raise parcel.unpacked()
                 outcome = parcel.unpacked()
                 if not outcome.is_kept:
+                    counter.show(outcome.job.source.name, outcome.audio_seconds, 1.0)
                     counter.finish(outcome.job.source.name, outcome.audio_seconds)
-                    counter.show(outcome.job.source.name, 0.0, 1.0)
                 report(outcome)
 
 
@@ -223,7 +225,7 @@ class Actor:
         try:
             if not os.path.isdir(folder):
                 raise FileNotFoundError(
-                    f"{folder}: not there on {socket.gethostname()}; start the command in a folder that all machines share"
+                    f"{folder}: no such folder on {socket.gethostname()}; start the command in one that all share"
                 )
             os.chdir(folder)
             unpacked: Order = pickle.loads(order)
@@ -240,15 +242,19 @@ class Actor:
 @contextmanager
 def _connected(debug: bool) -> Iterator[None]:
     """Be connected to the cluster, and keep Ray's remarks off the terminal."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = context.enable_operator_progress_bars = debug
-    context.print_on_execution_start = debug
-    was_connected = ray.is_initialized()
+    was_connected, terminate = ray.is_initialized(), signal.getsignal(signal.SIGTERM)
     if not was_connected:
         level = logging.WARNING if debug else logging.CRITICAL
         ray.init(include_dashboard=False, log_to_driver=debug, logging_level=level)
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray's own handler ends the process with another exit code
+    context = DataContext.get_current()
+    context.enable_progress_bars = context.enable_operator_progress_bars = debug
+    if not debug:
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
-        yield
+        with open(os.devnull, "w") as null, nullcontext() if debug else redirect_stdout(null):
+            yield  # Ray tells of actors that die on stdout
     finally:
         if not was_connected:
             ray.shutdown()

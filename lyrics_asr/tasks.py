@@ -11,6 +11,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lyrics_asr import __version__, pipeline
 from lyrics_asr.audio import Audio, probe, read_tags, write_audio
 from lyrics_asr.batch import Task
@@ -19,7 +21,7 @@ from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.emission_cache import networks_fingerprint
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.jobs import Job
-from lyrics_asr.model import LyricsModel, load_model
+from lyrics_asr.model import LyricsModel, find_device, load_model
 from lyrics_asr.parallel_decoding import DecodingPool, usable_cores
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import Lyrics, parse_lyrics, read_lyrics
@@ -197,6 +199,23 @@ class SeparateTask(ModelTask):
         with stopwatch("writing"):
             write_audio(target, inferred)
         return (target,)
+
+
+def devices_of(names: str, songs: int) -> tuple[str, ...]:
+    """The devices for so many songs, one worker each.
+
+    Args:
+        names: as in `load_model`, several with commas between; "auto" stands for all CUDA devices.
+        songs: there are no more devices than songs, but at least one.
+
+    Raises:
+        ValueError: no such device.
+    """
+    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) if names == "auto" else ()
+    chosen = found or tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        find_device(name)
+    return chosen[: max(1, songs)]
 
 
 def _read_lyrics(job: Job) -> Lyrics:

@@ -279,7 +279,8 @@ def _engine(
     args: argparse.Namespace, make_task: Callable[..., Task[Any, Any]], counter: Counter, kept: Kept | None
 ) -> Callable[[Sequence[Song], Callable[[Outcome], None]], None]:
     """What works on songs with a model: this process, one for each device, or those of a cluster."""
-    from lyrics_asr.workers import Order, devices_of
+    from lyrics_asr.tasks import devices_of
+    from lyrics_asr.workers import Order
 
     order = Order(make_task, args, kept)
     if args.engine == "ray":

@@ -18,7 +18,6 @@ import torch
 from lyrics_asr import batch
 from lyrics_asr.batch import Kept, Outcome, Song, Task
 from lyrics_asr.console import Counter
-from lyrics_asr.model import find_device
 
 
 @dataclass(frozen=True)
@@ -154,23 +153,6 @@ def lost_song(song: Song, cause: str) -> Outcome:
         "may have run out, or a library crashed on the file: try it alone, with smaller windows, or encode it again"
     )
     return Outcome(song.job, (), error, None, song.audio_seconds)
-
-
-def devices_of(names: str, songs: int) -> tuple[str, ...]:
-    """The devices for so many songs, one worker each.
-
-    Args:
-        names: as in `load_model`, several with commas between; "auto" stands for all CUDA devices.
-        songs: there are no more devices than songs, but at least one.
-
-    Raises:
-        ValueError: no such device.
-    """
-    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) if names == "auto" else ()
-    chosen = found or tuple(name.strip() for name in names.split(","))
-    for name in chosen:
-        find_device(name)
-    return chosen[: max(1, songs)]
 
 
 def exit_cause(exit_code: int | None) -> str:
