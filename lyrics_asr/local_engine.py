@@ -196,10 +196,11 @@ class _Dispatcher:
             self._finish(outcome)
 
     def _answer(self, worker: _Worker) -> None:
+        without_song = sum(not other.in_flight for other in self._workers)
         if self._suspects and not worker.in_flight:
             worker.is_alone = True
             worker.answer(self._suspects.popleft())
-        elif self._waiting and not worker.is_alone:
+        elif self._waiting and not worker.is_alone and (not worker.in_flight or len(self._waiting) > without_song):
             worker.answer(self._waiting.popleft())
         elif not worker.was_told:
             worker.answer(None)

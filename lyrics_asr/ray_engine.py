@@ -11,6 +11,7 @@ Conventions
 """
 
 import logging
+import math
 import os
 import pickle
 import queue
@@ -107,23 +108,22 @@ def lay_out(nodes: Sequence[Mapping[str, float]], device: str, songs: int) -> La
         ValueError: a device that the cluster does not have, or that Ray does not give out.
     """
     gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    hosts = [node for node in nodes if node.get("CPU")]
+    names = [name.strip() for name in device.split(",")]
     if device == "auto":
-        names = ["cuda"] * gpus or ["cpu"] * len(nodes)
-    else:
-        names = [name.strip() for name in device.split(",")]
+        names = ["cuda"] * gpus or ["cpu"] * len(hosts)
     if set(names) not in ({"cpu"}, {"cuda"}):
         raise ValueError(
             f"--device {device}: Ray gives the GPUs out by itself; use auto for all, or cuda,cuda for two workers"
         )
     if names[0] == "cuda" and len(names) > gpus:
-        raise ValueError(f"--device {device}: the cluster has {gpus} GPUs; use auto")
-    used = [node for node in nodes if node.get("CPU") and (names[0] == "cpu" or node.get("GPU"))]
+        raise ValueError(f"--device {device}: the cluster has {gpus} GPUs; use auto for all of them")
     workers = min(len(names), songs)
     if names[0] == "cuda":
-        cpus_each = min((int(node["CPU"] / node["GPU"]) for node in used), default=1)
+        shares = [node["CPU"] / node["GPU"] for node in hosts if node.get("GPU")]
     else:
-        cpus_each = min((int(node["CPU"] / -(-workers // len(used))) for node in used), default=1)
-    return Layout(workers, names[0], max(1, cpus_each))
+        shares = [node["CPU"] / math.ceil(workers / len(hosts)) for node in hosts]
+    return Layout(workers, names[0], max(1, int(min(shares))))
 
 
 class Ledger:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from lyrics_asr import batch
+from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.batch import Song, Task
 from lyrics_asr.jobs import Job
 from lyrics_asr.workers import Order
@@ -36,7 +37,7 @@ class Cook(Task):
 
     @contextmanager
     def load(self):
-        if self.args.device == "broken":
+        if "broken" in (self.args.device, self.args.oven):
             raise OddError(dish="oven")
         (self.folder / f"loaded {os.getpid()}").touch()
         yield
@@ -93,8 +94,8 @@ def kept_songs(job, key):
     return [Path("pantry.json")] if job.stem.name == "kept" and key == "key of kept" else None
 
 
-def order_for(folder, group_seconds=0.0):
-    args = argparse.Namespace(debug=False, device="cpu,cpu")
+def order_for(folder, group_seconds=0.0, device="cpu,cpu", oven="sound"):
+    args = argparse.Namespace(debug=False, device=device, oven=oven)
     return Order(partial(Cook, folder, group_seconds), args, kept_songs)
 
 
@@ -121,3 +122,35 @@ def check_what_became(outcomes):
     expected = dict.fromkeys(set(NAMES) - {"deadly"})
     expected |= {"odd": "odd: burnt", "kept": "kept"}
     assert became == expected | {"fails": "LookupError: out of eggs (unexpected; --debug shows where)"}
+
+
+def check_command_line(folder, model, devices, threads, *options):
+    """`transcribe` with several devices writes what it writes with one, of good songs and bad ones."""
+    from lyrics_asr.cli import main
+
+    noise = 0.2 * torch.randn(1, 24_000, generator=torch.Generator().manual_seed(0))
+    for number in range(4):
+        write_audio(folder / f"songs/{number % 2}/{number}.wav", Audio(noise[:, 4000 * number :], 16_000))
+    write_audio(folder / "songs/silent.wav", Audio(0 * noise, 16_000))
+    (folder / "songs/unusable.mp3").write_text("no audio")
+    given = ("transcribe", str(folder / "songs"), "--model", str(model), "--format", "json,lrc")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)  # sums of floats depend on their number
+    try:
+        assert main([*given, "-o", str(folder / "one"), "--device", "cpu"]) == 3
+    finally:
+        torch.set_num_threads(before)
+    assert main([*given, "-o", str(folder / "several"), "--device", devices, *options]) == 3
+    assert results(folder / "one") == results(folder / "several")
+    assert len(results(folder / "one")[0]) == 8
+
+
+def results(folder):
+    """The files, and what the log tells of each song beside its times."""
+    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.name != "run.jsonl"}
+    entries = [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
+    for entry in entries:
+        for name in ("time", "seconds", "rtf"):
+            del entry[name]
+        entry["stages"] = list(entry["stages"])
+    return files, sorted(entries, key=lambda entry: entry["stem"])

@@ -9,7 +9,8 @@ import pytest
 
 from lyrics_asr import batch, local_engine
 from lyrics_asr.console import Counter
-from tests.kitchen import NAMES, OddError, check_what_became, order_for, songs_named, told
+from lyrics_asr.parallel_decoding import usable_cores
+from tests.kitchen import NAMES, OddError, check_command_line, check_what_became, order_for, songs_named, told
 
 
 class SharesSeen(Counter):
@@ -88,6 +89,10 @@ def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, m
     monkeypatch.setattr(local_engine._Dispatcher, "_start", start_one_late)
     outcomes = work(songs_named(tmp_path, "slow 0", "good 1", "good 2"), order_for(tmp_path), ["cpu", "broken"])
     assert told(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
+
+
+def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_path, tiny_model_folder):
+    check_command_line(tmp_path, tiny_model_folder, "cpu,cpu", max(1, usable_cores() // 2))
 
 
 PARENT = """
