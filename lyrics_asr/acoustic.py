@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,13 +41,17 @@ from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import AcousticOptions
+from lyrics_asr.precision import batch_on, computing
 from lyrics_asr.separation import hub_snapshot
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.voice_activity import VoicedSong, voiced_spans
 
 # Commits of the published checkpoints on the Hugging Face hub; other names follow the head of their repository.
 ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
 _VARIANCE_FLOOR = 1e-7  # of the Hugging Face feature extractor
 _MASKED_LOG_PROB = -1e4  # finite: infinities turn into NaN in the decoders' sums
+_SILENT_LOG_PROB = -10.0  # of every letter in a silence: given lyrics that have to be sung there still can be
+_BORDER_LOG_ODDS = 2.0  # of the word delimiter against the blank in the middle of a silence, which ends a word
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,20 @@ class Window:
     end_frame: int
     keep_start_frame: int
     keep_end_frame: int
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The samples of a window of one of several songs; half open."""
+
+    song: int
+    window: int
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
 
 
 class AcousticModel(nn.Module):
@@ -108,33 +127,71 @@ class AcousticModel(nn.Module):
         return frames.clamp(min=0)
 
     @torch.inference_mode()
-    def emissions(self, waveform: Float[Tensor, " samples"], options: AcousticOptions) -> Emissions:
-        """Log-probabilities of a whole song, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
+    def emissions(self, waveforms: Sequence[Float[Tensor, " _"]], options: AcousticOptions) -> list[Emissions]:
+        """Log-probabilities of whole songs, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
 
-        The input is normalised over the song and not over each window, so that a quiet verse stays quiet.
+        Silences are left out (see `voice_activity`): the blank is all but certain there, and in their middle a word ends.
+        The input is normalised over the song and not over each window, so that a quiet verse stays quiet. Windows of
+        different songs share batches.
+
+        Args:
+            waveforms: separated vocals, mono at 16 kHz, on any device.
+            options: windows, silences, batch size and precision.
         """
-        windows = split_windows(self.grid.count(len(waveform)), self.grid, options)
+        device = self._masked_columns.device
+        songs = [VoicedSong(each, voiced_spans(each, self.grid, options.silence), self.grid) for each in waveforms]
+        normalizations = [self._normalization(song) for song in songs]
+        windows = [split_windows(self.grid.count(len(song)), self.grid, options) for song in songs]
+        pieces = [
+            _Piece(song, index, *self._extent(len(songs[song]), window))
+            for song, own in enumerate(windows)
+            for index, window in enumerate(own)
+        ]
+        outputs = [[torch.empty(0)] * len(own) for own in windows]
         was_training = self.training
         self.eval()
         try:
-            mean, scale = self._statistics(waveform)
-            outputs: list[Tensor] = []
-            for first in range(0, len(windows), options.batch_size):
-                stretches = [self._samples(waveform, each) for each in windows[first : first + options.batch_size]]
-                batch = (torch.stack(stretches).to(self._masked_columns.device) - mean) * scale
-                log_probs = self._log_probs(batch, None)
-                outputs.extend(log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu())
+            with computing(device, options.precision):
+                for batch in _batches(pieces, batch_on(device, options.batch_size)):
+                    stretches = []
+                    for piece in batch:
+                        mean, scale = normalizations[piece.song]
+                        samples = songs[piece.song].samples(piece.start, piece.end)
+                        stretches.append((samples.to(device) - mean) * scale)
+                    log_probs = self._log_probs(torch.stack(stretches), None)
+                    log_probs = log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu()
+                    for piece, output in zip(batch, log_probs, strict=True):
+                        outputs[piece.song][piece.window] = output
         finally:
             self.train(was_training)
-        log_probs = stitch(windows, outputs) if windows else torch.zeros(0, len(self.vocabulary.tokens))
-        return Emissions(log_probs, self.vocabulary, self.grid, len(waveform) / self.grid.sample_rate_hz)
+        return [
+            self._placed(song, stitch(own, outputs[number]) if own else None, len(waveforms[number]))
+            for number, (song, own) in enumerate(zip(songs, windows, strict=True))
+        ]
 
-    def _statistics(self, waveform: Float[Tensor, " samples"]) -> tuple[float, float]:
-        """What is subtracted from a song, and what the rest is multiplied by: as `_normalized`, in no memory."""
-        if not self.feature_extractor.do_normalize or not len(waveform):
+    def _placed(self, song: VoicedSong, log_probs: Float[Tensor, "_ vocab"] | None, samples: int) -> Emissions:
+        """The emissions of a whole song, from those of its voice."""
+        vocabulary, count = self.vocabulary, self.grid.count(samples)
+        silence = torch.full((len(vocabulary.tokens),), _SILENT_LOG_PROB)
+        silence[self._masked_columns.cpu()] = _MASKED_LOG_PROB
+        silence[vocabulary.blank_id] = 0.0
+        whole = silence.log_softmax(-1).repeat(count, 1)
+        if log_probs is not None:
+            numbers = song.frame_numbers()
+            whole[numbers] = log_probs
+            if vocabulary.word_delimiter_id is not None:
+                border = silence.clone()
+                border[vocabulary.word_delimiter_id] = _BORDER_LOG_ODDS
+                jumps = numbers.diff().gt(1).nonzero()[:, 0]
+                whole[(numbers[jumps] + numbers[jumps + 1]) // 2] = border.log_softmax(-1)
+        return Emissions(whole, vocabulary, self.grid, samples / self.grid.sample_rate_hz)
+
+    def _normalization(self, song: VoicedSong) -> tuple[float, float]:
+        """What is subtracted from a song, and what the rest is multiplied by, as in `_normalized`."""
+        if not self.feature_extractor.do_normalize or not len(song):
             return 0.0, 1.0
-        variance, mean = torch.var_mean(waveform, correction=0)
-        return mean.item(), (variance + _VARIANCE_FLOOR).rsqrt().item()
+        mean, variance = song.statistics()
+        return mean, (variance + _VARIANCE_FLOOR) ** -0.5
 
     def _normalized(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None
@@ -165,12 +222,12 @@ class AcousticModel(nn.Module):
         logits: Tensor = self.network(waveform, attention_mask=mask).logits
         return logits.float().log_softmax(-1)
 
-    def _samples(self, waveform: Float[Tensor, " samples"], window: Window) -> Float[Tensor, " stretch"]:
-        if window.end_frame - window.start_frame == self.grid.count(len(waveform)):
-            return waveform
+    def _extent(self, samples: int, window: Window) -> tuple[int, int]:
+        """The first sample of a window of a song with so many samples, and the one after its last."""
+        if window.end_frame - window.start_frame == self.grid.count(samples):
+            return 0, samples
         start = window.start_frame * self.grid.stride_samples
-        end = (window.end_frame - 1) * self.grid.stride_samples + self.grid.receptive_field_samples
-        return waveform[start:end]
+        return start, (window.end_frame - 1) * self.grid.stride_samples + self.grid.receptive_field_samples
 
 
 def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tuple[Window, ...]:
@@ -199,6 +256,14 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
         windows.append(Window(start, end, kept, keep_end))
         kept = keep_end
     return tuple(windows)
+
+
+def _batches(pieces: Sequence[_Piece], batch_size: int) -> Iterator[list[_Piece]]:
+    """Windows that are equally long, in batches; the longest first."""
+    for _, group in groupby(sorted(pieces, key=lambda piece: -piece.length), key=lambda piece: piece.length):
+        alike = list(group)
+        for start in range(0, len(alike), batch_size):
+            yield alike[start : start + batch_size]
 
 
 def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:

@@ -94,7 +94,7 @@ class AudioHeader:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A stretch of sound, float32 on the CPU."""
+    """A stretch of sound, float32; on the CPU but for what a network on another device made."""
 
     samples: Float[Tensor, "channels samples"]
     sample_rate_hz: int
@@ -103,6 +103,10 @@ class Audio:
     def duration_seconds(self) -> float:
         """Length in seconds."""
         return self.samples.shape[1] / self.sample_rate_hz
+
+    def cpu(self) -> "Audio":
+        """The same sound on the CPU."""
+        return Audio(self.samples.cpu(), self.sample_rate_hz)
 
     def resampled(self, sample_rate_hz: int) -> "Audio":
         """The same sound at another rate, `n * new / old` samples rounded to the nearest (soxr, high quality)."""

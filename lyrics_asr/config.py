@@ -23,15 +23,42 @@ class SeparationOptions:
 
     Args:
         overlap: share of a segment that it has in common with the next one, 0 <= overlap < 1.
-        batch_size: segments that go through the network at once.
+        batch_size: segments that go through the network at once; None for what suits the device.
+        precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
     overlap: float = 0.25
-    batch_size: int = 1
+    batch_size: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         _check("separation.overlap", self.overlap, 0 <= self.overlap < 1, "at least 0 and less than 1")
-        _check("separation.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        _check_computing("separation", self.batch_size, self.precision)
+
+
+@dataclass(frozen=True)
+class SilenceOptions:
+    """Which stretches of separated vocals are not listened to.
+
+    Args:
+        threshold_db: level relative to the loud parts of the song below which it is silent; -inf to listen to all.
+        minimum_seconds: shortest silence that is left out.
+        margin_seconds: what is listened to at either end of it all the same.
+    """
+
+    threshold_db: float = -25.0
+    minimum_seconds: float = 1.0
+    margin_seconds: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check("acoustic.silence.threshold_db", self.threshold_db, self.threshold_db < 0, "below 0")
+        _check("acoustic.silence.margin_seconds", self.margin_seconds, self.margin_seconds >= 0, "at least 0")
+        _check(
+            "acoustic.silence.minimum_seconds",
+            self.minimum_seconds,
+            self.minimum_seconds > 2 * self.margin_seconds,
+            f"more than twice acoustic.silence.margin_seconds {self.margin_seconds}",
+        )
 
 
 @dataclass(frozen=True)
@@ -41,12 +68,16 @@ class AcousticOptions:
     Args:
         window_seconds: longest stretch that goes through the network at once; longer than its two borders.
         border_seconds: context on either side of a window whose frames are dropped.
-        batch_size: windows that go through the network at once.
+        silence: what is left out.
+        batch_size: windows that go through the network at once; None for what suits the device.
+        precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
     window_seconds: float = 30.0
     border_seconds: float = 2.0
-    batch_size: int = 1
+    silence: SilenceOptions = field(default_factory=SilenceOptions)
+    batch_size: int | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         _check(
@@ -59,7 +90,7 @@ class AcousticOptions:
             self.window_seconds > 2 * self.border_seconds,
             f"more than twice acoustic.border_seconds {self.border_seconds}",
         )
-        _check("acoustic.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        _check_computing("acoustic", self.batch_size, self.precision)
 
 
 @dataclass(frozen=True)
@@ -165,6 +196,13 @@ def dump_config(config: Any) -> str:
 def _check(key: str, value: int | float, valid: bool, allowed: str) -> None:
     if not valid:
         raise ValueError(f"{key} {value} is out of range; it must be {allowed}")
+
+
+def _check_computing(part: str, batch_size: int | None, precision: str) -> None:
+    if batch_size is not None:
+        _check(f"{part}.batch_size", batch_size, batch_size >= 1, "at least 1")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"{part}.precision must be auto, float32 or bfloat16, not {precision!r}")
 
 
 def _cause(error: Exception) -> str:

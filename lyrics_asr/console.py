@@ -33,14 +33,14 @@ def progress(name: str) -> Iterator[Callable[[float], None] | None]:
 
 
 class Counter:
-    """How far a run over songs is: which song, how much audio of how much, and how long it will still take.
+    """How far a run over songs is: how many are done, how much audio of how much, and how long it will still take.
 
     It is shown where stderr is a terminal, and removes itself.
     """
 
     def __init__(self) -> None:
         self._songs = self._finished = 0
-        self._audio_seconds = self._finished_seconds = 0.0
+        self._audio_seconds = self._heard_seconds = 0.0
         self._under_way: dict[str, float] = {}
         self._began: float | None = None
 
@@ -54,42 +54,42 @@ class Counter:
         self._songs -= 1
         self._audio_seconds -= audio_seconds
 
+    def finish(self) -> None:
+        """A song is done, or has failed."""
+        self._finished += 1
+
     @contextlib.contextmanager
     def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
-        """The next song; lends what is told the share of it that is done."""
-        self._advance(name, 0.0)
+        """The next song, or several at once; lends what is told the share that is done."""
+        self._text(name, audio_seconds, 0.0)
         try:
             with _line(lambda share: self._text(name, audio_seconds, share)) as show:
                 yield show
         finally:
-            self.finish(name, audio_seconds)
+            self.heard(name, audio_seconds)
 
     def show(self, name: str, audio_seconds: float, share: float) -> None:
-        """A share of a song is done, in another process; other songs may be under way there at the same time."""
+        """What `song` lends, for songs in other processes, where several may be under way at the same time."""
         text = self._text(name, audio_seconds, share)
         if sys.stderr.isatty():
             _write_over(text)
 
-    def finish(self, name: str, audio_seconds: float) -> None:
-        """A song is done."""
+    def heard(self, name: str, audio_seconds: float) -> None:
+        """What `song` tells at its end."""
         self._under_way.pop(name, None)
-        self._finished += 1
-        self._finished_seconds += audio_seconds
-
-    def _advance(self, name: str, done_seconds: float) -> None:
-        self._began = self._began or time.monotonic()
-        self._under_way[name] = done_seconds
+        self._heard_seconds += audio_seconds
 
     def _text(self, name: str, audio_seconds: float, share: float) -> str:
-        self._advance(name, share * audio_seconds)
+        self._began = self._began or time.monotonic()
+        self._under_way[name] = share * audio_seconds
         if self._songs == 1:
             return f"{name}: {share:4.0%}"
-        number = self._finished + len(self._under_way)
-        done_seconds = self._finished_seconds + sum(self._under_way.values())
-        took_seconds = time.monotonic() - (self._began or 0.0)
+        done_seconds = self._heard_seconds + sum(self._under_way.values())
+        took_seconds = time.monotonic() - self._began
         left_seconds = took_seconds * (self._audio_seconds / done_seconds - 1) if done_seconds else 0.0
         audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"
-        return f"song {number} of {self._songs}, {audio}, {duration(left_seconds)} left, {name}: {share:4.0%}"
+        left = f"{duration(left_seconds)} left"
+        return f"{self._finished} of {self._songs} songs done, {audio}, {left}, {name}: {share:4.0%}"
 
 
 @contextlib.contextmanager

@@ -43,11 +43,11 @@ class _Ask:
 
 @dataclass(frozen=True)
 class _Share:
-    """How much of a song a worker has done."""
+    """See `SilentCounter`."""
 
     name: str
     audio_seconds: float
-    share: float
+    share: float | None
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,10 @@ class _Dispatcher:
         if isinstance(message, _Ask):
             worker.has_loaded = worker.is_asking = True
         elif isinstance(message, _Share):
-            self._counter.show(message.name, message.audio_seconds, message.share)
+            if message.share is None:
+                self._counter.heard(message.name, message.audio_seconds)
+            else:
+                self._counter.show(message.name, message.audio_seconds, message.share)
         elif isinstance(message, _Said):
             say(message.text)
         elif isinstance(message, _Failed):
@@ -193,7 +196,7 @@ class _Dispatcher:
             outcome = message.unpacked()
             del worker.in_flight[outcome.job.stem]
             worker.is_alone = worker.is_alone and bool(worker.in_flight)
-            self._finish(outcome)
+            self._report(outcome)
 
     def _answer(self, worker: _Worker) -> None:
         without_song = sum(not other.in_flight for other in self._workers)
@@ -222,17 +225,12 @@ class _Dispatcher:
             )
         songs = list(worker.in_flight.values())
         if worker.is_alone:
-            self._finish(lost_song(songs[0], cause))
+            self._report(lost_song(songs[0], cause))
         elif songs:
             say(f"warning: the worker on {worker.device} ended ({cause}); its {len(songs)} songs are done again")
             self._suspects += songs
         if len(self._waiting) + len(self._suspects) > sum(not other.in_flight for other in self._workers):
             self._start(worker.device)
-
-    def _finish(self, outcome: Outcome) -> None:
-        if not outcome.is_kept:
-            self._counter.finish(outcome.job.source.name, outcome.audio_seconds)
-        self._report(outcome)
 
 
 def _live(connection: Connection, order: Order, device: str, cores: int, parent: int) -> None:

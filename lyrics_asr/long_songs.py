@@ -58,10 +58,10 @@ def separate_in_blocks(
         )
         is_last = audio.samples.shape[1] < wanted
         peak = torch.maximum(peak, audio.samples.abs().max())
-        voice = model.vocals(audio, options).to_channels(1)
+        (vocals,) = model.vocals([audio], options)
         left = max(0, start - margin)
         right = None if is_last else start + block + margin - first
-        resampled = Audio(voice.samples[:, left - first : right], rate).resampled(ACOUSTIC_SAMPLE_RATE_HZ).samples[0]
+        resampled = model.voice(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]
         skipped = (start - left) // rate * ACOUSTIC_SAMPLE_RATE_HZ
         kept = None if is_last else skipped + BLOCK_SECONDS * ACOUSTIC_SAMPLE_RATE_HZ
         piece = resampled[skipped:kept]

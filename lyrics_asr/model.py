@@ -15,7 +15,7 @@ A model is a folder:
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +115,9 @@ class LyricsModel(nn.Module):
             vocals: at the separator's rate.
             lengths: valid samples of each row; whole rows when None.
         """
-        mono = resample(vocals.mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
-        log_probs: Tensor = self.acoustic(mono, None if lengths is None else self._resampled_lengths(lengths))
+        log_probs: Tensor = self.acoustic(
+            self._voice(vocals), None if lengths is None else self._resampled_lengths(lengths)
+        )
         return log_probs
 
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -124,16 +125,25 @@ class LyricsModel(nn.Module):
         return self.acoustic.frame_counts(self._resampled_lengths(lengths))
 
     def vocals(
-        self, audio: Audio, options: SeparationOptions, progress: Callable[[float], None] | None = None
-    ) -> Audio:
-        """The vocals of a whole song, at the separator's rate and with its channels."""
-        audio = audio.resampled(self.separator.sample_rate_hz).to_channels(self.mixture_channels)
-        return Audio(self.separator.separate(audio.samples, options, progress), audio.sample_rate_hz)
+        self, songs: Sequence[Audio], options: SeparationOptions, progress: Callable[[float], None] | None = None
+    ) -> list[Audio]:
+        """The vocals of whole songs, on the model's device, at the separator's rate and with its channels."""
+        rate = self.separator.sample_rate_hz
+        mixtures = [song.resampled(rate).to_channels(self.mixture_channels).samples for song in songs]
+        return [Audio(vocals, rate) for vocals in self.separator.separate(mixtures, options, progress)]
 
-    def emissions(self, vocals: Audio, options: AcousticOptions) -> Emissions:
-        """Log-probabilities of a whole song's vocals."""
-        mono = vocals.to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
-        return self.acoustic.emissions(mono.samples[0], options)
+    def voice(self, vocals: Audio) -> Audio:
+        """Vocals as the acoustic model takes them: mono at 16 kHz, where they are, resampled as in training."""
+        return Audio(self._voice(vocals.samples[None]), ACOUSTIC_SAMPLE_RATE_HZ)
+
+    def emissions(self, voices: Sequence[Audio], options: AcousticOptions) -> list[Emissions]:
+        """Log-probabilities of whole songs.
+
+        Args:
+            voices: what `voice` gives.
+            options: of the acoustic model.
+        """
+        return self.acoustic.emissions([voice.samples[0] for voice in voices], options)
 
     @property
     def mixture_channels(self) -> Literal[1, 2]:
@@ -180,6 +190,10 @@ class LyricsModel(nn.Module):
             write_text(new / "decoder.yaml", dump_config(self.decoding))
             description = {"schema": SCHEMA, "separator": None if self.separator.networks else "none"}
             write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
+
+    def _voice(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:
+        mono: Tensor = resample(vocals.mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        return mono
 
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         # torchaudio rounds up, in integers: ceil(a / b) = -(-a // b).

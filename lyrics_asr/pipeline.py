@@ -1,7 +1,7 @@
 """One song through all the stages: read, separate, listen, then decode or align. No algorithms of its own."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from lyrics_asr.decoding import greedy as greedy_search
 from lyrics_asr.emission_cache import EmissionCache
 from lyrics_asr.long_songs import LONG_SECONDS, separate_in_blocks
 from lyrics_asr.model import LyricsModel
+from lyrics_asr.precision import batch_on
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import WILDCARD, Lyrics, normalize, spell
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript, Vocabulary
@@ -55,7 +56,7 @@ def transcribe(
     """
     options = options or options_for(model)
     mixture = open_mixture(Path(path), model)
-    emissions = hear(mixture, model, options, progress)
+    (emissions,) = hear([mixture], model, options, progress)
     search = None if greedy else _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
     return write_down(
         audio_info(Path(path), mixture if isinstance(mixture, Audio) else emissions),
@@ -94,7 +95,7 @@ def align(
     """
     options = options or options_for(model)
     mixture = open_mixture(Path(path), model)
-    emissions = hear(mixture, model, options, progress)
+    (emissions,) = hear([mixture], model, options, progress)
     info = audio_info(Path(path), mixture if isinstance(mixture, Audio) else emissions)
     return time_lyrics(info, emissions, lyrics, model, language=language)
 
@@ -123,7 +124,7 @@ def listen(
     found = None if cache is None else cache.load(Path(path))
     if found is not None:
         return found
-    emissions = hear(open_mixture(Path(path), model), model, options or options_for(model), progress)
+    (emissions,) = hear([open_mixture(Path(path), model)], model, options or options_for(model), progress)
     if cache is not None:
         cache.save(Path(path), emissions)
     return emissions
@@ -143,7 +144,7 @@ def separate(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    return take_voice(read_mixture(Path(path), model), model, options, progress)
+    return take_voices([read_mixture(Path(path), model)], model, options, progress)[0]
 
 
 def options_for(model: LyricsModel, overrides: list[str] | None = None) -> InferenceOptions:
@@ -180,6 +181,11 @@ def open_mixture(path: Path, model: LyricsModel) -> Audio | Path:
     return path if probe(path).duration_seconds > LONG_SECONDS else read_mixture(path, model)
 
 
+def largest_batch(options: InferenceOptions, device: torch.device) -> int:
+    """How many stretches of sound go through one of the networks at once."""
+    return max(batch_on(device, each.batch_size) for each in (options.separation, options.acoustic))
+
+
 def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:
     """What a transcript says of its audio: the file's own rate, and the length that could be decoded.
 
@@ -188,13 +194,13 @@ def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:
     return replace(probe(path), duration_seconds=decoded.duration_seconds)
 
 
-def take_voice(
-    mixture: Audio, model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
-) -> Audio:
-    """The vocals of a song; one segment at a time where memory runs out.
+def take_voices(
+    mixtures: Sequence[Audio], model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
+) -> list[Audio]:
+    """The vocals of some songs; one segment at a time where memory runs out.
 
     Args:
-        mixture: what `read_mixture` gives.
+        mixtures: what `read_mixture` gives.
         model: what `load_model` gives.
         options: of the separation.
         progress: told the share that is done, 0..1.
@@ -202,20 +208,26 @@ def take_voice(
     Raises:
         MemoryError: memory runs out all the same.
     """
-    return _in_less_memory(lambda smaller: model.vocals(mixture, smaller.separation, progress), options)
+
+    def work(smaller: InferenceOptions) -> list[Audio]:
+        return [vocals.cpu() for vocals in model.vocals(mixtures, smaller.separation, progress)]
+
+    return _in_less_memory(work, options, model.device)
 
 
 def hear(
-    mixture: Audio | Path,
+    mixtures: Sequence[Audio | Path],
     model: LyricsModel,
     options: InferenceOptions,
     progress: Progress | None = None,
     stopwatch: Stopwatch | None = None,
-) -> Emissions:
-    """The acoustic model's log-probabilities over a song; in smaller windows where memory runs out.
+) -> list[Emissions]:
+    """The acoustic model's log-probabilities over some songs; in smaller windows where memory runs out.
+
+    The voices stay on the model's device between the networks, but for those of long songs.
 
     Args:
-        mixture: what `open_mixture` gives.
+        mixtures: what `open_mixture` gives. Songs that are in memory share batches.
         model: what `load_model` gives.
         options: of both networks.
         progress: told the share of the separation that is done, 0..1.
@@ -226,16 +238,21 @@ def hear(
         AudioError: a long song that is silent.
     """
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
+    in_memory = [mixture for mixture in mixtures if isinstance(mixture, Audio)]
+
+    def voices_in_memory(smaller: InferenceOptions) -> list[Audio]:
+        return [model.voice(vocals) for vocals in model.vocals(in_memory, smaller.separation, progress)]
+
+    def voice_of(path: Path) -> Audio:
+        return _in_less_memory(
+            lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options, model.device
+        )
+
     with stopwatch("separation"):
-        if isinstance(mixture, Audio):
-            vocals = take_voice(mixture, model, options, progress)
-        else:
-            path = mixture
-            vocals = _in_less_memory(
-                lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options
-            )
+        separated = iter(_in_less_memory(voices_in_memory, options, model.device))
+        voices = [next(separated) if isinstance(mixture, Audio) else voice_of(mixture) for mixture in mixtures]
     with stopwatch("acoustic"):
-        return _in_less_memory(lambda smaller: model.emissions(vocals, smaller.acoustic), options)
+        return _in_less_memory(lambda smaller: model.emissions(voices, smaller.acoustic), options, model.device)
 
 
 def write_down(
@@ -283,7 +300,7 @@ def time_lyrics(
     return Transcript("align", info, replace(model.info, language_model=None), lyrics.text, lines)
 
 
-def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOptions) -> T:
+def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOptions, device: torch.device) -> T:
     """Do it; where memory runs out, again with one segment or window at a time, and with ever shorter windows."""
     shortest_seconds = 4 * options.acoustic.border_seconds
     while True:
@@ -294,7 +311,7 @@ def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOpt
                 raise
             failure: Exception = error
         window_seconds = options.acoustic.window_seconds
-        if options.separation.batch_size == options.acoustic.batch_size == 1:
+        if largest_batch(options, device) == 1:
             window_seconds /= 2
         if window_seconds <= shortest_seconds:
             raise MemoryError(

@@ -37,8 +37,8 @@ from lyrics_asr.batch import Outcome, Song
 from lyrics_asr.console import Counter, quiet
 from lyrics_asr.workers import Order, PackedError, Parcel, SilentCounter, is_device_failure, lost_song, serve
 
-_SONGS_IN_FLIGHT = 4
-"""Songs that an actor has at a time: one before the networks, one in them, others behind them."""
+_SONGS_IN_FLIGHT = {"cpu": 3, "cuda": 8}
+"""Songs that an actor has at a time: some before the networks, some in them together, others behind them."""
 
 _PATIENCE_SECONDS = 0.1
 """How long a song that has been read waits for another one to go through the networks with it."""
@@ -76,8 +76,8 @@ def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Ord
             batch_size=1,
             compute=ActorPoolStrategy(
                 size=layout.workers,
-                max_tasks_in_flight_per_actor=_SONGS_IN_FLIGHT,
-                max_concurrent_calls_per_actor=_SONGS_IN_FLIGHT,
+                max_tasks_in_flight_per_actor=_SONGS_IN_FLIGHT[layout.device],
+                max_concurrent_calls_per_actor=_SONGS_IN_FLIGHT[layout.device],
                 enable_true_multi_threading=True,
             ),
             num_cpus=layout.cpus_each,
@@ -89,10 +89,10 @@ def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Ord
                 if isinstance(parcel, PackedError):
                     raise parcel.unpacked()
                 outcome = parcel.unpacked()
+                report(outcome)
                 if not outcome.is_kept:
                     counter.show(outcome.job.source.name, outcome.audio_seconds, 1.0)
-                    counter.finish(outcome.job.source.name, outcome.audio_seconds)
-                report(outcome)
+                    counter.heard(outcome.job.source.name, outcome.audio_seconds)
 
 
 def lay_out(nodes: Sequence[Mapping[str, float]], device: str, songs: int) -> Layout:

@@ -18,6 +18,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -43,6 +44,7 @@ from torch.nn.functional import pad
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.precision import batch_on, computing
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
 
@@ -105,27 +107,33 @@ class Separator(nn.Module):
     @torch.inference_mode()
     def separate(
         self,
-        mixture: Float[Tensor, "channels samples"],
+        mixtures: Sequence[Float[Tensor, "channels _"]],
         options: SeparationOptions,
         progress: Callable[[float], None] | None = None,
-    ) -> Float[Tensor, "channels samples"]:
-        """Vocals of a whole song, by overlap-add of segments with triangular weights (`demucs.apply.apply_model`).
+    ) -> list[Float[Tensor, "channels _"]]:
+        """Vocals of whole songs, by overlap-add of segments with triangular weights (`demucs.apply.apply_model`).
 
-        The song stays on the CPU and only the segments at work go to the network's device, so memory grows with the
-        samples alone. The same song always gives the same vocals.
+        Segments of different songs share batches. The same songs always give the same vocals.
 
         Args:
-            mixture: a whole song at the separator's rate.
-            options: overlap and batch size.
+            mixtures: whole songs at the separator's rate, on any device.
+            options: overlap, batch size and precision.
             progress: called with the share that is done, in 0..1.
+
+        Returns:
+            The vocals of each song, on the separator's device.
         """
-        if not self.networks:
-            return mixture
-        self._check_channels(mixture.shape[0])
+        if not (self.networks and mixtures):
+            return list(mixtures)
+        for mixture in mixtures:
+            self._check_channels(mixture.shape[0])
+        device = next(self.parameters()).device
         was_training = self.training
         self.eval()
         try:
-            return self._overlap_add(mixture.detach().cpu(), options, progress or (lambda share: None))
+            with computing(device, options.precision), _flash_attention():
+                on_device = [mixture.detach().to(device) for mixture in mixtures]
+                return self._overlap_add(on_device, options, progress or (lambda share: None))
         finally:
             self.train(was_training)
 
@@ -149,28 +157,36 @@ class Separator(nn.Module):
         return cast(DemucsNetwork, self.networks[index])
 
     def _overlap_add(
-        self, mixture: Float[Tensor, "channels samples"], options: SeparationOptions, progress: Callable[[float], None]
-    ) -> Float[Tensor, "channels samples"]:
-        device = next(self.parameters()).device
-        samples = mixture.shape[-1]
-        vocals = torch.zeros_like(mixture)
-        for index, network_weight in enumerate(self.weights):
+        self,
+        mixtures: Sequence[Float[Tensor, "channels _"]],
+        options: SeparationOptions,
+        progress: Callable[[float], None],
+    ) -> list[Float[Tensor, "channels _"]]:
+        vocals = [torch.zeros_like(mixture) for mixture in mixtures]
+        for index, weight in enumerate(self.weights):
             segment = self.segment_samples(index)
-            triangle = _triangle(segment)
-            estimate = torch.zeros_like(mixture)
-            total = torch.zeros(samples)
-            for offsets in _batches(samples, segment, options):
-                length = min(segment, samples - offsets[0])
-                padded_samples = self._padded_samples(index, length)
-                left = (padded_samples - length) // 2
-                stretches = [_stretch(mixture, offset - left, padded_samples) for offset in offsets]
-                outputs = self._run(index, torch.stack(stretches).to(device))[..., left : left + length].cpu()
-                for offset, output in zip(offsets, outputs, strict=True):
-                    estimate[:, offset : offset + length] += triangle[:length] * output
-                    total[offset : offset + length] += triangle[:length]
-                progress((index + (offsets[-1] + length) / samples) / len(self.weights))
-            vocals += network_weight * estimate / total
-        return vocals / sum(self.weights)
+            triangle = _triangle(segment).to(vocals[0].device)
+            estimates = [torch.zeros_like(mixture) for mixture in mixtures]
+            totals = [torch.zeros_like(mixture[0]) for mixture in mixtures]
+            pieces = [
+                _Piece(song, offset, length, self._padded_samples(index, length))
+                for song, mixture in enumerate(mixtures)
+                for offset, length in _segments(mixture.shape[-1], segment, options)
+            ]
+            done = 0
+            for batch in _batches(pieces, batch_on(vocals[0].device, options.batch_size)):
+                stretches = [_stretch(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
+                outputs = self._run(index, torch.stack(stretches)).float()
+                for each, output in zip(batch, outputs, strict=True):
+                    span = slice(each.offset, each.offset + each.length)
+                    weighted = triangle[: each.length] * output[:, each.left : each.left + each.length]
+                    estimates[each.song][:, span] += weighted
+                    totals[each.song][span] += triangle[: each.length]
+                done += len(batch)
+                progress((index + done / len(pieces)) / len(self.weights))
+            for song, (estimate, total) in enumerate(zip(estimates, totals, strict=True)):
+                vocals[song] += weight / sum(self.weights) * estimate / total
+        return vocals
 
     def _run(
         self, index: int, mixture: Float[Tensor, "batch channels samples"]
@@ -549,6 +565,17 @@ def _storable(value: Tensor, half: bool) -> Tensor:
     return value.half() if half and value.is_floating_point() else value
 
 
+@contextlib.contextmanager
+def _flash_attention() -> Iterator[None]:
+    """Do without PyTorch's fast path of transformer layers, which writes out whole attention matrices and is slower."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def _triangle(samples: int) -> Float[Tensor, " samples"]:
     rising = torch.arange(1, samples // 2 + 1)
     falling = torch.arange(samples - samples // 2, 0, -1)
@@ -556,14 +583,33 @@ def _triangle(samples: int) -> Float[Tensor, " samples"]:
     return weight / weight.max()
 
 
-def _batches(samples: int, segment: int, options: SeparationOptions) -> Iterator[list[int]]:
-    """Offsets of the segments, in batches of equal length: the last segments of a song are shorter."""
-    for _, group in groupby(
-        range(0, samples, _stride(segment, options)), key=lambda offset: min(segment, samples - offset)
-    ):
-        offsets = list(group)
-        for start in range(0, len(offsets), options.batch_size):
-            yield offsets[start : start + options.batch_size]
+@dataclass(frozen=True)
+class _Piece:
+    """A segment of one of several songs, with silence around it where the network takes more samples than it has."""
+
+    song: int
+    offset: int
+    length: int
+    padded: int
+
+    @property
+    def left(self) -> int:
+        return (self.padded - self.length) // 2
+
+
+def _segments(samples: int, segment: int, options: SeparationOptions) -> Iterator[tuple[int, int]]:
+    """Where the segments of a song begin, and how long they are: the last ones are shorter."""
+    for offset in range(0, samples, _stride(segment, options)):
+        yield offset, min(segment, samples - offset)
+
+
+def _batches(pieces: Sequence[_Piece], batch_size: int) -> Iterator[list[_Piece]]:
+    """Segments that the network takes equally long, in batches; whole ones first."""
+    by_length = sorted(pieces, key=lambda piece: -piece.padded)
+    for _, group in groupby(by_length, key=lambda piece: piece.padded):
+        alike = list(group)
+        for start in range(0, len(alike), batch_size):
+            yield alike[start : start + batch_size]
 
 
 def _stride(segment: int, options: SeparationOptions) -> int:

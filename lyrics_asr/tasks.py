@@ -30,6 +30,8 @@ from lyrics_asr.types import AudioInfo, Emissions
 
 Heard = tuple[AudioInfo, Emissions]
 
+_GROUP_SECONDS = 300.0  # enough for full batches of both networks, and not too much for memory
+
 
 class ModelTask(Task[Audio | Path, Any]):
     """Work with a model on songs, as the arguments of a command line say.
@@ -58,6 +60,8 @@ class ModelTask(Task[Audio | Path, Any]):
         """See `Task`."""
         self.model = _load_model(self.args)
         self.options = pipeline.options_for(self.model, self.args.set)
+        if pipeline.largest_batch(self.options, self.model.device) > 1:
+            self.group_seconds = _GROUP_SECONDS
         yield
 
     @cached_property
@@ -79,11 +83,13 @@ class ModelTask(Task[Audio | Path, Any]):
 
     def infer(self, songs: Sequence[tuple[Job, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
-        ((job, content),) = songs
-        audio_seconds = content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
-        with self.counter.song(job.source.name, audio_seconds) as progress:
-            emissions = pipeline.hear(content, self.model, self.options, progress, stopwatch)
-        return [(pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions)]
+        mixtures = [content for _, content in songs]
+        with self.counter.song(_names(songs), sum(map(_seconds, songs))) as progress:
+            heard = pipeline.hear(mixtures, self.model, self.options, progress, stopwatch)
+        return [
+            (pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions)
+            for (job, content), emissions in zip(songs, heard, strict=True)
+        ]
 
 
 class TranscribeTask(ModelTask):
@@ -189,9 +195,9 @@ class SeparateTask(ModelTask):
 
     def infer(self, songs: Sequence[tuple[Job, Any]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
-        ((job, content),) = songs
-        with self.counter.song(job.source.name, content.duration_seconds) as progress, stopwatch("separation"):
-            return [pipeline.take_voice(content, self.model, self.options, progress)]
+        mixtures = [content for _, content in songs]
+        with self.counter.song(_names(songs), sum(map(_seconds, songs))) as progress, stopwatch("separation"):
+            return pipeline.take_voices(mixtures, self.model, self.options, progress)
 
     def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
@@ -216,6 +222,16 @@ def devices_of(names: str, songs: int) -> tuple[str, ...]:
     for name in chosen:
         find_device(name)
     return chosen[: max(1, songs)]
+
+
+def _names(songs: Sequence[tuple[Job, Any]]) -> str:
+    others = len(songs) - 1
+    return songs[0][0].source.name + (f" and {others} more" if others else "")
+
+
+def _seconds(song: tuple[Job, Audio | Path]) -> float:
+    content = song[1]
+    return content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
 
 
 def _read_lyrics(job: Job) -> Lyrics:

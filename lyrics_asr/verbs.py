@@ -253,6 +253,8 @@ def _run(
     def report(outcome: Outcome) -> None:
         if outcome.is_kept:
             counter.leave_out(outcome.audio_seconds)
+        else:
+            counter.finish()
         if outcome.error is not None:
             if args.debug:
                 traceback.print_exception(outcome.error)

@@ -43,10 +43,10 @@ class SilentCounter(Counter):
     """What a worker counts with: the shares of its songs that are done are told, not shown.
 
     Args:
-        tell: told a song's name, the seconds of its audio, and the share.
+        tell: told the name, the seconds of audio, and the share; None for the share at the end.
     """
 
-    def __init__(self, tell: Callable[[str, float, float], None] | None = None) -> None:
+    def __init__(self, tell: Callable[[str, float, float | None], None] | None = None) -> None:
         super().__init__()
         self._tell = tell
 
@@ -55,6 +55,8 @@ class SilentCounter(Counter):
         """See `Counter`."""
         tell = self._tell
         yield None if tell is None else lambda share: tell(name, audio_seconds, share)
+        if tell is not None:
+            tell(name, audio_seconds, None)
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,17 @@ class PlantedModel(LyricsModel):
         super().__init__(load_separator("none"), build_acoustic(TINY, "abcdefghijklmnopqrstuvwxyz"), name="planted")
         self.runs = []
 
-    def vocals(self, audio, options, progress=None):
+    def vocals(self, songs, options, progress=None):
         self.runs.append("vocals")
-        return Audio((VOICE + 0.1 * BACKING)[:, : audio.samples.shape[1]], RATE_HZ)
+        return [Audio((VOICE + 0.1 * BACKING)[:, : song.samples.shape[1]], RATE_HZ) for song in songs]
 
-    def emissions(self, vocals, options):
+    def emissions(self, voices, options):
         self.runs.append("emissions")
+        return [self._planted(voice) for voice in voices]
+
+    def _planted(self, voice):
         vocabulary, grid = self.acoustic.vocabulary, self.acoustic.grid
-        symbols = [vocabulary.blank_id] * grid.count(round(vocals.duration_seconds * grid.sample_rate_hz))
+        symbols = [vocabulary.blank_id] * grid.count(voice.samples.shape[1])
         for word, first in HEARD.items():
             # A letter and a blank in turn, so that double letters stay two.
             for index, letter in enumerate(word):
@@ -57,7 +60,7 @@ class PlantedModel(LyricsModel):
             symbols[first + 2 * len(word)] = vocabulary.word_delimiter_id
         log_probs = torch.full((len(symbols), len(vocabulary.tokens)), -12.0)
         log_probs[torch.arange(len(symbols)), symbols] = 0.0
-        return Emissions(log_probs.log_softmax(-1), vocabulary, grid, vocals.duration_seconds)
+        return Emissions(log_probs.log_softmax(-1), vocabulary, grid, voice.duration_seconds)
 
 
 def make_song(folder, model, name="song", lyrics="Sun, moon\nrain!\n", late_seconds=0.0, mixture=None):

@@ -38,6 +38,7 @@ from lyrics_asr.acoustic import (
 from lyrics_asr.config import AcousticOptions
 from lyrics_asr.separation import ModelNotFoundError
 from lyrics_asr.types import FrameGrid
+from lyrics_asr.voice_activity import VoicedSong, voiced_spans
 
 PUBLISHED = "facebook/wav2vec2-large-960h-lv60-self"
 GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)
@@ -159,17 +160,17 @@ EDGES = [WINDOW_SAMPLES, WINDOW_SAMPLES + HOP_SAMPLES, WINDOW_SAMPLES + 2 * HOP_
 @pytest.mark.parametrize("samples", [edge + d for edge in EDGES for d in (-1, 0, 1, 79, 80, 319, 320)])
 def test_frames_around_every_window_edge(local_model, group_model, samples):
     for model in (local_model, group_model):
-        emissions = model.emissions(song(samples), OPTIONS)
+        emissions = model.emissions([song(samples)], OPTIONS)[0]
         assert len(emissions.log_probs) == GRID.count(samples)
         assert emissions.duration_seconds == samples / 16_000
-    windowed = local_model.emissions(song(samples), OPTIONS).log_probs
-    unsplit = local_model.emissions(song(samples), AcousticOptions()).log_probs
+    windowed = local_model.emissions([song(samples)], OPTIONS)[0].log_probs
+    unsplit = local_model.emissions([song(samples)], AcousticOptions())[0].log_probs
     torch.testing.assert_close(windowed, unsplit, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("samples", [0, 399])
 def test_too_short_for_a_frame(local_model, samples):
-    assert local_model.emissions(song(samples), OPTIONS).log_probs.shape == (0, len(LETTERS))
+    assert local_model.emissions([song(samples)], OPTIONS)[0].log_probs.shape == (0, len(LETTERS))
 
 
 def test_short_song_is_the_unsplit_run(group_model):
@@ -178,7 +179,7 @@ def test_short_song_is_the_unsplit_run(group_model):
         expected = group_model(waveform[None])[0]
     masked = [LETTERS[token] for token in ("<s>", "</s>", "<unk>")]
     expected[:, masked] = -torch.inf
-    log_probs = group_model.emissions(waveform, OPTIONS).log_probs
+    log_probs = group_model.emissions([waveform], OPTIONS)[0].log_probs
     assert log_probs[:, masked].max() < -1000
     assert log_probs.isfinite().all()
     expected = expected.log_softmax(-1)
@@ -190,17 +191,47 @@ def test_loud_and_quiet_parts_keep_their_difference(local_model):
     """Statistics come from the song: each window by itself would bring a faint verse up to full level."""
     waveform = song(64_000)
     waveform[:32_000] *= 0.01
-    expected = local_model.emissions(waveform, AcousticOptions()).log_probs
-    torch.testing.assert_close(local_model.emissions(waveform, OPTIONS).log_probs, expected, atol=1e-5, rtol=1e-4)
+    expected = local_model.emissions([waveform], AcousticOptions())[0].log_probs
+    torch.testing.assert_close(local_model.emissions([waveform], OPTIONS)[0].log_probs, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_batches_of_windows_and_training_mode(local_model):
     local_model.train()
-    one = local_model.emissions(song(60_000), OPTIONS).log_probs
+    one = local_model.emissions([song(60_000)], OPTIONS)[0].log_probs
     assert local_model.training
     local_model.eval()
-    three = local_model.emissions(song(60_000), AcousticOptions(1.0, 0.2, batch_size=3)).log_probs
+    three = local_model.emissions([song(60_000)], AcousticOptions(1.0, 0.2, batch_size=3))[0].log_probs
     torch.testing.assert_close(one, three, atol=1e-5, rtol=1e-4)
+
+
+def test_songs_that_share_batches_are_as_each_alone(local_model):
+    songs = [song(60_000), song(100), song(9000, 2), song(60_000, 3), song(0)]
+    together = local_model.emissions(songs, AcousticOptions(1.0, 0.2, batch_size=4))
+    for waveform, emissions in zip(songs, together, strict=True):
+        alone = local_model.emissions([waveform], OPTIONS)[0]
+        torch.testing.assert_close(emissions.log_probs, alone.log_probs, atol=1e-5, rtol=1e-4)
+        assert emissions.duration_seconds == alone.duration_seconds
+
+
+def test_silences_are_not_listened_to(local_model):
+    voice, silence = song(48_000), torch.zeros(32_000)
+    waveform = torch.cat([voice, silence, voice, silence])
+    spans = voiced_spans(waveform, GRID, OPTIONS.silence)
+    assert len(spans) == 2
+    whole = local_model.emissions([waveform], OPTIONS)[0].log_probs
+    assert len(whole) == GRID.count(len(waveform))
+    condensed = torch.cat([waveform[span.start : span.end] for span in spans])
+    heard = VoicedSong(waveform, spans, GRID).frame_numbers()
+    assert torch.equal(whole[heard], local_model.emissions([condensed], OPTIONS)[0].log_probs)
+    silent = torch.ones(len(whole), dtype=torch.bool)
+    silent[heard] = False
+    best = whole.argmax(1)
+    assert int(silent.sum()) == pytest.approx(2 * 1.7 * 50, abs=8)  # of 2 s each, but for margins
+    border = (spans[0].end + spans[1].start) // 2 // GRID.stride_samples
+    assert best[border - 2 : border + 3].tolist().count(LETTERS["|"]) == 1  # a word ends once
+    silent[border - 2 : border + 3] = False
+    assert (best[silent] == LETTERS["<pad>"]).all()
+    torch.testing.assert_close(whole[silent].exp().sum(1), torch.ones(int(silent.sum())))
 
 
 @given(frames=st.integers(0, 3000), window=st.integers(3, 400), border=st.integers(0, 150))
@@ -242,7 +273,7 @@ def test_blank_and_delimiter_where_the_tokenizer_puts_them(tmp_path):
     model = load_acoustic(str(tmp_path))
     assert model.vocabulary.tokens == ("a", "b", " ", "[PAD]", "[UNK]")
     assert (model.vocabulary.blank_id, model.vocabulary.word_delimiter_id) == (3, 2)
-    assert model.emissions(song(4000), OPTIONS).log_probs[:, 4].max() < -1000
+    assert model.emissions([song(4000)], OPTIONS)[0].log_probs[:, 4].max() < -1000
 
 
 def write_multilingual(folder: Path) -> None:
@@ -295,7 +326,9 @@ def test_a_checkpoint_of_one_language_takes_no_notice_of_the_language(tmp_path):
     write_checkpoint(tmp_path)
     plain, french = load_acoustic(str(tmp_path)), load_acoustic(str(tmp_path), language="fra")
     assert french.vocabulary == plain.vocabulary
-    assert torch.equal(french.emissions(song(9000), OPTIONS).log_probs, plain.emissions(song(9000), OPTIONS).log_probs)
+    assert torch.equal(
+        french.emissions([song(9000)], OPTIONS)[0].log_probs, plain.emissions([song(9000)], OPTIONS)[0].log_probs
+    )
 
 
 @pytest.fixture
@@ -407,9 +440,9 @@ def test_damaged_and_unfit_checkpoints(tmp_path):
 
 def test_windows_too_short_for_their_borders(local_model):
     with pytest.raises(ValueError, match=r"window_seconds 1\.0.*border_seconds 0\.5"):
-        local_model.emissions(song(50_000), AcousticOptions(1.0, 0.5))
+        AcousticOptions(1.0, 0.5)
     with pytest.raises(ValueError, match="batch_size 0"):
-        local_model.emissions(song(50_000), AcousticOptions(batch_size=0))
+        AcousticOptions(batch_size=0)
 
 
 @pytest.mark.parametrize("norm", ["layer", "group"])
@@ -420,7 +453,9 @@ def test_build_save_load(tmp_path, norm):
     save_acoustic(model, tmp_path / "full")
     again = load_acoustic(str(tmp_path / "full"))
     assert again.vocabulary == model.vocabulary
-    assert torch.equal(again.emissions(song(9000), OPTIONS).log_probs, model.emissions(song(9000), OPTIONS).log_probs)
+    assert torch.equal(
+        again.emissions([song(9000)], OPTIONS)[0].log_probs, model.emissions([song(9000)], OPTIONS)[0].log_probs
+    )
     save_acoustic(model, tmp_path / "half", half=True)
     sizes = [(tmp_path / each / "model.safetensors").stat().st_size for each in ("full", "half")]
     assert sizes[1] < 0.7 * sizes[0]

@@ -9,6 +9,7 @@ from lyrics_asr.config import (
     InferenceOptions,
     LineOptions,
     SeparationOptions,
+    SilenceOptions,
     StageOptions,
     dump_config,
     load_config,
@@ -99,6 +100,15 @@ OUTSIDE = [
             "window_seconds": [0.0, -1.0, 4.0, math.inf, math.nan],
             "border_seconds": [-0.1, 15.0, math.inf, math.nan],
             "batch_size": [0],
+        },
+    ),
+    (
+        SilenceOptions,
+        "acoustic.silence",
+        {
+            "threshold_db": [0.0, 3.0, math.nan],
+            "minimum_seconds": [0.4, 0.0, math.nan],
+            "margin_seconds": [-0.1, 0.5, math.nan],
         },
     ),
     (

@@ -26,7 +26,7 @@ def noise(seconds, rate=44_100, channels=2):
 
 def in_one_piece_and_in_blocks(path, model, options):
     mixture = pipeline.read_mixture(path, model)
-    whole = model.vocals(mixture, options.separation).to_channels(1).resampled(16_000)
+    whole = model.voice(*model.vocals([mixture], options.separation))
     return whole, long_songs.separate_in_blocks(path, model, options.separation)
 
 

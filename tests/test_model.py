@@ -146,10 +146,10 @@ def test_song_through_both_stages():
     model = tiny_model()
     song = Audio(chunks(22_050)[0, :1], 22_050)
     shares: list[float] = []
-    vocals = model.vocals(song, SeparationOptions(), shares.append)
+    (vocals,) = model.vocals([song], SeparationOptions(), shares.append)
     assert (vocals.sample_rate_hz, tuple(vocals.samples.shape)) == (44_100, (2, 44_100))
     assert shares[-1] == 1
-    emissions = model.emissions(vocals, AcousticOptions())
+    (emissions,) = model.emissions([model.voice(vocals)], AcousticOptions())
     assert len(emissions.log_probs) == model.acoustic.grid.count(16_000)
     assert emissions.duration_seconds == 1.0
     assert emissions.vocabulary == model.acoustic.vocabulary

@@ -33,7 +33,8 @@ def test_transcribe_is_the_stages_in_a_row(model, song):
 
     options = InferenceOptions()
     mixture = read_audio(song, sample_rate_hz=44_100, channels=2)
-    emissions = model.emissions(model.vocals(mixture, options.separation), options.acoustic)
+    (vocals,) = model.vocals([mixture], options.separation)
+    (emissions,) = model.emissions([model.voice(vocals)], options.acoustic)
     assert transcript.lines == cut_lines(greedy_search(emissions), options.lines)
     assert transcript.text == "\n".join(line.text for line in transcript.lines)
     assert transcript.task == "transcribe"

@@ -39,14 +39,14 @@ def test_songs_are_heard_in_their_own_mixture_and_over_anothers_accompaniment(mo
     assert not any(stems[1].any() for stems in heard)
 
     mixture = read_audio(songs[0].audio, sample_rate_hz=model.separator.sample_rate_hz, channels=2)
-    ours = model.vocals(mixture, SeparationOptions()).to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ).samples
+    ours = model.voice(*model.vocals([mixture], SeparationOptions())).samples
     torch.testing.assert_close(torch.from_numpy(heard[0][0] / 32768.0).float(), ours, atol=2e-3, rtol=0)
 
     for index, song in enumerate(songs):  # the other accompaniment is another sound, over the same voice
         voice = read_audio(song.vocals, sample_rate_hz=ACOUSTIC_SAMPLE_RATE_HZ, channels=1).samples[0].numpy()
         own, other = (stems[0, 0].astype(float) for stems in heard[2 * index : 2 * index + 2])
         assert np.abs(own - other).max() > 300
-        assert all(np.corrcoef(voice, each)[0, 1] > 0.6 for each in (own, other))
+        assert all(np.corrcoef(voice, each[: len(voice)])[0, 1] > 0.6 for each in (own, other))
 
 
 def test_what_is_there_is_kept_unless_the_separator_is_another(model, songs, tmp_path):

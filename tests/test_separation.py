@@ -100,7 +100,7 @@ def test_separate_equals_demucs(kind, samples, overlap, batch_size):
     mixture = song(samples)
     expected = apply_model(tiny_network(kind=kind), mixture[None], shifts=0, split=True, overlap=overlap)[0, 3]
     separator = Separator("tiny", [tiny_network(kind=kind)])
-    vocals = separator.separate(mixture, SeparationOptions(overlap=overlap, batch_size=batch_size))
+    vocals = separator.separate([mixture], SeparationOptions(overlap=overlap, batch_size=batch_size))[0]
     torch.testing.assert_close(vocals, expected, atol=2e-6, rtol=1e-4)
     assert expected.abs().max() > 0.01
 
@@ -114,24 +114,37 @@ def test_bag_equals_demucs_and_leaves_out_networks_without_vocals(tmp_path):
     assert [separator.segment_samples(index) for index in range(2)] == [4000, 4000]
     bag = BagOfModels([tiny_network(seed) for seed in (3, 1, 2)], weights, segment=0.5)
     expected = apply_model(bag, song(9000)[None], shifts=0, split=True)[0, 3]
-    torch.testing.assert_close(separator.separate(song(9000), SeparationOptions()), expected, atol=2e-6, rtol=1e-4)
+    torch.testing.assert_close(separator.separate([song(9000)], SeparationOptions())[0], expected, atol=2e-6, rtol=1e-4)
 
 
 def test_a_network_that_stands_twice_in_a_bag_runs_once(tmp_path):
     write_bag(tmp_path / "bag", "bag", {"aaaa0000": tiny_network(1)})
     (tmp_path / "bag" / "bag.yaml").write_text("models: [aaaa0000, aaaa0000]")
     separator = load_separator(str(tmp_path / "bag"))
-    expected = Separator("one", [tiny_network(1)]).separate(song(5000), SeparationOptions())
+    expected = Separator("one", [tiny_network(1)]).separate([song(5000)], SeparationOptions())[0]
     assert len(separator.networks) == 1
-    torch.testing.assert_close(separator.separate(song(5000), SeparationOptions()), expected)
+    torch.testing.assert_close(separator.separate([song(5000)], SeparationOptions())[0], expected)
+
+
+@pytest.mark.parametrize("kind", [HTDemucs, Demucs])
+def test_songs_that_share_batches_are_as_each_alone(kind):
+    separator = Separator("tiny", [tiny_network(1, kind=kind), tiny_network(2, kind=kind)], [1.0, 0.5])
+    songs, shares = [song(20011), song(300), song(3000, 2), song(20011, 3)], []
+    together = separator.separate(songs, SeparationOptions(batch_size=5), shares.append)
+    for mixture, vocals in zip(songs, together, strict=True):
+        alone = separator.separate([mixture], SeparationOptions())[0]
+        torch.testing.assert_close(vocals, alone, atol=2e-6, rtol=1e-4)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert separator.separate([], SeparationOptions()) == []
 
 
 def test_same_song_same_vocals_and_progress_to_the_end():
     separator = Separator("tiny", [tiny_network()])
     shares = []
-    first = separator.separate(song(20000), SeparationOptions(batch_size=2), shares.append)
+    first = separator.separate([song(20000)], SeparationOptions(batch_size=2), shares.append)[0]
     torch.rand(3)
-    second = separator.separate(song(20000), SeparationOptions(batch_size=2))
+    second = separator.separate([song(20000)], SeparationOptions(batch_size=2))[0]
     assert torch.equal(first, second)
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -144,10 +157,10 @@ def test_a_short_end_of_a_song_goes_through_a_network_of_spectrograms_alone(tail
     network = HDemucs(["vocals"], channels=4, nfft=256, depth=4, hybrid=False, samplerate=8000, segment=1).eval()
     separator = Separator("spectrograms", [network])
     song = torch.randn(2, 12_000 + tail)  # the third segment begins at sample 12,000
-    vocals = separator.separate(song, SeparationOptions())
+    vocals = separator.separate([song], SeparationOptions())[0]
     assert vocals.shape == song.shape
     assert vocals.isfinite().all()
-    torch.testing.assert_close(vocals[:, :6000], separator.separate(song[:, :8000], SeparationOptions())[:, :6000])
+    torch.testing.assert_close(vocals[:, :6000], separator.separate([song[:, :8000]], SeparationOptions())[0][:, :6000])
 
 
 @pytest.mark.parametrize("samples", [1000, SEGMENT_SAMPLES, 11111])
@@ -169,14 +182,14 @@ def test_forward_pads_as_demucs_does_in_evaluation():
 
 def test_separate_does_not_leave_training_mode():
     separator = build_separator(HTDEMUCS).train()
-    separator.separate(song(1000), SeparationOptions())
+    separator.separate([song(1000)], SeparationOptions())[0]
     assert separator.training
     assert all(module.training for module in separator.modules())
 
 
 def test_none_is_the_mixture_itself():
     separator = load_separator("none")
-    assert torch.equal(separator.separate(song(1000), SeparationOptions()), song(1000))
+    assert torch.equal(separator.separate([song(1000)], SeparationOptions())[0], song(1000))
     assert torch.equal(separator(song(1000)[None]), song(1000)[None])
     assert list(separator.parameters()) == []
 
@@ -189,8 +202,8 @@ def test_saved_separator_is_read_by_demucs_and_by_us(tmp_path):
     assert networks[1].segment == Fraction(1, 2)
     expected = apply_model(BagOfModels(networks, bag["weights"]), song(9000)[None], shifts=0)[0, 3]
     again = load_separator(str(tmp_path / "two"))
-    torch.testing.assert_close(again.separate(song(9000), SeparationOptions()), expected, atol=2e-6, rtol=1e-4)
-    torch.testing.assert_close(separator.separate(song(9000), SeparationOptions()), expected, atol=2e-6, rtol=1e-4)
+    torch.testing.assert_close(again.separate([song(9000)], SeparationOptions())[0], expected, atol=2e-6, rtol=1e-4)
+    torch.testing.assert_close(separator.separate([song(9000)], SeparationOptions())[0], expected, atol=2e-6, rtol=1e-4)
 
 
 def test_half_halves_the_file(tmp_path):
@@ -216,8 +229,8 @@ def test_names_are_found_in_the_hub_cache(offline_cache, name, repository, bag):
     folder = hub_folder(offline_cache, repository, SEPARATOR_REVISIONS.get(repository, "0" * 40))
     write_bag(folder, bag, {"955717e8": tiny_network(7)})
     separator = load_separator(name)
-    expected = Separator("x", [tiny_network(7)]).separate(song(3000), SeparationOptions())
-    torch.testing.assert_close(separator.separate(song(3000), SeparationOptions()), expected)
+    expected = Separator("x", [tiny_network(7)]).separate([song(3000)], SeparationOptions())[0]
+    torch.testing.assert_close(separator.separate([song(3000)], SeparationOptions())[0], expected)
     assert separator.name == name
 
 
@@ -239,8 +252,8 @@ def test_legacy_packages_in_torchs_cache(offline_cache, tmp_path, name):
     path = tmp_path / "torch" / "checkpoints" / "955717e8-8726e21a.th"
     path.parent.mkdir(parents=True)
     torch.save(legacy_package(), path)
-    expected = Separator("x", [tiny_network(5)]).separate(song(3000), SeparationOptions())
-    torch.testing.assert_close(load_separator(name).separate(song(3000), SeparationOptions()), expected)
+    expected = Separator("x", [tiny_network(5)]).separate([song(3000)], SeparationOptions())[0]
+    torch.testing.assert_close(load_separator(name).separate([song(3000)], SeparationOptions())[0], expected)
 
 
 @pytest.mark.parametrize("name", ["htdemucs", "htdemucs_ft", "955717e8", "hf://someone/other", "nothing_like_it"])
@@ -314,8 +327,8 @@ def test_download_from_a_hub(hub, tmp_path, monkeypatch):
     names = ["htdemucs_own.yaml", "bbbb0000.safetensors"]  # the network without vocals is not even asked for
     monkeypatch.setattr(hub, "files", {name: (tmp_path / "bag" / name).read_bytes() for name in names})
     separator = load_separator("hf://someone/htdemucs_own")
-    expected = Separator("x", [tiny_network(2)]).separate(song(3000), SeparationOptions())
-    torch.testing.assert_close(separator.separate(song(3000), SeparationOptions()), expected)
+    expected = Separator("x", [tiny_network(2)]).separate([song(3000)], SeparationOptions())[0]
+    torch.testing.assert_close(separator.separate([song(3000)], SeparationOptions())[0], expected)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     load_separator("hf://someone/htdemucs_own")
     with pytest.raises(ModelNotFoundError, match="someone/HTDemucs-else"):
@@ -451,10 +464,10 @@ def test_bad_folders_and_files(tmp_path):
 def test_bad_values():
     separator = Separator("tiny", [tiny_network()])
     with pytest.raises(ValueError, match=r"overlap 1\.0"):
-        separator.separate(song(1000), SeparationOptions(overlap=1.0))
+        separator.separate([song(1000)], SeparationOptions(overlap=1.0))[0]
     with pytest.raises(ValueError, match="batch_size 0"):
-        separator.separate(song(1000), SeparationOptions(batch_size=0))
+        SeparationOptions(batch_size=0)
     with pytest.raises(ValueError, match="takes 2 channels, the mixture has 1"):
-        separator.separate(song(1000)[:1], SeparationOptions())
+        separator.separate([song(1000)[:1]], SeparationOptions())[0]
     with pytest.raises(ValueError, match="'vocals' is needed"):
         Separator("drums", [tiny_network(sources=["drums", "bass"])])

@@ -73,11 +73,12 @@ def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):
     for _ in range(3):
         counter.expect(100.0)
     counter.show("a", 100.0, 0.25)
-    counter.show("b", 100.0, 0.5)
-    counter.finish("a", 100.0)
-    counter.show("b", 100.0, 0.5)
+    counter.show("b and 1 more", 200.0, 0.25)
+    counter.heard("a", 100.0)
+    counter.finish()
+    counter.show("b and 1 more", 200.0, 0.25)
     assert capsys.readouterr().err.split("\r\033[K")[1:] == [
-        "song 1 of 3, 25 s of 5 min of audio, 2 min left, a:  25%",
-        "song 2 of 3, 75 s of 5 min of audio, 60 s left, b:  50%",
-        "song 2 of 3, 2 min of 5 min of audio, 30 s left, b:  50%",
+        "0 of 3 songs done, 25 s of 5 min of audio, 2 min left, a:  25%",
+        "0 of 3 songs done, 75 s of 5 min of audio, 60 s left, b and 1 more:  25%",
+        "1 of 3 songs done, 2 min of 5 min of audio, 30 s left, b and 1 more:  25%",
     ]

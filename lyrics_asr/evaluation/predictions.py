@@ -162,13 +162,13 @@ class Predictor:
             with stopwatch("reading"):
                 mixture = read_mixture(song.audio, model)
             with stopwatch("separation"):
-                vocals = model.vocals(mixture, self.options.separation)
+                (vocals,) = model.vocals([mixture], self.options.separation)
             with stopwatch("acoustic"):
-                emissions = model.emissions(vocals, self.options.acoustic)
+                (emissions,) = model.emissions([model.voice(vocals)], self.options.acoustic)
             separation = None
             if song.vocals is not None:
                 stem = read_mixture(song.vocals, model)
-                separation = separation_scores(song.vocals, stem, mixture, vocals, with_bss_eval=self._bss_eval)
+                separation = separation_scores(song.vocals, stem, mixture, vocals.cpu(), with_bss_eval=self._bss_eval)
             if self._cache is not None:
                 self._cache.save(song.audio, emissions)
             info = audio_info(song.audio, mixture)

@@ -337,14 +337,14 @@ def measure(model: LyricsModel, songs: Sequence[Song], *, with_text: bool = True
     gains, references, hypotheses = [], [], []
     for song in songs:
         mixture = read_mixture(song.audio, model)
-        vocals = model.vocals(mixture, SeparationOptions())
+        (vocals,) = model.vocals([mixture], SeparationOptions())
         if song.vocals is not None:
             truth = read_audio(song.vocals, sample_rate_hz=model.separator.sample_rate_hz, channels=2).samples.mean(0)
-            gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(mixture.samples.mean(0), truth)
+            gain_db = si_sdr(vocals.cpu().samples.mean(0), truth) - si_sdr(mixture.samples.mean(0), truth)
             if math.isfinite(gain_db):  # there is nothing to gain on a song without accompaniment
                 gains.append(gain_db)
         if with_text:
-            words = greedy(model.emissions(vocals, AcousticOptions()))
+            words = greedy(*model.emissions([model.voice(vocals)], AcousticOptions()))
             references.append(normalize(song.lyrics, song.language))
             hypotheses.append(" ".join(word.text for word in words).lower())
     return Progress(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
+from lyrics_asr.audio import Audio
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.datasets.chunks import INT16_SCALE, accompanied, at_some_level, to_int16
 from lyrics_asr.datasets.manifest import Song
@@ -62,8 +62,8 @@ def separate_songs(
                 another = torch.from_numpy(other.take(span, axis=1, mode="wrap") / np.float32(INT16_SCALE))
                 accompaniment = at_some_level(another, vocals, rng)
             mixture = Audio(vocals + accompaniment, model.separator.sample_rate_hz)
-            heard = model.vocals(mixture, SeparationOptions()).to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
-            samples = to_int16(heard.samples.numpy())
+            (separated,) = model.vocals([mixture], SeparationOptions())
+            samples = to_int16(model.voice(separated).cpu().samples.numpy())
             with atomic_path(path) as temporary:
                 np.save(temporary, np.stack([samples, np.zeros_like(samples)]))
     return SeparatedSongs([song for song in songs for _ in range(2)], files)
