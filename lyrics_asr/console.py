@@ -62,11 +62,13 @@ class Counter:
     def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
         """The next song, or several at once; lends what is told the share that is done."""
         self._text(name, audio_seconds, 0.0)
+        heard_seconds = 0.0
         try:
             with _line(lambda share: self._text(name, audio_seconds, share)) as show:
                 yield show
+            heard_seconds = audio_seconds
         finally:
-            self.heard(name, audio_seconds)
+            self.heard(name, heard_seconds)
 
     def show(self, name: str, audio_seconds: float, share: float) -> None:
         """What `song` lends, for songs in other processes, where several may be under way at the same time."""
@@ -75,7 +77,7 @@ class Counter:
             _write_over(text)
 
     def heard(self, name: str, audio_seconds: float) -> None:
-        """What `song` tells at its end."""
+        """What `song` tells at its end; no seconds for songs that failed, or will be tried again."""
         self._under_way.pop(name, None)
         self._heard_seconds += audio_seconds
 

@@ -43,7 +43,7 @@ class SilentCounter(Counter):
     """What a worker counts with: the shares of its songs that are done are told, not shown.
 
     Args:
-        tell: told the name, the seconds of audio, and the share; None for the share at the end.
+        tell: told the name, the seconds of audio, and the share; at the end None for the share, see `Counter.heard`.
     """
 
     def __init__(self, tell: Callable[[str, float, float | None], None] | None = None) -> None:
@@ -54,9 +54,15 @@ class SilentCounter(Counter):
     def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
         """See `Counter`."""
         tell = self._tell
-        yield None if tell is None else lambda share: tell(name, audio_seconds, share)
-        if tell is not None:
-            tell(name, audio_seconds, None)
+        if tell is None:
+            yield None
+            return
+        heard_seconds = 0.0
+        try:
+            yield lambda share: tell(name, audio_seconds, share)
+            heard_seconds = audio_seconds
+        finally:
+            tell(name, heard_seconds, None)
 
 
 @dataclass(frozen=True)
