@@ -7,7 +7,7 @@ such a song up when it has no other, and the third lets it go.
 Conventions
 - Songs and results lie on storage that all machines share, under the same paths; relative paths are from the folder in
   which the command was started.
-- `RAY_ADDRESS` names the cluster, as for all of Ray; without it, Ray is started on this machine, for the run.
+- `RAY_ADDRESS` names the cluster, as for all of Ray; where there is none, Ray is started on this machine, for the run.
 """
 
 import logging

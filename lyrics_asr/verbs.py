@@ -286,19 +286,19 @@ def _engine(
 
     order = Order(make_task, args, kept)
     if args.engine == "ray":
-        from lyrics_asr import ray_engine
-
         if args.output is None:
             raise UsageError("--engine ray writes to shared storage; give a folder with --output")
+        from lyrics_asr import ray_engine
+
         return partial(ray_engine.work, order=order, counter=counter)
 
     def engine(songs: Sequence[Song], report: Callable[[Outcome], None]) -> None:
-        devices = devices_of(args.device, len(songs))
-        if len(devices) == 1:
-            batch.work(songs, order.task(devices[0], counter), kept=kept, report=report)
-        else:
-            from lyrics_asr import local_engine
+        from lyrics_asr import local_engine
 
+        devices = devices_of(args.device, len(songs))
+        if len(devices) > 1:
             local_engine.work(songs, order, devices, counter=counter, report=report)
+        else:
+            batch.work(songs, order.task(devices[0], counter), kept=kept, report=report)
 
     return engine

@@ -92,8 +92,10 @@ class PackedError:
 
     def unpacked(self) -> Exception:
         """The exception; its cause is the traceback."""
-        again = self.pickled and pickle.loads(self.pickled)
-        error: Exception = again or type(self.name, (self.kind,), {})(self.message)
+        error: Exception = type(self.name, (self.kind,), {})(self.message)
+        if self.pickled is not None:
+            with suppress(Exception):  # this process may lack what the other one has
+                error = pickle.loads(self.pickled)
         error.__cause__ = WorkerTraceback(f"\n{self.trace}")
         return error
 

@@ -7,6 +7,7 @@ import torch
 
 from lyrics_asr import console
 from lyrics_asr.batch import Outcome, describe
+from lyrics_asr.cli import main
 from lyrics_asr.console import Counter
 from lyrics_asr.jobs import Job
 from lyrics_asr.tasks import devices_of
@@ -62,6 +63,17 @@ def test_auto_is_every_cuda_device_but_no_more_than_songs(monkeypatch):
         devices_of("cpu,cuda:1", 2)
     with pytest.raises(ValueError, match="device '' is unknown"):
         devices_of("cpu,", 2)
+
+
+def test_what_ray_needs_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    given = ["transcribe", str(tmp_path / "song.mp3"), "--engine", "ray"]
+    assert main(given) == 2
+    assert "give a folder with --output" in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "lyrics_asr.ray_engine", raising=False)
+    monkeypatch.delattr("lyrics_asr.ray_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*given, "-o", str(tmp_path)]) == 1
+    assert "error: ray is not installed; install it" in capsys.readouterr().err
 
 
 def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):
