@@ -130,7 +130,7 @@ class AcousticModel(nn.Module):
     def emissions(self, waveforms: Sequence[Float[Tensor, " _"]], options: AcousticOptions) -> list[Emissions]:
         """Log-probabilities of whole songs, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
 
-        Silences are left out (see `voice_activity`): the blank is all but certain there, and in their middle a word ends.
+        Silences are left out (see `voice_activity`): the blank is all but certain there, and a word ends amid each.
         The input is normalised over the song and not over each window, so that a quiet verse stays quiet. Windows of
         different songs share batches.
 
@@ -235,18 +235,23 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
 
     The network looks at both sides of a frame. Near the edge of a window one side is missing, so its values there are
     not those of the unsplit run; these borders are dropped, and the neighbouring window supplies their frames. Only
-    the two ends of the song have no neighbour and are kept. All windows are equally long: the last one is moved back
-    to end with the song, which also gives it the context that a short remainder would lack.
+    the two ends of the song have no neighbour and are kept. There are as few windows as can be. All are equally long,
+    as long as they have to be in whole seconds, so that those of different songs can share batches; the last one is
+    moved back to end with the song.
     """
-    window_frames = math.floor(options.window_seconds / grid.frame_seconds)
+    longest_frames = math.floor(options.window_seconds / grid.frame_seconds)
     border_frames = math.ceil(options.border_seconds / grid.frame_seconds)
-    if border_frames < 0 or window_frames <= 2 * border_frames:
+    if border_frames < 0 or longest_frames <= 2 * border_frames:
         raise ValueError(
             f"window_seconds {options.window_seconds} must be longer than two borders "
             f"of border_seconds {options.border_seconds}, which must not be negative"
         )
-    if frames <= window_frames:
+    if frames <= longest_frames:
         return (Window(0, frames, 0, frames),) if frames else ()
+    count = math.ceil((frames - 2 * border_frames) / (longest_frames - 2 * border_frames))
+    needed_frames = math.ceil((frames + 2 * border_frames * (count - 1)) / count)
+    needed_seconds = math.ceil(needed_frames * grid.frame_seconds)
+    window_frames = min(longest_frames, math.ceil(needed_seconds / grid.frame_seconds))
     windows = []
     kept = 0
     while kept < frames:

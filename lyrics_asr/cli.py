@@ -160,7 +160,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_models_verb(verbs: "Verbs") -> None:
     models = verbs.add_parser(
-        "models", help="list, download and find models", description="List, download, find models."
+        "models",
+        help="list, download, find and export models",
+        description="List, download, find, export models.",
     )
     actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary in (
@@ -178,6 +180,16 @@ def _add_models_verb(verbs: "Verbs") -> None:
                 metavar="MODEL",
                 help="published or embedded (default: %(default)s)",
             )
+    export = _add_verb(
+        actions,
+        "export",
+        "write the best model of a training run as a folder that --model takes, and others can be given",
+        "models",
+        "lyrics-asr models export runs/finetune_dali my-lyrics-model",
+    )
+    export.add_argument("run_folder", type=Path, metavar="RUN", help="a run's output, or the folder of a checkpoint")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+    export.add_argument("--half", action="store_true", help="store the weights in float16")
 
 
 def _add_language_model_verb(verbs: "Verbs") -> None:
@@ -292,6 +304,20 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         "data_dali",
         "lyrics-asr data dali DALI_v1.0/ audio/ -o data/prepared/dali --ground-truth gt_v1.0.gz",
     )
+    cuts = _add_verb(
+        actions,
+        "cuts",
+        "cut the songs of a manifest into training chunks, as Lhotse cuts with their stems where there are any",
+        "data_cuts",
+        "lyrics-asr data cuts data/prepared/training/manifest.jsonl -o data/prepared/training_cuts",
+    )
+    cache = _add_verb(
+        actions,
+        "cache-vocals",
+        "separate the songs of Lhotse cuts once, to train on their vocals with the separator frozen",
+        "data_cache_vocals",
+        "lyrics-asr data cache-vocals data/prepared/dali/train.jsonl.gz -o data/prepared/dali_vocals",
+    )
     if list(argv[:2]) == ["data", "synth"]:  # its imports are slow, and are an extra
         from lyrics_asr.datasets import synthetic
 
@@ -300,6 +326,17 @@ def _add_data_verb(verbs: "Verbs", argv: Sequence[str]) -> None:
         from lyrics_asr.datasets import dali_command
 
         dali_command.add_arguments(dali)
+    if list(argv[:2]) == ["data", "cuts"]:
+        from lyrics_asr.datasets import cuts_command
+
+        cuts_command.add_arguments(cuts)
+    if list(argv[:2]) == ["data", "cache-vocals"]:
+        cache.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="files of cuts, such as train.jsonl.gz")
+        cache.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals and their cuts go"
+        )
+        _add_overwrite(cache)
+        _add_model_options(cache, recognition=False)
 
 
 def _add_verb(verbs: "Verbs", name: str, summary: str, run: str, example: str) -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ The defaults live here; the files in configs/ hold departures from them only.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -27,7 +29,7 @@ class SeparationOptions:
         precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
-    overlap: float = 0.25
+    overlap: float = 0.1
     batch_size: int | None = None
     precision: str = "auto"
 
@@ -73,8 +75,8 @@ class AcousticOptions:
         precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
-    window_seconds: float = 30.0
-    border_seconds: float = 2.0
+    window_seconds: float = 20.0
+    border_seconds: float = 1.0
     silence: SilenceOptions = field(default_factory=SilenceOptions)
     batch_size: int | None = None
     precision: str = "auto"
@@ -159,6 +161,8 @@ class InferenceOptions:
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
 
+    What stands in a list is overridden by `key[0].sub=value`.
+
     Raises:
         ValueError: a key that `schema` lacks, a value of the wrong type or out of its range, or a file that is not a
             YAML mapping; the message begins with the file's name or "command line" and names the key.
@@ -166,15 +170,14 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     """
     source = "command line" if path is None else str(path)
     try:
-        config = OmegaConf.structured(schema)
-        if path is not None:
-            given = OmegaConf.load(path)
-            if not isinstance(given, DictConfig):
-                raise TypeError("is not a mapping of keys to values")
-            config = OmegaConf.merge(config, given)
+        given = OmegaConf.create() if path is None else OmegaConf.load(path)
+        if not isinstance(given, DictConfig):
+            raise TypeError("is not a mapping of keys to values")
+        config = OmegaConf.merge(OmegaConf.structured(schema), given)
         for override in overrides or []:
             source = f"command line: {override}"
-            config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+            given = _overridden(given, override)
+            config = OmegaConf.merge(OmegaConf.structured(schema), given)
         if overrides:
             source = "command line" if path is None else f"{path} and command line"
         return cast(T, OmegaConf.to_object(config))
@@ -191,6 +194,17 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
 def dump_config(config: Any) -> str:
     """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def _overridden(given: DictConfig, override: str) -> DictConfig:
+    key, _, text = override.partition("=")
+    item = re.match(r"([\w.]+)\[\d+\]", key)
+    if item is None:
+        return cast(DictConfig, OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
+    if not OmegaConf.is_list(OmegaConf.select(given, item[1])) or OmegaConf.select(given, item[0]) is None:
+        raise ValueError(f"there is no {item[0]} to override")
+    OmegaConf.update(given, key, OmegaConf.from_dotlist([f"value={text}"]).value)  # a merge would replace the list
+    return given
 
 
 def _check(key: str, value: int | float, valid: bool, allowed: str) -> None:
@@ -266,22 +280,194 @@ class ChunkOptions:
 
 
 @dataclass(frozen=True)
+class AugmentationOptions:
+    """How the sound of a cut is changed each time it is heard.
+
+    Args:
+        speeds: a cut is played at one of these, pitch and all (Ko et al. 2015, "Audio Augmentation for Speech
+            Recognition"); [1.0] leaves it as it is.
+        gain_db: a cut is made louder or softer by up to this much; 0 leaves it as it is.
+        remix_share: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
+            batch, at a level of -6 to +6 dB; 0 leaves them as they are.
+    """
+
+    speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
+    gain_db: float = 6.0
+    remix_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.speeds:
+            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
+        for speed in self.speeds:
+            _check("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
+        _check("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
+        _check("augmentation.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
+
+
+@dataclass(frozen=True)
+class CutLoaderOptions:
+    """Which Lhotse cuts are heard in training, in which batches.
+
+    Args:
+        cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar.
+        batch_seconds: most sound in a batch, padding included; slower speeds come on top.
+        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
+        shuffle: in an order of each epoch's own; else in that of the files, but for the bucketing.
+        buckets: a batch holds cuts of one of so many classes of length.
+        buffer_cuts: cuts that are in memory to be chosen from. Those of Shar have their sound with them.
+        limit: only the first so many cuts; None for all.
+        workers: processes that read and decode; 0 for none beside the main one.
+        prefetch_batches: that each worker has ready.
+        augmentation: of the sound.
+    """
+
+    cuts: list[str]
+    batch_seconds: float = 160.0
+    batch_cuts: int | None = None
+    shuffle: bool = True
+    buckets: int = 10
+    buffer_cuts: int = 10_000
+    limit: int | None = None
+    workers: int = 2
+    prefetch_batches: int = 4
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+
+    def __post_init__(self) -> None:
+        if not self.cuts:
+            raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
+        _check("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
+        for key in ("batch_cuts", "limit"):
+            value = getattr(self, key)
+            _check(key, value or 0, value is None or value >= 1, "at least 1")
+        for key, least in (("buckets", 2), ("buffer_cuts", 1), ("workers", 0), ("prefetch_batches", 1)):
+            _check(key, getattr(self, key), getattr(self, key) >= least, f"at least {least}")
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """How AdamW moves one part of the model: the separator or the acoustic model.
+
+    Args:
+        learning_rate: peak; 0 freezes the part.
+        warmup_steps: linear rise to the peak, counted from the first step in which the part is trained.
+        schedule: after the rise: "cosine" falls to zero at the stage's last step, "plateau" stays until the WER of the
+            validation stops falling.
+        plateau_factor: what a plateau multiplies the learning rate by.
+        plateau_patience: validations without a lower WER that are let pass before.
+        weight_decay: decoupled (Loshchilov and Hutter 2019).
+        clip_norm: longest gradient of the part; a longer one is made this long.
+    """
+
+    learning_rate: float = 0.0
+    warmup_steps: int = 100
+    schedule: str = "cosine"
+    plateau_factor: float = 0.5
+    plateau_patience: int = 3
+    weight_decay: float = 0.01
+    clip_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("cosine", "plateau"):
+            raise ValueError(f"schedule must be cosine or plateau, not {self.schedule!r}")
+        _check("learning_rate", self.learning_rate, 0 <= self.learning_rate < math.inf, "finite, at least 0")
+        _check("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
+        _check("plateau_factor", self.plateau_factor, 0 < self.plateau_factor < 1, "between 0 and 1")
+        _check("plateau_patience", self.plateau_patience, self.plateau_patience >= 0, "at least 0")
+        _check("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "finite, at least 0")
+        _check("clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
+
+
+@dataclass(frozen=True)
+class FreezingPhase:
+    """A row of the table that says what is trained when; it holds until the next row's `from_step`.
+
+    Args:
+        from_step: first step of the stage that it is for, counted from 0.
+        separator_last_layers: layers of Demucs' decoders that are trained, counted from the output; 0 freezes the
+            separator, None trains all of it.
+        feature_encoder: whether Wav2Vec2's convolutions are trained.
+        frozen_layers: Wav2Vec2's lowest layers that are not trained, nor what comes before them, but for the
+            convolutions.
+    """
+
+    from_step: int = 0
+    separator_last_layers: int | None = None
+    feature_encoder: bool = True
+    frozen_layers: int = 0
+
+    def __post_init__(self) -> None:
+        _check("from_step", self.from_step, self.from_step >= 0, "at least 0")
+        layers = self.separator_last_layers or 0
+        _check("separator_last_layers", layers, layers >= 0, "at least 0, or null for the whole separator")
+        _check("frozen_layers", self.frozen_layers, self.frozen_layers >= 0, "at least 0")
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters on the attention of the acoustic model (Hu et al. 2021), merged into it on export.
+
+    Of the acoustic model the adapters and the CTC head alone are trained then.
+
+    Args:
+        rank: of the adapters; 0 for none.
+        alpha: the adapters' output is multiplied by alpha / rank.
+    """
+
+    rank: int = 0
+    alpha: int = 32
+
+    def __post_init__(self) -> None:
+        _check("lora.rank", self.rank, self.rank >= 0, "at least 0")
+        _check("lora.alpha", self.alpha, self.alpha >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class SpecAugmentOptions:
+    """The masks that Wav2Vec2 lays over its features in training (Park et al. 2019, Baevski et al. 2020).
+
+    Args:
+        time_probability: of a frame to be the first of a masked stretch.
+        time_frames: length of such a stretch.
+        feature_probability: of a feature to be the first of a masked band.
+        features: width of such a band.
+    """
+
+    time_probability: float = 0.05
+    time_frames: int = 10
+    feature_probability: float = 0.0
+    features: int = 10
+
+    def __post_init__(self) -> None:
+        _check("time_probability", self.time_probability, 0 <= self.time_probability <= 1, "0 to 1")
+        _check("feature_probability", self.feature_probability, 0 <= self.feature_probability <= 1, "0 to 1")
+        _check("time_frames", self.time_frames, self.time_frames >= 1, "at least 1")
+        _check("features", self.features, self.features >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
 class StageOptions:
     """One stage of training: what is trained, on what, for how long.
 
     Args:
         name: for logs.
         steps: optimizer steps.
-        batch_size: chunks in a step.
-        chunk_seconds: longest chunk.
+        batch_size: chunks that a process takes at once; batches of cuts are as `CutLoaderOptions` says.
+        accumulation: batches of a process that make one step. The losses are means over all batches of a step, so that
+            neither this nor the number of processes changes anything but the size of the step's batch.
+        chunk_seconds: longest chunk; chunks of cuts are as long as they were cut.
         input: "vocals" feeds the acoustic model the clean voice, "stems" the voice with the accompaniment turned down
             by a random amount; neither runs the separator. "separated" feeds it what the separator, which stays as it
             is, makes of the songs (computed once, see `training.separated`). "mixture" runs the whole graph, separator
-            first.
-        separator_learning_rate: peak; 0 freezes the separator.
-        acoustic_learning_rate: peak; 0 freezes the acoustic model.
-        warmup_steps: linear rise to the peak; a cosine then falls to zero at the last step.
+            first. Cuts are "mixture", or "vocals" where a cache of vocals was made of them.
+        separator: how the separator is moved.
+        acoustic: how the acoustic model is moved.
+        head_learning_rate: peak of the CTC head alone, with the acoustic model's schedule; that of the acoustic model
+            when None.
+        freezing: what is trained when, by increasing step; all that has a learning rate when empty.
         separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
+        anchor_weight: weight of the L1 distance between the vocals that the separator gives now and those that it gave
+            at the start of the run, relative to that of silence. CTC alone ruins the voice. Training from nothing has
+            no start worth keeping, and no anchor.
         ctc_weight: weight of the CTC loss a token; with `frame_weight` and `sound_weight` 0 too, the acoustic model is
             left out.
         frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
@@ -294,12 +480,15 @@ class StageOptions:
     name: str
     steps: int
     batch_size: int = 16
+    accumulation: int = 1
     chunk_seconds: float = 5.0
     input: str = "stems"
-    separator_learning_rate: float = 0.0
-    acoustic_learning_rate: float = 0.0
-    warmup_steps: int = 100
+    separator: OptimizerOptions = field(default_factory=OptimizerOptions)
+    acoustic: OptimizerOptions = field(default_factory=OptimizerOptions)
+    head_learning_rate: float | None = None
+    freezing: list[FreezingPhase] = field(default_factory=list)
     separation_weight: float = 0.0
+    anchor_weight: float = 1.0
     ctc_weight: float = 1.0
     frame_weight: float = 0.0
     sound_weight: float = 0.0
@@ -311,38 +500,127 @@ class StageOptions:
             )
         if self.separation_weight and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: separation_weight needs input: mixture, which runs the separator")
+        if self.separator.learning_rate and self.input != "mixture":
+            raise ValueError(f"stage {self.name!r}: training the separator needs input: mixture, which runs it")
+        if not (self.separator.learning_rate or self.acoustic.learning_rate):
+            raise ValueError(f"stage {self.name!r}: neither separator nor acoustic model has a learning_rate")
+        _check(f"stage {self.name!r}: steps", self.steps, self.steps >= 1, "at least 1")
+        _check(f"stage {self.name!r}: accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+        starts = [phase.from_step for phase in self.freezing]
+        if starts and (starts[0] != 0 or any(b <= a for a, b in pairwise(starts))):
+            raise ValueError(f"stage {self.name!r}: freezing must begin with from_step 0 and rise, not {starts}")
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Where a run is followed, beside its own log.
+
+    Args:
+        wandb: "off", "offline" (kept in the run's output until `wandb sync`) or "online".
+        project: in Weights & Biases.
+        examples: validation examples whose texts and vocals are logged.
+    """
+
+    wandb: str = "off"
+    project: str = "lyrics-asr"
+    examples: int = 4
+
+    def __post_init__(self) -> None:
+        if self.wandb not in ("off", "offline", "online"):
+            raise ValueError(f"tracking.wandb must be off, offline or online, not {self.wandb!r}")
+        _check("tracking.examples", self.examples, self.examples >= 0, "at least 0")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Train a model from nothing on songs with stems.
+    """Train a model from nothing on songs with stems, or go on with a trained one.
 
     Args:
-        training: manifests of the training songs.
-        development: manifest of the songs that progress is measured on.
-        lyrics: folder of lyrics; those of the training split make the language model.
+        training: manifests of the training songs, which must have stems; or else
+        cuts: what `lyrics-asr data dali` or `data cuts` wrote, with how it is read.
+        development: manifest of the songs that progress is measured on; or else
+        development_cuts: a file of cuts that it is measured on.
+        lyrics: folder of lyrics; those of the training split make the language model. Where it is empty, the starting
+            model's language model, if any, is kept.
         language_model_order: longest n-gram of it.
         tuning_songs: how many of the development songs its weights are searched on.
         output: folder of checkpoints, log and model.
-        separator: arguments of `separation.build_separator`.
-        acoustic: arguments of `transformers.Wav2Vec2Config`.
-        letters: characters of the vocabulary, beside the apostrophe and the word border.
+        model: what `load_model` takes, to start from its weights; empty to start from nothing.
+        separator: arguments of `separation.build_separator`, to start from nothing.
+        acoustic: arguments of `transformers.Wav2Vec2Config`, to start from nothing.
+        letters: characters of the vocabulary, beside the apostrophe and the word border, to start from nothing.
         stages: in order.
+        lora: adapters on the acoustic model.
+        spec_augment: masks over its features; null for none.
         seed: of weights and of the draws of every step.
+        precision: "fp32", or "bf16" for mixed precision.
+        gradient_checkpointing: compute the acoustic model's layers again on the way back: slower, in less memory.
+        compile: have `torch.compile` make kernels of both networks.
+        workers: processes that prepare batches of songs; 0 for none. Those of cuts are in `cuts`.
+        log_every_steps: steps between entries of the log.
         validate_every_steps: steps between measurements on the development songs; a checkpoint is written then.
+        validation_examples: how many of the development songs (or cuts) are measured; 0 for all.
+        checkpoint_every_steps: steps between further checkpoints; 0 for none.
+        keep_checkpoints: newest checkpoints that are kept, beside the one with the lowest WER.
+        most_skipped_steps: steps in a row that a loss or gradient that is not finite may cost.
+        overfit_chunks: train and validate on so many chunks of the first batch alone; 0 for all. A model that cannot
+            learn one chunk by heart has a fault.
+        tracking: where the run is followed.
         threads: CPU threads; 0 leaves PyTorch's default.
     """
 
-    training: list[str]
-    development: str
-    output: str
-    separator: dict[str, Any]
-    acoustic: dict[str, Any]
     stages: list[StageOptions]
+    output: str
+    training: list[str] = field(default_factory=list)
+    cuts: CutLoaderOptions | None = None
+    development: str = ""
+    development_cuts: str = ""
+    model: str = ""
+    separator: dict[str, Any] = field(default_factory=dict)
+    acoustic: dict[str, Any] = field(default_factory=dict)
+    lora: LoraOptions = field(default_factory=LoraOptions)
+    spec_augment: SpecAugmentOptions | None = None
     lyrics: str = "data/lyrics"
     language_model_order: int = 3
     tuning_songs: int = 6
     letters: str = "abcdefghijklmnopqrstuvwxyz"
     seed: int = 0
+    precision: str = "fp32"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    workers: int = 1
+    log_every_steps: int = 20
     validate_every_steps: int = 500
+    validation_examples: int = 0
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 2
+    most_skipped_steps: int = 10
+    overfit_chunks: int = 0
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
+        if not self.stages:
+            raise ValueError("stages is empty; a run needs at least one")
+        if bool(self.training) == (self.cuts is not None):
+            raise ValueError("give either training, manifests of songs with stems, or cuts")
+        if bool(self.development) == bool(self.development_cuts):
+            raise ValueError("give either development, a manifest of songs, or development_cuts, a file of cuts")
+        if self.lyrics and not self.development:
+            raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
+        for stage in self.stages if self.cuts is not None else []:
+            if stage.input == "separated" or stage.sound_weight:
+                raise ValueError(
+                    f"stage {stage.name!r}: cuts know no sounds, for sound_weight, and no input: separated; "
+                    "`lyrics-asr data cache-vocals` makes cuts for input: vocals"
+                )
+        if not self.model and not (self.separator and self.acoustic):
+            raise ValueError("give model, to start from its weights, or separator and acoustic, to start from nothing")
+        at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "most_skipped_steps")
+        for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
+            _check(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
+
+
+_AT_LEAST_ZERO = ("workers", "validation_examples", "checkpoint_every_steps", "overfit_chunks", "tuning_songs")

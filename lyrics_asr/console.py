@@ -32,6 +32,30 @@ def progress(name: str) -> Iterator[Callable[[float], None] | None]:
         yield show
 
 
+@contextlib.contextmanager
+def steps(name: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+    """A counter of steps on the terminal, with their rate and how long the rest will take; it removes itself.
+
+    Args:
+        name: of what they lead to.
+        done: steps that were taken before.
+        total: all of them.
+
+    Yields:
+        What is told how many are done; it shows nothing where stderr is a file.
+    """
+    began = time.monotonic()
+
+    def text(share: float) -> str:
+        step = round(share * total)
+        per_second = (step - done) / max(time.monotonic() - began, 1e-9)
+        left = duration((total - step) / per_second) if per_second else "unknown time"
+        return f"{name}: step {step} of {total}, {per_second:.2f} steps/s, {left} left"
+
+    with _line(text) as show:
+        yield (lambda step: None) if show is None else (lambda step: show(step / total))
+
+
 class Counter:
     """How far a run over songs is: how many are done, how much audio of how much, and how long it will still take.
 

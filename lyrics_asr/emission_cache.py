@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from lyrics_asr.config import AcousticOptions, SeparationOptions
 from lyrics_asr.files import atomic_path, file_fingerprint
@@ -69,7 +70,18 @@ def networks_fingerprint(model: LyricsModel, separation: SeparationOptions, acou
     """A SHA-256 of everything that emissions depend on beside the song."""
     digest = hashlib.sha256(json.dumps([asdict(separation), asdict(acoustic)], sort_keys=True).encode())
     digest.update(repr((model.acoustic.vocabulary, model.acoustic.grid, model.separator.sample_rate_hz)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    _add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def weights_fingerprint(network: nn.Module) -> str:
+    """A SHA-256 of a network's weights and their names."""
+    digest = hashlib.sha256()
+    _add_weights(digest, network)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:
+    for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -192,7 +192,8 @@ class LyricsModel(nn.Module):
             write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
 
     def _voice(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:
-        mono: Tensor = resample(vocals.mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        with torch.autocast(vocals.device.type, enabled=False):  # it would convolve the waveform in 8 bits
+            mono: Tensor = resample(vocals.float().mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
         return mono
 
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:

@@ -144,7 +144,7 @@ def separate(
         AudioError: no audio in it, or no sound.
     """
     options = options or options_for(model)
-    return take_voices([read_mixture(Path(path), model)], model, options, progress)[0]
+    return take_vocals([read_mixture(Path(path), model)], model, options, progress)[0]
 
 
 def options_for(model: LyricsModel, overrides: list[str] | None = None) -> InferenceOptions:
@@ -194,10 +194,10 @@ def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:
     return replace(probe(path), duration_seconds=decoded.duration_seconds)
 
 
-def take_voices(
+def take_vocals(
     mixtures: Sequence[Audio], model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
 ) -> list[Audio]:
-    """The vocals of some songs; one segment at a time where memory runs out.
+    """The vocals of some songs, on the CPU; one segment at a time where memory runs out.
 
     Args:
         mixtures: what `read_mixture` gives.
@@ -215,6 +215,37 @@ def take_voices(
     return _in_less_memory(work, options, model.device)
 
 
+def take_voices(
+    mixtures: Sequence[Audio | Path], model: LyricsModel, options: InferenceOptions, progress: Progress | None = None
+) -> list[Audio]:
+    """The voices of some songs, mono at the acoustic model's rate; one segment at a time where memory runs out.
+
+    They stay on the model's device, but for those of long songs.
+
+    Args:
+        mixtures: what `open_mixture` gives. Songs that are in memory share batches.
+        model: what `load_model` gives.
+        options: of the separation.
+        progress: told the share that is done, 0..1.
+
+    Raises:
+        MemoryError: memory runs out all the same.
+        AudioError: a long song that is silent.
+    """
+    in_memory = [mixture for mixture in mixtures if isinstance(mixture, Audio)]
+
+    def voices_in_memory(smaller: InferenceOptions) -> list[Audio]:
+        return [model.voice(vocals) for vocals in model.vocals(in_memory, smaller.separation, progress)]
+
+    def voice_of(path: Path) -> Audio:
+        return _in_less_memory(
+            lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options, model.device
+        )
+
+    separated = iter(_in_less_memory(voices_in_memory, options, model.device))
+    return [next(separated) if isinstance(mixture, Audio) else voice_of(mixture) for mixture in mixtures]
+
+
 def hear(
     mixtures: Sequence[Audio | Path],
     model: LyricsModel,
@@ -223,8 +254,6 @@ def hear(
     stopwatch: Stopwatch | None = None,
 ) -> list[Emissions]:
     """The acoustic model's log-probabilities over some songs; in smaller windows where memory runs out.
-
-    The voices stay on the model's device between the networks, but for those of long songs.
 
     Args:
         mixtures: what `open_mixture` gives. Songs that are in memory share batches.
@@ -238,19 +267,8 @@ def hear(
         AudioError: a long song that is silent.
     """
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
-    in_memory = [mixture for mixture in mixtures if isinstance(mixture, Audio)]
-
-    def voices_in_memory(smaller: InferenceOptions) -> list[Audio]:
-        return [model.voice(vocals) for vocals in model.vocals(in_memory, smaller.separation, progress)]
-
-    def voice_of(path: Path) -> Audio:
-        return _in_less_memory(
-            lambda smaller: separate_in_blocks(path, model, smaller.separation, progress), options, model.device
-        )
-
     with stopwatch("separation"):
-        separated = iter(_in_less_memory(voices_in_memory, options, model.device))
-        voices = [next(separated) if isinstance(mixture, Audio) else voice_of(mixture) for mixture in mixtures]
+        voices = take_voices(mixtures, model, options, progress)
     with stopwatch("acoustic"):
         return _in_less_memory(lambda smaller: model.emissions(voices, smaller.acoustic), options, model.device)
 

@@ -4,8 +4,8 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cache, cached_property
 from pathlib import Path
@@ -77,6 +77,14 @@ class ModelTask(Task[Audio | Path, Any]):
         """What else the results of a job depend on."""
         return []
 
+    def under_way(
+        self, songs: Sequence[tuple[Job, Audio | Path]]
+    ) -> AbstractContextManager[Callable[[float], None] | None]:
+        """Show that songs are worked on; lends what is told the share that is done."""
+        others = len(songs) - 1
+        name = songs[0][0].source.name + (f" and {others} more" if others else "")
+        return self.counter.song(name, sum(_seconds(content) for _, content in songs))
+
     def read(self, job: Job) -> Audio | Path:
         """See `Task`."""
         return pipeline.open_mixture(job.source, self.model)
@@ -84,7 +92,7 @@ class ModelTask(Task[Audio | Path, Any]):
     def infer(self, songs: Sequence[tuple[Job, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
         mixtures = [content for _, content in songs]
-        with self.counter.song(_names(songs), sum(map(_seconds, songs))) as progress:
+        with self.under_way(songs) as progress:
             heard = pipeline.hear(mixtures, self.model, self.options, progress, stopwatch)
         return [
             (pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions)
@@ -196,8 +204,8 @@ class SeparateTask(ModelTask):
     def infer(self, songs: Sequence[tuple[Job, Any]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
         mixtures = [content for _, content in songs]
-        with self.counter.song(_names(songs), sum(map(_seconds, songs))) as progress, stopwatch("separation"):
-            return pipeline.take_voices(mixtures, self.model, self.options, progress)
+        with self.under_way(songs) as progress, stopwatch("separation"):
+            return pipeline.take_vocals(mixtures, self.model, self.options, progress)
 
     def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
@@ -224,13 +232,7 @@ def devices_of(names: str, songs: int) -> tuple[str, ...]:
     return chosen[: max(1, songs)]
 
 
-def _names(songs: Sequence[tuple[Job, Any]]) -> str:
-    others = len(songs) - 1
-    return songs[0][0].source.name + (f" and {others} more" if others else "")
-
-
-def _seconds(song: tuple[Job, Audio | Path]) -> float:
-    content = song[1]
+def _seconds(content: Audio | Path) -> float:
     return content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
 
 

@@ -63,9 +63,15 @@ def render(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
-    """List, download or find models."""
+    """List, download, find or export models."""
     from lyrics_asr.model import KNOWN_MODELS, cached_paths, download
 
+    if args.action == "export":
+        from lyrics_asr.training.export import export
+
+        export(args.run_folder, args.folder, half=args.half)
+        print(args.folder)
+        return DONE
     if args.action == "list":
         for model in KNOWN_MODELS:
             state = "on this computer" if cached_paths(model.name) else "not downloaded"
@@ -195,6 +201,30 @@ def data_dali(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     return dali_command.run(args, options)
+
+
+def data_cuts(args: argparse.Namespace) -> int:
+    """Make training chunks of a manifest's songs."""
+    from lyrics_asr.config import ChunkOptions
+    from lyrics_asr.datasets import cuts_command
+
+    try:
+        options = ChunkOptions(args.chunk_seconds, args.pause_seconds)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return cuts_command.run(args, options)
+
+
+def data_cache_vocals(args: argparse.Namespace) -> int:
+    """Separate the songs of cuts once for all."""
+    from lyrics_asr.datasets import vocals_cache
+
+    jobs = vocals_cache.find_songs(args.cuts)
+    code = _run(args, jobs, [vocals_cache.AUDIO_SUFFIX], vocals_cache.VocalsTask)
+    if code != FAILED:
+        left_out = vocals_cache.write_cached_cuts(args.cuts, args.output)
+        say(f"wrote {args.output}" + (f"; {left_out} cuts are left out, whose songs failed" if left_out else ""))
+    return code
 
 
 def _with_interval(share: float | None, low: float | None, high: float | None) -> str:

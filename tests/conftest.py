@@ -66,3 +66,61 @@ def tiny_model_folder(tmp_path_factory):
     model = LyricsModel(separator, acoustic, name="tiny", language_model_path=language_model)
     model.save(folder / "tiny")
     return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def training_corpus(tmp_path_factory):
+    """Manifest of two short synthetic songs with stems."""
+    from lyrics_asr.config import SyntheticOptions
+    from lyrics_asr.datasets import synthetic
+
+    folder = tmp_path_factory.mktemp("songs")
+    lyrics = Path(__file__).parent.parent / "data" / "lyrics"
+    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), lyrics)
+    return folder / "manifest.jsonl"
+
+
+@pytest.fixture
+def training_config(training_corpus, tmp_path):
+    """Of a run of one step from nothing, with networks of a few thousand weights."""
+    from accelerate.state import AcceleratorState
+
+    from lyrics_asr.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrainingConfig
+
+    yield TrainingConfig(
+        training=[str(training_corpus)],
+        development=str(training_corpus),
+        output=str(tmp_path / "run"),
+        separator={
+            "network": "HDemucs",
+            "sources": ["vocals"],
+            "channels": 4,
+            "nfft": 512,
+            "depth": 4,
+            "hybrid": False,
+            "rewrite": False,
+            "dconv_depth": 1,
+            "dconv_comp": 2,
+            "dconv_attn": 99,
+            "dconv_lstm": 99,
+            "segment": 2,
+        },
+        acoustic={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "conv_dim": [8, 8, 8],
+            "conv_kernel": [40, 8, 4],
+            "conv_stride": [20, 4, 4],
+            "num_feat_extract_layers": 3,
+            "num_conv_pos_embeddings": 16,
+            "num_conv_pos_embedding_groups": 2,
+            "layerdrop": 0.0,
+        },
+        stages=[StageOptions("only", steps=1, batch_size=2, chunk_seconds=2.0, acoustic=OptimizerOptions(1e-3))],
+        spec_augment=SpecAugmentOptions(time_probability=0.1),
+        validate_every_steps=2,
+        lyrics="",
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)  # it remembers the precision of the process' first run

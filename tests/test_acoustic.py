@@ -1,6 +1,7 @@
 """The acoustic stage against transformers' own pipeline, on tiny checkpoints in the real on-disk formats."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -244,9 +245,15 @@ def test_windows_cover_every_frame_once_away_from_borders(frames, window, border
     windows = split_windows(frames, GRID, AcousticOptions(**seconds))
     kept = [frame for each in windows for frame in range(each.keep_start_frame, each.keep_end_frame)]
     assert kept == list(range(frames))
+    length = max([each.end_frame - each.start_frame for each in windows], default=0)
+    assert length <= window
+    if len(windows) > 1:
+        assert len(windows) == math.ceil((frames - 2 * border) / (window - 2 * border))
+        shared = (frames + 2 * border * (len(windows) - 1)) / len(windows)
+        assert length == window or (shared <= length < shared + 52 and length % 50 == 0)
     for each in windows:
         assert 0 <= each.start_frame <= each.keep_start_frame < each.keep_end_frame <= each.end_frame <= frames
-        assert each.end_frame - each.start_frame == min(window, frames)
+        assert each.end_frame - each.start_frame == length
         assert each.keep_start_frame - each.start_frame >= border or each.start_frame == 0
         assert each.end_frame - each.keep_end_frame >= border or each.end_frame == frames
 

@@ -107,6 +107,23 @@ def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus
         assert ((ratio > 10**-0.61) & (ratio < 10**0.61)).all()
 
 
+def test_the_mixture_is_the_sum_of_the_stems_where_they_are_known(corpus):
+    batch = batches(corpus)[0]
+    torch.testing.assert_close(batch.mixture, batch.vocals + batch.accompaniment)
+    assert replace(batch, accompaniment=None).mixture is None
+    song = replace(batch, vocals=None, accompaniment=None, unseparated=batch.vocals)
+    assert song.mixture is batch.vocals
+
+
+def test_a_batch_names_its_rows_and_moves_with_all_its_tensors(corpus):
+    batch = batches(corpus)[0]
+    assert all(name.split(",")[0] in ("0", "1") for name in batch.chunk_ids)
+    moved = replace(batch, accompaniment=None).to(torch.device("meta"))
+    assert moved.chunk_ids == batch.chunk_ids
+    assert moved.accompaniment is None
+    assert {value.device.type for value in vars(moved).values() if isinstance(value, torch.Tensor)} == {"meta"}
+
+
 def test_songs_without_a_word_that_fits_are_an_error_and_not_a_hang(corpus):
     with pytest.raises(ValueError, match=r"1000 chunks of 0\.2 s held no whole word"):
         batches(corpus, chunk_seconds=0.2)[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lyrics_asr import pipeline
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.cli import main
 from lyrics_asr.config import DecodingOptions, load_config
@@ -89,7 +90,7 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
     os.utime(songs / "more/two.wav")  # content counts, and not when it was written
     write_audio(songs / "one.wav", Audio(0.1 * torch.randn(1, 9_000), 16_000))
     assert work() == {f"one.{suffix}"}
-    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.border_seconds=1"
+    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.border_seconds=2"
     assert work("--set", option) == everything
     assert work("--set", option) == set()
     if verb == "align":
@@ -98,6 +99,35 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
     if verb == "transcribe":
         assert work("--set", option, "--hotwords", "three") == everything
         assert work("--set", option, "--hotwords", "three") == set()
+
+
+@pytest.mark.parametrize("verb", ["align", "separate"])
+def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, tmp_path, monkeypatch, verb):
+    groups, hear, take_vocals = [], pipeline.hear, pipeline.take_vocals
+    monkeypatch.setattr(pipeline, "hear", lambda mixtures, *more: groups.append(len(mixtures)) or hear(mixtures, *more))
+    monkeypatch.setattr(
+        pipeline, "take_vocals", lambda mixtures, *more: groups.append(len(mixtures)) or take_vocals(mixtures, *more)
+    )
+    monkeypatch.setattr(pipeline, "LONG_SECONDS", 2.0)
+    for name, seconds in (("long", 2.3), ("short", 0.7)):
+        write_audio(songs / f"{name}.wav", Audio(0.2 * torch.randn(2, round(seconds * 44_100)), 44_100))
+        (songs / f"{name}.txt").write_text("Three\n")
+    (songs / "broken.wav").write_text("no audio")
+    (songs / "broken.txt").write_text("Four")
+    for name, options in (("alone", ()), ("together", ("--set", "separation.batch_size=4"))):
+        assert run(verb, songs, "-o", tmp_path / name, *model, *options) == 3
+    assert groups == [1, 1, 1, 1, 4]
+    for name in ("one", "more/two", "long", "short"):
+        if verb == "separate":
+            both = [read_audio(tmp_path / each / f"{name}.wav").samples for each in ("alone", "together")]
+            torch.testing.assert_close(*both, atol=1e-5, rtol=1e-4)
+        else:
+            texts = [(tmp_path / each / f"{name}.json").read_text() for each in ("alone", "together")]
+            words = [
+                [(word.text, word.start_seconds) for line in parse_json(text, name).lines for word in line.words]
+                for text in texts
+            ]
+            assert words[0] == words[1]
 
 
 def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
@@ -229,7 +259,7 @@ def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsy
         (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
         (("--greedy", "--hotwords", "zoe"), "--hotwords needs the beam search"),
         (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
-        (("--set", "acoustic.window_seconds=4"), "more than twice acoustic.border_seconds 2.0"),
+        (("--set", "acoustic.window_seconds=2"), "more than twice acoustic.border_seconds 1.0"),
         (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
     ],
 )

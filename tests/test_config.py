@@ -97,8 +97,8 @@ OUTSIDE = [
         AcousticOptions,
         "acoustic",
         {
-            "window_seconds": [0.0, -1.0, 4.0, math.inf, math.nan],
-            "border_seconds": [-0.1, 15.0, math.inf, math.nan],
+            "window_seconds": [0.0, -1.0, 2.0, math.inf, math.nan],
+            "border_seconds": [-0.1, 10.0, math.inf, math.nan],
             "batch_size": [0],
         },
     ),

@@ -7,12 +7,13 @@ window only.
 - The batch of a step depends on seed and step alone, so that a resumed run sees what the uninterrupted one would have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,13 +43,18 @@ class Chunk:
     words: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Chunks of equal length, padded with silence at the end; labels are concatenated.
 
+    There are three kinds: stems (`vocals` and `accompaniment`), songs without stems (`unseparated`), and vocals that a
+    separator made (`vocals` alone, mono at the acoustic model's rate).
+
     Args:
+        chunk_ids: names of the rows, for messages.
         vocals: the voice.
-        accompaniment: the rest; mixture = vocals + accompaniment.
+        accompaniment: the rest.
+        unseparated: the mixture, where its stems are not known.
         lengths: valid samples of each row.
         labels: token ids of all rows, one after the other.
         label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
@@ -58,8 +64,10 @@ class Batch:
         sound_lengths: how many sounds belong to each row.
     """
 
-    vocals: Float[Tensor, "batch channels samples"]
-    accompaniment: Float[Tensor, "batch channels samples"]
+    chunk_ids: tuple[str, ...]
+    vocals: Float[Tensor, "batch channels samples"] | None
+    accompaniment: Float[Tensor, "batch channels samples"] | None
+    unseparated: Float[Tensor, "batch channels samples"] | None
     lengths: Int[Tensor, "batch"]
     labels: Int[Tensor, "labels"]
     label_spans: Float[Tensor, "labels 2"]
@@ -68,9 +76,27 @@ class Batch:
     sound_spans: Float[Tensor, "sounds 2"]
     sound_lengths: Int[Tensor, "batch"]
 
+    @property
+    def mixture(self) -> Float[Tensor, "batch channels samples"] | None:
+        """The whole song, which is the sum of its stems where these are known; None of vocals alone.
+
+        The sum is made where the stems are, so that it does not travel to a device beside them.
+        """
+        if self.vocals is None or self.accompaniment is None:
+            return self.unseparated
+        return self.vocals + self.accompaniment
+
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in vars(self).values()))
+        """The same batch on a device; what is in pinned memory is copied while the program goes on."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in pinned memory; `torch.utils.data.DataLoader` asks for it by this name."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        changes: dict[str, Any] = {name: change(each) for name, each in vars(self).items() if isinstance(each, Tensor)}
+        return replace(self, **changes)
 
 
 def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: float) -> Chunk:
@@ -144,16 +170,18 @@ class ChunkBatches(Dataset[Batch]):
             raise IndexError(step)
         rng = np.random.default_rng([*self._seed, step])
         rows = [self._draw(rng) for _ in range(self._batch_size)]
-        voices, accompaniments, lengths, labels, sounds = zip(*rows, strict=True)
+        chunk_ids, voices, accompaniments, lengths, labels, sounds = zip(*rows, strict=True)
         return Batch(
+            chunk_ids,
             torch.stack(voices),
             torch.stack(accompaniments),
+            None,
             torch.tensor(lengths),
-            *_concatenated(labels),
-            *_concatenated(sounds),
+            *concatenated(labels),
+            *concatenated(sounds),
         )
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, int, list[Label], list[Label]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[str, Tensor, Tensor, int, list[Label], list[Label]]:
         for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self._songs)))
             stems = self._stems[index]
@@ -184,7 +212,8 @@ class ChunkBatches(Dataset[Batch]):
             accompaniment = at_some_level(accompaniment, vocals, rng)
         gain = 10 ** (rng.uniform(-6, 3) / 20)
         sounds = self._labeller.sounds(self._songs[index], chunk.words, chunk.start_seconds)
-        return vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
+        chunk_id = f"{self._songs[index].id}, {chunk.start_seconds:.2f} s"
+        return chunk_id, vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
 
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)
@@ -215,7 +244,7 @@ def at_some_level(
     )
 
 
-def _concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
+def concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
     """Numbers, spans and how many there are in each row."""
     labels = [label for row in rows for label in row]
     spans = torch.tensor([[label.start_seconds, label.end_seconds] for label in labels]).reshape(-1, 2)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # Lhotse takes seconds to load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data dali`."""
-    chunks, thresholds = ChunkOptions(), SplitThresholds()
+    thresholds = SplitThresholds()
     parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="folder of DALI's .gz files, or of JSON")
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="folder of the songs' audio, named by their DALI ids")
     parser.add_argument(
@@ -39,6 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VALIDATION", "TEST"),
         help="the least NCC of each split; songs below the first are in none (default: %(default)s)",
     )
+    add_chunk_arguments(parser)
+    parser.add_argument(
+        "--ground-truth", type=Path, metavar="FILE", help="DALI's corrected timings, such as gt_v1.0.gz"
+    )
+    parser.add_argument(
+        "--remarks",
+        type=Path,
+        metavar="CSV",
+        help="a reviewer's table (id;url;corrupt from;noisy;offset;non-english): songs are cut where they go wrong, "
+        "their offset is added to the times, noisy and foreign ones are dropped",
+    )
+    parser.add_argument(
+        "--shar", action="store_true", help="also write FOLDER/shar: the chunks with their sound, for streaming"
+    )
+
+
+def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of how songs are cut into chunks."""
+    chunks = ChunkOptions()
     parser.add_argument(
         "--chunk-seconds",
         type=float,
@@ -52,19 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=chunks.pause_seconds,
         metavar="S",
         help="longest stretch without words in a chunk (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--ground-truth", type=Path, metavar="FILE", help="DALI's corrected timings, such as gt_v1.0.gz"
-    )
-    parser.add_argument(
-        "--remarks",
-        type=Path,
-        metavar="CSV",
-        help="a reviewer's table (id;url;corrupt from;noisy;offset;non-english): songs are cut where they go wrong, "
-        "their offset is added to the times, noisy and foreign ones are dropped",
-    )
-    parser.add_argument(
-        "--shar", action="store_true", help="also write FOLDER/shar: the chunks with their sound, for streaming"
     )
 
 
@@ -110,14 +116,15 @@ def render_report(report: "CutReport") -> str:
     for split in SPLITS:
         size = report.splits[split]
         rows.append(f"{split:<12}{size.songs:>8}{size.chunks:>9}{size.words:>10}{size.seconds / 3600:>8.2f}")
-    rows += _dropped("songs", report.songs, Counter(report.dropped_songs.values()))
-    rows += _dropped("words of the other songs", report.words, report.dropped_words)
+    rows += render_dropped("songs", report.songs, Counter(report.dropped_songs.values()))
+    rows += render_dropped("words of the other songs", report.words, report.dropped_words)
     chunks = report.crowded_chunks + sum(size.chunks for size in report.splits.values())
-    rows += _dropped("chunks", chunks, {"with more tokens than CTC can place": report.crowded_chunks})
+    rows += render_dropped("chunks", chunks, {"with more tokens than CTC can place": report.crowded_chunks})
     return "".join(f"{row}\n" for row in rows)
 
 
-def _dropped(name: str, total: int, by_reason: Mapping[str, int]) -> list[str]:
+def render_dropped(name: str, total: int, by_reason: Mapping[str, int]) -> list[str]:
+    """Rows that tell how many of something were dropped, and why."""
     rows = ["", f"dropped: {sum(by_reason.values())} of {total} {name}"]
     ordered = sorted(by_reason.items(), key=lambda item: (-item[1], item[0]))
     return rows + [f"{count:>8}  {reason}" for reason, count in ordered if count]

@@ -1,53 +1,162 @@
-"""The state of a training run on disk: written atomically, read without running anything that the file says."""
+"""The state of a training run on disk: folders written atomically, read without running anything that they say.
 
-from dataclasses import dataclass
+A run's folder has `checkpoints/step-NNNNNNNN`, numbered by the steps of all stages together:
+
+    model.safetensors   weights of separator and acoustic model, adapters included
+    training.pt         optimizers, schedules, sound classifier, position in the data (`torch.load(weights_only=True)`)
+    run.json            stage, step, WER, versions of packages, fingerprint of the data
+    config.yaml         the resolved configuration
+
+Random numbers are drawn from the seed and the number of the step (`step.seed_everything`), so that the step is their
+state.
+"""
+
+import json
+import platform
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from lyrics_asr.files import atomic_path
+from lyrics_asr import __version__
+from lyrics_asr.config import TrainingConfig, dump_config
+from lyrics_asr.files import OutputError
 
-FILE_NAME = "checkpoint.pt"
+SCHEMA = "lyrics-asr/checkpoint/1"
+_PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "accelerate", "peft", "lhotse", "numpy")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class RunState:
     """Where a run was.
 
     Args:
         architecture: what the weights belong to.
         stage: index of the stage.
         step: steps of it that are done.
-        model: weights.
-        sounds: weights of the sound classifier; empty when the songs know no sounds.
-        optimizations: see `optimizers.state_of`.
+        total_steps: steps that are done of all stages.
+        wer: of the validation at this step, greedy; None where there was none.
+        data: fingerprint of the training data by file.
+        packages: versions.
     """
 
     architecture: str
     stage: int
     step: int
+    total_steps: int
+    wer: float | None
+    data: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run's state with everything that it goes on from.
+
+    Args:
+        run: where it was.
+        model: weights.
+        sounds: weights of the sound classifier; empty when the songs know no sounds.
+        optimizations: see `optimizers.state_of`.
+        source: position in the data, see `sources.BatchSource`.
+    """
+
+    run: RunState
     model: dict[str, torch.Tensor]
     sounds: dict[str, torch.Tensor]
     optimizations: dict[str, dict[str, Any]]
+    source: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint in `folder`."""
-    with atomic_path(folder / FILE_NAME) as path:
-        torch.save(vars(checkpoint), path)
-
-
-def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint in `folder`, or None.
+def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig) -> Path:
+    """Write a checkpoint, then drop all but the newest ones and the one with the lowest WER.
 
     Raises:
-        ValueError: the file is damaged or not a checkpoint.
+        OutputError: it cannot be written; the older ones are still there.
     """
-    path = folder / FILE_NAME
-    if not path.exists():
-        return None
+    folder = output / "checkpoints" / f"step-{checkpoint.run.total_steps:08d}"
+    scratch = folder.with_name(f".{secrets.token_hex(8)}")
     try:
-        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+        scratch.mkdir(parents=True)
+        save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
+        rest = {name: getattr(checkpoint, name) for name in ("sounds", "optimizations", "source")}
+        torch.save(rest, scratch / "training.pt")
+        (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        run = {"schema": SCHEMA, **asdict(checkpoint.run)}
+        (scratch / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        if folder.exists():  # of a run that stopped right after it
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as a RuntimeError
+        raise OutputError(f"{folder}: cannot be written: {error}; free some space, or choose another output") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _drop_old(output, config.keep_checkpoints)
+    return folder
+
+
+def newest_checkpoint(output: Path) -> Path | None:
+    """The folder of a run's last checkpoint, or None."""
+    return max(_folders(output), default=None)
+
+
+def best_checkpoint(output: Path) -> Path | None:
+    """The folder of a run's checkpoint with the lowest WER; of its last one where none has a WER."""
+    by_wer = [
+        (run.wer, -run.total_steps, folder) for folder in _folders(output) if (run := read_run(folder)).wer is not None
+    ]
+    return min(by_wer)[2] if by_wer else newest_checkpoint(output)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """What `save_checkpoint` wrote.
+
+    Raises:
+        ValueError: a file is damaged or not a checkpoint's.
+    """
+    try:
+        rest = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
+        return Checkpoint(read_run(folder), load_file(folder / "model.safetensors"), **rest)
     except Exception as error:
-        raise ValueError(f"{path}: not a checkpoint of this version ({error}); move it away to start anew") from error
+        raise ValueError(
+            f"{folder}: not a checkpoint that can be read ({error}); remove it to go on before it"
+        ) from error
+
+
+def read_run(folder: Path) -> RunState:
+    """Where a run was at a checkpoint.
+
+    Raises:
+        ValueError: the file is damaged or not a checkpoint's.
+    """
+    path = folder / "run.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run.pop("schema") != SCHEMA:
+            raise ValueError(f"its schema is not {SCHEMA}")
+        return RunState(**run)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a checkpoint of this version ({error}); remove its folder") from error
+
+
+def packages() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    own = {"python": platform.python_version(), "lyrics-asr": __version__}
+    return own | {package: version(package) for package in _PACKAGES}
+
+
+def _folders(output: Path) -> list[Path]:
+    return sorted(output.glob("checkpoints/step-*"))
+
+
+def _drop_old(output: Path, newest: int) -> None:
+    kept = {best_checkpoint(output), *_folders(output)[-newest:]}
+    for folder in _folders(output):
+        if folder not in kept:
+            shutil.rmtree(folder)

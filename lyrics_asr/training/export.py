@@ -1,28 +1,65 @@
-"""A trained model, with a language model of the training lyrics tuned on the development songs, as a folder."""
+"""A trained model as a folder that `load_model` takes, with its card, in Hugging Face's layout for each network."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from lyrics_asr.config import TrainingConfig
+from lyrics_asr.config import DecodingOptions, TrainingConfig, load_config
 from lyrics_asr.datasets.manifest import read_manifest
 from lyrics_asr.datasets.synthetic import load_lyrics
+from lyrics_asr.files import write_text
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.pipeline import listen
 from lyrics_asr.text import normalize
-from lyrics_asr.training.loop import Log
+from lyrics_asr.training.checkpoints import best_checkpoint, read_run
+from lyrics_asr.training.monitors import Log
+from lyrics_asr.training.start import trained_model
 from lyrics_asr.tuning import Trial, tune
 
+_LANGUAGE_MODEL = "language_model.arpa.gz"
 
-def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
-    """Build and tune the language model, then write everything to the folder `model` of the run's output, in float16.
+
+def finish(config: TrainingConfig, log: Log) -> Path:
+    """Write the best model of a run to the folder `model` of its output.
+
+    Where the configuration names lyrics, a language model of them is built first and tuned on the development songs.
+    A model from nothing is written in float16; one that began with published weights as it is.
 
     Raises:
-        FileNotFoundError: no lyrics, or no development songs.
+        FileNotFoundError: no checkpoint, no lyrics, or no development songs.
     """
-    folder = Path(config.output, "model")
+    output = Path(config.output)
+    model = trained_model(output)
+    if config.lyrics:
+        _add_language_model(model, config, log)
+    model.save(output / "model", half=not config.model)
+    return output / "model"
+
+
+def export(run: Path, folder: Path, *, half: bool = False) -> None:
+    """Write the best model of a run, or that of one of its checkpoints, with a card that says where it comes from.
+
+    Args:
+        run: a run's output, or the folder of a checkpoint.
+        folder: made if need be.
+        half: store the weights in float16.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: a damaged checkpoint.
+        OutputError: the folder cannot be written.
+    """
+    model = trained_model(run)
+    if (run / _LANGUAGE_MODEL).is_file():
+        model.language_model_path = run / _LANGUAGE_MODEL
+        model.decoding = load_config(DecodingOptions, run / "model" / "decoder.yaml")
+    model.save(folder, half=half)
+    write_text(folder / "README.md", _card(run, model))
+
+
+def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) -> None:
     lyrics = load_lyrics(Path(config.lyrics), "training")
-    model.language_model_path = Path(config.output, "language_model.arpa.gz")
+    model.language_model_path = Path(config.output, _LANGUAGE_MODEL)
     lines = (normalize(line) for stanzas in lyrics.values() for stanza in stanzas for line in stanza)
     build_language_model(lines, config.language_model_order, model.language_model_path)
 
@@ -42,5 +79,20 @@ def export(model: LyricsModel, config: TrainingConfig, log: Log) -> Path:
         }
     )
     model.decoding = tuning.options
-    model.save(folder, half=True)
-    return folder
+
+
+def _card(run: Path, model: LyricsModel) -> str:
+    folder = run if (run / "run.json").is_file() else best_checkpoint(run)
+    assert folder is not None
+    state = read_run(folder)
+    wer = "not measured" if state.wer is None else f"{state.wer:.1%}"
+    packages = ", ".join(f"{name} {version}" for name, version in state.packages.items())
+    config = (folder / "config.yaml").read_text(encoding="utf-8")
+    return (
+        "---\nlibrary_name: lyrics-asr\npipeline_tag: automatic-speech-recognition\ntags: [lyrics, singing]\n---\n\n"
+        "# Lyrics transcription and alignment\n\n"
+        f"Separator {model.separator.name}, acoustic model {model.acoustic.name}, trained together for "
+        f"{state.total_steps} steps. WER on the development songs, greedy: {wer}.\n\n"
+        "    lyrics-asr transcribe song.mp3 --model THIS_FOLDER\n\n"
+        f"Trained with {packages}, and this configuration:\n\n```yaml\n{config}```\n"
+    )

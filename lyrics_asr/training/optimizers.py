@@ -1,59 +1,92 @@
 """Two optimizers, one for the separator and one for the acoustic model, each with its own schedule.
 
-The sound classifier that helps the acoustic model learn has a third, at the acoustic model's rate.
+The CTC head is a parameter group of its own in the acoustic model's. The sound classifier that helps the acoustic model
+learn has a third optimizer, with the acoustic model's options.
 """
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
-from lyrics_asr.config import StageOptions
+from lyrics_asr.config import OptimizerOptions, StageOptions
 from lyrics_asr.model import LyricsModel
+from lyrics_asr.training.freezing import first_trained_step
 
-CLIP_NORM = 5.0
-_WEIGHT_DECAY = 0.01
+HEAD = "lm_head"  # of every Hugging Face CTC network over raw audio
 _BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """What moves one part of the model."""
+    """What moves one part of the model.
+
+    Args:
+        module: the part.
+        optimizer: over all of its parameters; those without a gradient stay as they are.
+        schedule: goes on with every step in which the part is trained.
+        plateau: goes on with every validation; None for a schedule of steps alone.
+        clip_norm: longest gradient.
+        first_step: of the stage, in which the part is trained.
+    """
 
     module: nn.Module
     optimizer: AdamW
-    schedule: LambdaLR
+    schedule: LambdaLR | LinearLR
+    plateau: ReduceLROnPlateau | None
+    clip_norm: float
+    first_step: int
 
-    def step(self) -> float:
-        """Clip, move, and go on with the schedule; gives the norm of the gradient before clipping."""
-        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), CLIP_NORM))
-        if math.isfinite(norm):  # a batch with a broken gradient is skipped, the schedule goes on
+    def clip(self) -> float:
+        """Make the gradient no longer than `clip_norm`; gives how long it was."""
+        return float(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm))
+
+    def step(self, *, move: bool) -> None:
+        """Move, unless the gradient is broken, forget the gradient, and go on with the schedule."""
+        if move:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        return norm
+
+    def validated(self, wer: float) -> None:
+        """Tell the schedule how the validation went."""
+        if self.plateau is not None:
+            self.plateau.step(wer)
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """What each parameter group moves at now, by its name."""
+        return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
 
 
 def build_optimizations(
     model: LyricsModel, stage: StageOptions, sounds: nn.Module | None = None
 ) -> dict[str, Optimization]:
-    """Freeze what the stage does not train; an optimizer and a schedule for each part that it does."""
-    parts: dict[str, tuple[nn.Module, float]] = {
-        "separator": (model.separator, stage.separator_learning_rate),
-        "acoustic": (model.acoustic, stage.acoustic_learning_rate),
+    """An optimizer and a schedule for each part that the stage trains.
+
+    Args:
+        model: its parts are the separator and the acoustic model.
+        stage: a part with a learning rate of 0 has none.
+        sounds: the sound classifier, for a stage with a `sound_weight`.
+    """
+    parts: dict[str, tuple[nn.Module, OptimizerOptions]] = {
+        "separator": (model.separator, stage.separator),
+        "acoustic": (model.acoustic, stage.acoustic),
     }
     if sounds is not None and stage.sound_weight:
-        parts["sounds"] = (sounds, stage.acoustic_learning_rate)
+        parts["sounds"] = (sounds, stage.acoustic)
     optimizations = {}
-    for name, (module, rate) in parts.items():
-        module.requires_grad_(rate > 0)
-        module.train(rate > 0)
-        if rate > 0:
-            optimizer = AdamW(module.parameters(), lr=rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY)
-            schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, stage.warmup_steps, stage.steps))
-            optimizations[name] = Optimization(module, optimizer, schedule)
+    for name, (module, options) in parts.items():
+        if options.learning_rate > 0:
+            first_step = first_trained_step(stage) if name == "separator" else 0
+            groups = list(_parameter_groups(name, module, options, stage.head_learning_rate))
+            optimizer = AdamW(groups, lr=options.learning_rate, betas=_BETAS, weight_decay=options.weight_decay)
+            schedule, plateau = _schedules(optimizer, options, stage.steps - first_step)
+            optimizations[name] = Optimization(module, optimizer, schedule, plateau, options.clip_norm, first_step)
     return optimizations
 
 
@@ -65,21 +98,54 @@ def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def trainable_parameters(module: nn.Module) -> int:
-    """How many numbers the optimizer of this module moves."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def state_of(optimizations: dict[str, Optimization]) -> dict[str, dict[str, object]]:
+def state_of(optimizations: Mapping[str, Optimization]) -> dict[str, dict[str, Any]]:
     """Everything that a resumed run needs, as `restore` takes it."""
     return {
-        name: {"optimizer": each.optimizer.state_dict(), "schedule": each.schedule.state_dict()}
+        name: {key: value.state_dict() for key, value in _stateful(each).items()}
         for name, each in optimizations.items()
     }
 
 
-def restore(optimizations: dict[str, Optimization], state: dict[str, dict[str, object]]) -> None:
-    """Put a saved state back; the parts must be the same."""
+def restore(optimizations: Mapping[str, Optimization], state: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put a saved state back.
+
+    Raises:
+        ValueError: the state is of other parts or another kind of schedule.
+    """
     for name, each in optimizations.items():
-        each.optimizer.load_state_dict(state[name]["optimizer"])  # type: ignore[arg-type]
-        each.schedule.load_state_dict(state[name]["schedule"])  # type: ignore[arg-type]
+        stateful = _stateful(each)
+        if name not in state or set(state[name]) != set(stateful):
+            raise ValueError(f"the checkpoint's optimizers and schedules are not those of the configuration ({name})")
+        for key, value in stateful.items():
+            value.load_state_dict(state[name][key])
+
+
+def _parameter_groups(
+    name: str, module: nn.Module, options: OptimizerOptions, head_learning_rate: float | None
+) -> Iterator[dict[str, Any]]:
+    head = [parameter for key, parameter in module.named_parameters() if f"{HEAD}." in key]
+    rest = [parameter for key, parameter in module.named_parameters() if f"{HEAD}." not in key]
+    if head_learning_rate is None or not head:
+        yield {"name": name, "params": [*module.parameters()]}
+    else:
+        yield {"name": name, "params": rest}
+        yield {"name": f"{name} head", "params": head, "lr": head_learning_rate}
+
+
+def _schedules(
+    optimizer: AdamW, options: OptimizerOptions, steps: int
+) -> tuple[LambdaLR | LinearLR, ReduceLROnPlateau | None]:
+    if options.schedule == "cosine":
+        return LambdaLR(optimizer, lambda step: warmup_cosine(step, options.warmup_steps, steps)), None
+    # The rise ends at the peak and then leaves the rate alone, as what changes by a factor now and then needs it.
+    rise = LinearLR(optimizer, 1 / max(1, options.warmup_steps), total_iters=max(0, options.warmup_steps - 1))
+    plateau = ReduceLROnPlateau(optimizer, factor=options.plateau_factor, patience=options.plateau_patience)
+    return rise, plateau
+
+
+def _stateful(each: Optimization) -> dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau]:
+    parts: dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau] = {
+        "optimizer": each.optimizer,
+        "schedule": each.schedule,
+    }
+    return parts | ({} if each.plateau is None else {"plateau": each.plateau})

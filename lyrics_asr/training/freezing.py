@@ -1,0 +1,137 @@
+"""What is trained when: parts of the model that are frozen, for ever or for some steps, and adapters in their place."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from lyrics_asr.acoustic import AcousticModel
+from lyrics_asr.config import FreezingPhase, LoraOptions, StageOptions
+from lyrics_asr.model import LyricsModel
+from lyrics_asr.separation import Separator
+
+_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+_ADAPTER = "lora_"  # in the names of an adapter's weights
+
+
+@dataclass(frozen=True)
+class TrainedParts:
+    """Numbers that are moved from a step of a stage on, and all there are."""
+
+    stage: str
+    from_step: int
+    separator: int
+    acoustic: int
+    head: int
+    separator_total: int
+    acoustic_total: int
+
+
+def phases(stage: StageOptions) -> Sequence[FreezingPhase]:
+    """The rows of a stage's table; one that freezes nothing when it has none."""
+    return stage.freezing or [FreezingPhase()]
+
+
+def phase_at(stage: StageOptions, step: int) -> FreezingPhase:
+    """The row that holds for a step, counted from 0."""
+    return max((phase for phase in phases(stage) if phase.from_step <= step), key=lambda phase: phase.from_step)
+
+
+def first_trained_step(stage: StageOptions) -> int:
+    """The first step in which a stage trains the separator, given a learning rate; the number of steps if never."""
+    return next((phase.from_step for phase in phases(stage) if phase.separator_last_layers != 0), stage.steps)
+
+
+def freeze(model: LyricsModel, stage: StageOptions, phase: FreezingPhase) -> TrainedParts:
+    """Let the gradient reach what a phase trains and nothing else; parts that stand still go to evaluation mode.
+
+    Raises:
+        ValueError: nothing is left to train, or the networks have fewer layers than are named.
+    """
+    separator, acoustic = model.separator, model.acoustic
+    layers = phase.separator_last_layers if stage.separator.learning_rate > 0 else 0
+    separator.requires_grad_(layers is None)
+    for module in [] if not layers else _last_layers(separator, layers):
+        module.requires_grad_(True)
+    acoustic.requires_grad_(stage.acoustic.learning_rate > 0)
+    if stage.acoustic.learning_rate > 0:
+        _freeze_acoustic(acoustic, phase)
+    counts = {name: _trained(part) for name, part in (("separator", separator), ("acoustic", acoustic))}
+    for name, part in (("separator", separator), ("acoustic", acoustic)):
+        part.train(counts[name] > 0)
+    if not any(counts.values()):
+        raise ValueError(f"stage {stage.name!r}: from step {phase.from_step} on nothing is trained; free some layers")
+    head = _trained(cast(nn.Module, cast(Any, acoustic.network).lm_head))
+    return TrainedParts(
+        stage.name, phase.from_step, counts["separator"], counts["acoustic"], head, _total(separator), _total(acoustic)
+    )
+
+
+def freezing_table(model: LyricsModel, stages: Sequence[StageOptions]) -> str:
+    """What every phase of every stage trains, as a table for people; leaves the model as the last phase has it."""
+    rows = [f"{'stage':<20}{'from step':>10}{'separator':>26}{'acoustic':>26}{'of it, head':>13}"]
+    for stage in stages:
+        for phase in phases(stage):
+            parts = freeze(model, stage, phase)
+            rows.append(
+                f"{parts.stage:<20}{parts.from_step:>10}"
+                f"{_share(parts.separator, parts.separator_total):>26}"
+                f"{_share(parts.acoustic, parts.acoustic_total):>26}{parts.head:>13,}"
+            )
+    return "\n".join(rows)
+
+
+def add_adapters(acoustic: AcousticModel, options: LoraOptions) -> None:
+    """Put low-rank adapters, which do nothing yet, on the attention of every layer."""
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=_ATTENTION)
+    inject_adapter_in_model(config, acoustic.network)
+
+
+def merge_adapters(acoustic: AcousticModel) -> None:
+    """Add the adapters to the weights that they are on, and take them away."""
+    network = acoustic.network
+    for name, module in list(network.named_modules()):
+        if isinstance(module, LoraLayer):
+            cast(Any, module).merge()
+            network.set_submodule(name, module.get_base_layer())
+
+
+def _freeze_acoustic(acoustic: AcousticModel, phase: FreezingPhase) -> None:
+    base = cast(Any, acoustic.network).base_model
+    base.feature_extractor.requires_grad_(phase.feature_encoder)
+    layers = base.encoder.layers
+    if phase.frozen_layers > len(layers):
+        raise ValueError(f"frozen_layers is {phase.frozen_layers}, the acoustic model has {len(layers)} layers")
+    if phase.frozen_layers:
+        for module in (base.feature_projection, base.encoder.pos_conv_embed, *layers[: phase.frozen_layers]):
+            module.requires_grad_(False)
+    adapted = any(_ADAPTER in name for name, _ in base.named_parameters())
+    for name, parameter in base.named_parameters():
+        if adapted and _ADAPTER not in name:
+            parameter.requires_grad = False
+
+
+def _last_layers(separator: Separator, layers: int) -> Iterator[nn.Module]:
+    for index in range(len(separator.networks)):
+        network: Any = separator.network(index)
+        if layers > len(network.decoder):
+            raise ValueError(
+                f"separator_last_layers is {layers}, the decoder of the separator has {len(network.decoder)}"
+            )
+        for decoder in (network.decoder, getattr(network, "tdecoder", [])):
+            yield from decoder[-layers:]
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def _total(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _share(trained: int, total: int) -> str:
+    return f"{trained:,} of {total:,}"

@@ -1,0 +1,259 @@
+"""How good a model is while it is trained: development songs through the networks as inference runs them.
+
+Conventions
+- WER and CER are over all examples together. Greedy ones choose the best checkpoint: they need no language model, whose
+  weights are tuned when the acoustic model is done.
+- Drift: SI-SDR of the vocals that the separator gives now, against those that it gave at the start of the run, in dB,
+  as a mean over examples; `MOST_DB` where they are the same. It falls as the separator leaves its start.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from lhotse import CutSet
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
+from lyrics_asr.config import AcousticOptions, AugmentationOptions, SeparationOptions
+from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.datasets.cut_rows import SEPARATOR, SoundFormat, read_row
+from lyrics_asr.datasets.lhotse_cuts import manifest_files, our_decoder
+from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.decoding import BeamSearch, greedy
+from lyrics_asr.metrics import character_errors, si_sdr, word_errors
+from lyrics_asr.model import LyricsModel
+from lyrics_asr.pipeline import read_mixture
+from lyrics_asr.separation import Separator
+from lyrics_asr.text import normalize
+from lyrics_asr.types import TimedWord
+
+MOST_DB = 100.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """Something to transcribe.
+
+    Args:
+        id: for people.
+        reference: what is sung, normalised.
+        read: gives the mixture, or vocals.
+        is_separated: whether `read` gives vocals, which no separator needs to hear.
+        read_vocals: gives the true vocals at the separator's rate, where they are known.
+    """
+
+    id: str
+    reference: str
+    read: Callable[[], Audio]
+    is_separated: bool = False
+    read_vocals: Callable[[], Audio] | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of an example.
+
+    Args:
+        id: of the example.
+        reference: what is sung.
+        greedy: what was heard, likeliest symbol by symbol; None when the acoustic model was left out.
+        beam: what the search with the language model made of it; None without a language model.
+        gain_db: SI-SDR of the vocals over that of the mixture.
+        drift_db: SI-SDR of the vocals against those of the starting separator.
+        vocals: as they were heard, of the examples that are kept.
+    """
+
+    id: str
+    reference: str
+    greedy: str | None
+    beam: str | None
+    gain_db: float | None
+    drift_db: float | None
+    vocals: Audio | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Figures over all examples; None where they do not apply."""
+
+    cer: float | None
+    wer: float | None
+    lm_cer: float | None
+    lm_wer: float | None
+    si_sdr_improvement_db: float | None
+    drift_db: float | None
+
+
+def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
+    """Whole songs."""
+    rate_hz = model.separator.sample_rate_hz
+
+    def example(song: Song) -> Example:
+        vocals = song.vocals
+        return Example(
+            song.id,
+            normalize(song.lyrics, song.language),
+            lambda: read_mixture(song.audio, model),
+            read_vocals=None if vocals is None else lambda: read_audio(vocals, sample_rate_hz=rate_hz, channels=2),
+        )
+
+    return [example(song) for song in songs]
+
+
+def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Example]:
+    """The cuts of a file, as they are read in training but for the augmentation.
+
+    Args:
+        path: of Lhotse cuts, not in Shar.
+        model: whose separator hears them.
+        most: only the first so many; 0 for all.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not cuts.
+    """
+    sound = SoundFormat(model.separator.sample_rate_hz, model.mixture_channels)
+    vocabulary, as_it_is = model.acoustic.vocabulary, AugmentationOptions([1.0], 0.0, 0.0)
+
+    def read(cut: Any) -> Audio:
+        with our_decoder():
+            row = read_row(cut, sound=sound, vocabulary=vocabulary, augmentation=as_it_is, seed=0, epoch=0)
+        if row.mixture is not None:
+            return Audio(row.mixture, sound.sample_rate_hz)
+        assert row.vocals is not None
+        return Audio(row.vocals, ACOUSTIC_SAMPLE_RATE_HZ)
+
+    examples = []
+    for cut in islice(CutSet.from_jsonl_lazy(*manifest_files(path)), most or None):
+        texts = [normalize(each.text, each.language or "en") for each in cut.supervisions]
+        is_separated = SEPARATOR in (cut.custom or {})
+        examples.append(Example(cut.id, " ".join(texts), partial(read, cut), is_separated))
+    return examples
+
+
+def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list[Example]:
+    """The rows of a batch, which are to be heard as their labels say.
+
+    Args:
+        batch: at the acoustic model's rate if its vocals are taken, else at the separator's.
+        model: whose rates and vocabulary these are.
+        is_separated: whether the batch's vocals are taken, or its mixture.
+    """
+    vocabulary = model.acoustic.vocabulary
+    spaced = [token.lower() for token in vocabulary.tokens]
+    if vocabulary.word_delimiter_id is not None:
+        spaced[vocabulary.word_delimiter_id] = " "
+    rate_hz = ACOUSTIC_SAMPLE_RATE_HZ if is_separated else model.separator.sample_rate_hz
+    sound = batch.vocals if is_separated else batch.mixture
+    assert sound is not None
+    labels = torch.split(batch.labels, batch.label_lengths.tolist())
+    return [
+        Example(
+            chunk_id,
+            "".join(spaced[token] for token in row_labels.tolist()),
+            partial(Audio, samples[:, :length].cpu(), rate_hz),
+            is_separated,
+        )
+        for chunk_id, samples, length, row_labels in zip(
+            batch.chunk_ids, sound, batch.lengths.tolist(), labels, strict=True
+        )
+    ]
+
+
+@torch.inference_mode()
+def measure(
+    model: LyricsModel,
+    examples: Sequence[Example],
+    *,
+    accelerator: Accelerator,
+    start: Separator | None = None,
+    with_text: bool = True,
+    kept: int = 0,
+) -> tuple[Progress, tuple[Heard, ...]]:
+    """Separate and transcribe the examples, each in one of the processes; leaves the model in evaluation mode.
+
+    Args:
+        model: as it is now.
+        examples: the same in every process.
+        accelerator: knows the other processes.
+        start: the separator as it was at the start, for the drift.
+        with_text: whether to run the acoustic model.
+        kept: how many of the examples keep their vocals; those that the main process hears.
+
+    Returns:
+        The figures, the same in every process, and what was heard, in the order of the examples.
+    """
+    model.eval()
+    search = None
+    if with_text and model.language_model_path is not None:
+        search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, model.decoding)
+    if start is not None:
+        start.eval()
+    own = examples[accelerator.process_index :: accelerator.num_processes]
+    heard = [
+        _hear(model, example, start, search, with_text, keeps=accelerator.is_main_process and number < kept)
+        for number, example in enumerate(own)
+    ]
+    everything: list[Heard] = gather_object(heard)
+    order = {example.id: number for number, example in enumerate(examples)}
+    everything.sort(key=lambda each: order[each.id])
+    return _progress(everything), tuple(everything)
+
+
+def _hear(
+    model: LyricsModel,
+    example: Example,
+    start: Separator | None,
+    search: BeamSearch | None,
+    with_text: bool,
+    *,
+    keeps: bool,
+) -> Heard:
+    sound = example.read()
+    separated = None if example.is_separated else model.vocals([sound], SeparationOptions())[0]
+    vocals = sound if separated is None else separated.cpu()
+    gain_db = drift_db = None
+    if example.read_vocals is not None and not example.is_separated:
+        truth = example.read_vocals().samples.mean(0)
+        gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(sound.samples.mean(0), truth)
+    if start is not None and not example.is_separated:
+        (before,) = start.separate([sound.samples], SeparationOptions())
+        drift_db = min(MOST_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
+    text = beam = None
+    if with_text:
+        voice = sound if separated is None else model.voice(separated)
+        (emissions,) = model.emissions([voice], AcousticOptions())
+        text = _text(greedy(emissions))
+        beam = None if search is None else _text(search.decode(emissions))
+    return Heard(example.id, example.reference, text, beam, gain_db, drift_db, vocals if keeps else None)
+
+
+def _text(words: Sequence[TimedWord]) -> str:
+    return " ".join(word.text for word in words).lower()
+
+
+def _progress(heard: Sequence[Heard]) -> Progress:
+    references = [each.reference for each in heard]
+    texts = [each.greedy for each in heard if each.greedy is not None]
+    beams = [each.beam for each in heard if each.beam is not None]
+    return Progress(
+        cer=character_errors(references, texts).rate if texts else None,
+        wer=word_errors(references, texts).rate if texts else None,
+        lm_cer=character_errors(references, beams).rate if beams else None,
+        lm_wer=word_errors(references, beams).rate if beams else None,
+        # There is nothing to gain on a song without accompaniment.
+        si_sdr_improvement_db=_mean([each.gain_db for each in heard if each.gain_db is not None]),
+        drift_db=_mean([each.drift_db for each in heard if each.drift_db is not None]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else None
