@@ -1,6 +1,6 @@
 """Training on cuts beside a plain loop.
 
-    python benchmarks/training.py  # small networks, minutes on a CPU
+    python benchmarks/training.py                                  # small networks, minutes on a CPU
     python benchmarks/training.py --size full --chunks 16 --songs 8 --song-seconds 240 --workers 8  # on a GPU
 
 Songs of noise, as MP3, are cut into chunks of at most 10 s. Random weights of one size are trained on them
