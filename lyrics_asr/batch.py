@@ -15,6 +15,8 @@ from lyrics_asr.stopwatch import Stopwatch
 
 Content = TypeVar("Content")
 Inferred = TypeVar("Inferred")
+Kept = Callable[[Job, str], Sequence[Path] | None]
+"""Tells the results that an earlier run has for a job, where they have this key; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ def run(
     jobs: Sequence[Job],
     task: Task[Any, Any],
     *,
-    kept: Callable[[Job, str], Sequence[Path] | None] | None,
+    kept: Kept | None,
     report: Callable[[Outcome], None],
+    engine: Callable[[Sequence[Song], Callable[[Outcome], None]], None] | None = None,
 ) -> tuple[Outcome, ...]:
     """Do a task with every job, whatever becomes of the others.
 
@@ -93,6 +96,7 @@ def run(
         task: what to do. If it cannot be loaded, the run ends.
         kept: see `work`.
         report: see `work`.
+        engine: what works on the songs and reports the outcomes, such as processes; `work` itself when None.
     """
     outcomes: list[Outcome] = []
 
@@ -101,7 +105,9 @@ def run(
         outcomes.append(outcome)
 
     songs = check(jobs, task, tell)
-    if songs:
+    if songs and engine is not None:
+        engine(songs, tell)
+    elif songs:
         work(songs, task, kept=kept, report=tell)
     return tuple(outcomes)
 
@@ -118,10 +124,10 @@ def check(jobs: Iterable[Job], task: Task[Any, Any], report: Callable[[Outcome],
 
 
 def work(
-    songs: Iterable[Song],
+    songs: Iterable[Song | None],
     task: Task[Any, Any],
     *,
-    kept: Callable[[Job, str], Sequence[Path] | None] | None,
+    kept: Kept | None,
     report: Callable[[Outcome], None],
 ) -> None:
     """Load a task and do it with songs, stages of different songs at the same time.
@@ -131,10 +137,11 @@ def work(
     with the number of songs.
 
     Args:
-        songs: taken one by one, as they are read, in a thread.
+        songs: taken one by one, as they are read, in a thread. None is for no song at present: those that have been
+            read do not wait for more.
         task: what to do; an error in loading it is raised.
-        kept: tells the results of an earlier run with this key, None where the work has to be done. Without it, as when
-            results go to a terminal, no key is made.
+        kept: songs that it has results of are not worked on. Without it, as when results go to a terminal, no key is
+            made.
         report: told each outcome as soon as it is there, one at a time, in any thread.
     """
     lock, coming = Lock(), iter(songs)
@@ -147,6 +154,10 @@ def work(
         group: list[tuple[_Passage, Any]] = []
         audio_seconds = 0.0
         for song in coming:
+            if song is None:
+                if group:
+                    break
+                continue
             passage = _Passage(song)
             outcome, content = passage.read(task, kept)
             if outcome is not None:
@@ -212,9 +223,7 @@ class _Passage:
         self._key: str | None = None
         self._stopwatch = Stopwatch()
 
-    def read(
-        self, task: Task[Any, Any], kept: Callable[[Job, str], Sequence[Path] | None] | None
-    ) -> tuple[Outcome | None, Any]:
+    def read(self, task: Task[Any, Any], kept: Kept | None) -> tuple[Outcome | None, Any]:
         try:
             with self._stopwatch("reading"):
                 if kept is not None:

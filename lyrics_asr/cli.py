@@ -401,7 +401,18 @@ def _add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = T
             "multilingual model (default: %(default)s)",
         )
     parser.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)"
+        "--device",
+        default="auto",
+        metavar="NAME[,NAME...]",
+        help="cpu, cuda, cuda:1, ...; several, such as cuda:0,cuda:1, share the songs; auto is all CUDA devices, or "
+        "the CPU where there are none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: spread the songs over the GPUs of a Ray cluster, whose machines share the files; RAY_ADDRESS names "
+        "the cluster, without it Ray is started here (default: %(default)s)",
     )
     parser.add_argument(
         "--set",

@@ -9,10 +9,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 
+_CLEAR = "\r\033[K"
+
 
 def say(message: str) -> None:
     """Tell the user something that is not a result."""
-    print(f"lyrics-asr: {message}", file=sys.stderr, flush=True)
+    clear = _CLEAR if sys.stderr.isatty() else ""  # of what a counter shows
+    print(f"{clear}lyrics-asr: {message}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -54,14 +57,15 @@ def steps(name: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class Counter:
-    """How far a run over songs is: which song, how much audio of how much, and how long it will still take.
+    """How far a run over songs is: how many are done, how much audio of how much, and how long it will still take.
 
     It is shown where stderr is a terminal, and removes itself.
     """
 
     def __init__(self) -> None:
-        self._songs = self._number = 0
-        self._audio_seconds = self._done_seconds = 0.0
+        self._songs = self._finished = 0
+        self._audio_seconds = self._heard_seconds = 0.0
+        self._under_way: dict[str, float] = {}
         self._began: float | None = None
 
     def expect(self, audio_seconds: float) -> None:
@@ -74,26 +78,44 @@ class Counter:
         self._songs -= 1
         self._audio_seconds -= audio_seconds
 
+    def finish(self) -> None:
+        """A song is done, or has failed."""
+        self._finished += 1
+
     @contextlib.contextmanager
     def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
-        """The next song; lends what is told the share of it that is done."""
-        self._number += 1
-        number, began = self._number, time.monotonic()
-        self._began = self._began or began
-
-        def text(share: float) -> str:
-            if self._songs == 1:
-                return f"{name}: {share:4.0%}"
-            done_seconds = self._done_seconds + share * audio_seconds
-            left_seconds = (time.monotonic() - (self._began or began)) * (self._audio_seconds / done_seconds - 1)
-            audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"
-            return f"song {number} of {self._songs}, {audio}, {duration(left_seconds)} left, {name}: {share:4.0%}"
-
+        """The next song, or several at once; lends what is told the share that is done."""
+        self._text(name, audio_seconds, 0.0)
+        heard_seconds = 0.0
         try:
-            with _line(text) as show:
+            with _line(lambda share: self._text(name, audio_seconds, share)) as show:
                 yield show
+            heard_seconds = audio_seconds
         finally:
-            self._done_seconds += audio_seconds
+            self.heard(name, heard_seconds)
+
+    def show(self, name: str, audio_seconds: float, share: float) -> None:
+        """What `song` lends, for songs in other processes, where several may be under way at the same time."""
+        text = self._text(name, audio_seconds, share)
+        if sys.stderr.isatty():
+            _write_over(text)
+
+    def heard(self, name: str, audio_seconds: float) -> None:
+        """What `song` tells at its end; no seconds for songs that failed, or will be tried again."""
+        self._under_way.pop(name, None)
+        self._heard_seconds += audio_seconds
+
+    def _text(self, name: str, audio_seconds: float, share: float) -> str:
+        self._began = self._began or time.monotonic()
+        self._under_way[name] = share * audio_seconds
+        if self._songs == 1:
+            return f"{name}: {share:4.0%}"
+        done_seconds = self._heard_seconds + sum(self._under_way.values())
+        took_seconds = time.monotonic() - self._began
+        left_seconds = took_seconds * (self._audio_seconds / done_seconds - 1) if done_seconds else 0.0
+        audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"
+        left = f"{duration(left_seconds)} left"
+        return f"{self._finished} of {self._songs} songs done, {audio}, {left}, {name}: {share:4.0%}"
 
 
 @contextlib.contextmanager
@@ -161,11 +183,13 @@ def _line(text: Callable[[float], str]) -> Iterator[Callable[[float], None] | No
 
     def show(share: float) -> None:
         if share > 0:
-            print(
-                f"\r\033[K{text(share)[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True
-            )
+            _write_over(text(share))
 
     try:
         yield show
     finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        _write_over("")
+
+
+def _write_over(text: str) -> None:
+    print(f"{_CLEAR}{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)

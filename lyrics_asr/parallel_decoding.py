@@ -109,6 +109,13 @@ def decode_all(
         return list(threads.map(pool.decode, songs, [frozenset()] * len(songs) if hot_words is None else hot_words))
 
 
+def end_with(parent: int) -> None:
+    """End this process, in a thread of it, when its parent is killed, which closes no queue that it waits on."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def _submit(pool: ProcessPoolExecutor, song: Emissions, hot_words: Set[str]) -> Future[tuple[TimedWord, ...]]:
     # As a NumPy array: PyTorch would send a tensor through shared memory, with a file descriptor for each.
     packed = song.log_probs.numpy(), song.vocabulary, song.grid, song.duration_seconds
@@ -119,14 +126,7 @@ def _adopt(search: BeamSearch, parent: int) -> None:
     global _search
     _search = search
     torch.set_num_threads(1)
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is killed, which closes no queue that the process waits on."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+    Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
 def _decode(hot_words: Set[str], log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:

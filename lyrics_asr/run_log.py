@@ -7,8 +7,9 @@ results depend on: content and not name alone tells whether a song is finished.
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,35 @@ from lyrics_asr.files import OutputError
 from lyrics_asr.jobs import Job
 
 
-def finished_results(output: Path, verb: str, suffixes: Sequence[str]) -> Callable[[Job, str], tuple[Path, ...] | None]:
-    """What `batch.run` takes as `kept`: the results with these suffixes, where the log has the key and all exist."""
-    latest = {(entry.get("verb"), entry.get("stem")): entry for entry in _log_entries(output)}
+@dataclass(frozen=True)
+class FinishedResults:
+    """A `batch.Kept`: the results with these suffixes, where the log has the key and all exist.
 
-    def kept(job: Job, key: str) -> tuple[Path, ...] | None:
-        entry = latest.get((verb, job.stem.as_posix()))
-        if entry is None or entry.get("status") != "done" or entry.get("key") != key:
+    Args:
+        keys: of the songs that were done, by their stems.
+    """
+
+    output: Path
+    suffixes: tuple[str, ...]
+    keys: Mapping[str, Any]
+
+    def __call__(self, job: Job, key: str) -> tuple[Path, ...] | None:
+        """The results; None where there are none for this key."""
+        if self.keys.get(job.stem.as_posix()) != key:
             return None
-        results = tuple(job.target(output, suffix) for suffix in suffixes)
+        results = tuple(job.target(self.output, suffix) for suffix in self.suffixes)
         return results if all(path.is_file() for path in results) else None
 
-    return kept
+
+def finished_results(output: Path, verb: str, suffixes: Sequence[str]) -> FinishedResults:
+    """The results of earlier runs of a verb, as `run.jsonl` in the folder `output` tells of them."""
+    latest = {str(entry.get("stem")): entry for entry in _log_entries(output) if entry.get("verb") == verb}
+    keys = {stem: entry.get("key") for stem, entry in latest.items() if entry.get("status") == "done"}
+    return FinishedResults(output, tuple(suffixes), keys)
+
+
+def nothing_finished(job: Job, key: str) -> None:
+    """The `batch.Kept` of a run that does everything again."""
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) -> str:

@@ -11,6 +11,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lyrics_asr import __version__, pipeline
 from lyrics_asr.audio import Audio, probe, read_tags, write_audio
 from lyrics_asr.batch import Task
@@ -19,7 +21,7 @@ from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.emission_cache import networks_fingerprint
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.jobs import Job
-from lyrics_asr.model import LyricsModel, load_model
+from lyrics_asr.model import LyricsModel, find_device, load_model
 from lyrics_asr.parallel_decoding import DecodingPool, usable_cores
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.text import Lyrics, parse_lyrics, read_lyrics
@@ -37,13 +39,15 @@ class ModelTask(Task[Audio | Path, Any]):
     Args:
         args: parsed.
         counter: shows how far the work is.
+        cores: processor cores that it may use; all when None.
     """
 
     model: LyricsModel
 
-    def __init__(self, args: argparse.Namespace, counter: Counter) -> None:
+    def __init__(self, args: argparse.Namespace, counter: Counter, cores: int | None = None) -> None:
         self.args = args
         self.counter = counter
+        self.cores = usable_cores() if cores is None else cores
 
     def check(self, job: Job) -> float:
         """See `Task`."""
@@ -99,11 +103,13 @@ class ModelTask(Task[Audio | Path, Any]):
 class TranscribeTask(ModelTask):
     """`lyrics-asr transcribe`."""
 
-    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
-        super().__init__(args, counter)
+    def __init__(
+        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
+    ) -> None:
+        super().__init__(args, counter, cores)
         self._writer = writer
         self._hot_words = cache(self._read_hot_words)
-        self.finishers = max(1, usable_cores() // 2)
+        self.finishers = max(1, self.cores // 2)
         self._pool: DecodingPool | None = None
 
     def check(self, job: Job) -> float:
@@ -162,8 +168,10 @@ class TranscribeTask(ModelTask):
 class AlignTask(ModelTask):
     """`lyrics-asr align`; jobs have lyrics."""
 
-    def __init__(self, args: argparse.Namespace, counter: Counter, writer: TranscriptWriter) -> None:
-        super().__init__(args, counter)
+    def __init__(
+        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
+    ) -> None:
+        super().__init__(args, counter, cores)
         self._writer = writer
         self._lyrics = cache(_read_lyrics)
 
@@ -205,6 +213,23 @@ class SeparateTask(ModelTask):
         with stopwatch("writing"):
             write_audio(target, inferred)
         return (target,)
+
+
+def devices_of(names: str, songs: int) -> tuple[str, ...]:
+    """The devices for so many songs, one worker each.
+
+    Args:
+        names: as in `load_model`, several with commas between; "auto" stands for all CUDA devices.
+        songs: there are no more devices than songs, but at least one.
+
+    Raises:
+        ValueError: no such device.
+    """
+    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) if names == "auto" else ()
+    chosen = found or tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        find_device(name)
+    return chosen[: max(1, songs)]
 
 
 def _seconds(content: Audio | Path) -> float:

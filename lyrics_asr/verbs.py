@@ -8,12 +8,13 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lyrics_asr import batch, formats, run_log
 from lyrics_asr.audio import AUDIO_SUFFIXES
-from lyrics_asr.batch import Task
+from lyrics_asr.batch import Kept, Outcome, Song, Task
 from lyrics_asr.config import InferenceOptions, load_config
 from lyrics_asr.console import Counter, progress, say
 from lyrics_asr.files import require_writable_folder, write_text
@@ -52,14 +53,13 @@ def separate(args: argparse.Namespace) -> int:
         raise UsageError(
             f"{args.output}: is the input folder, where vocals would pass for songs; choose another --output"
         )
-    counter = Counter()
-    return _run(args, _songs(args), (f".{args.format}",), SeparateTask(args, counter), counter)
+    return _run(args, _songs(args), (f".{args.format}",), SeparateTask)
 
 
 def render(args: argparse.Namespace) -> int:
     """Make other formats of transcripts."""
     jobs = find_jobs(args.inputs, {".json"}, args.output)
-    return _write_transcripts(args, jobs, "txt", lambda args, counter, writer: RenderTask(writer))
+    return _write_transcripts(args, jobs, "txt", lambda *_, writer: RenderTask(writer))
 
 
 def models(args: argparse.Namespace) -> int:
@@ -220,8 +220,7 @@ def data_cache_vocals(args: argparse.Namespace) -> int:
     from lyrics_asr.datasets import vocals_cache
 
     jobs = vocals_cache.find_songs(args.cuts)
-    counter = Counter()
-    code = _run(args, jobs, [vocals_cache.AUDIO_SUFFIX], vocals_cache.VocalsTask(args, counter), counter)
+    code = _run(args, jobs, [vocals_cache.AUDIO_SUFFIX], vocals_cache.VocalsTask)
     if code != FAILED:
         left_out = vocals_cache.write_cached_cuts(args.cuts, args.output)
         say(f"wrote {args.output}" + (f"; {left_out} cuts are left out, whose songs failed" if left_out else ""))
@@ -257,7 +256,7 @@ def _write_transcripts(
     args: argparse.Namespace,
     jobs: Sequence[Job],
     default_format: str,
-    make_task: Callable[[argparse.Namespace, Counter, TranscriptWriter], Task[Any, Any]],
+    make_task: Callable[..., Task[Any, Any]],
 ) -> int:
     given = args.format or (default_format if args.output is None else "json")
     names = tuple(dict.fromkeys(given.split(",")))
@@ -265,13 +264,12 @@ def _write_transcripts(
         raise UsageError(f"unknown format {unknown[0]!r}; use some of {','.join(formats.FORMATS)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):
         raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
-    counter = Counter()
-    task = make_task(args, counter, TranscriptWriter(args.output, names))
-    return _run(args, jobs, [f".{name}" for name in names], task, counter)
+    make = partial(make_task, writer=TranscriptWriter(args.output, names))
+    return _run(args, jobs, [f".{name}" for name in names], make)
 
 
 def _run(
-    args: argparse.Namespace, jobs: Sequence[Job], suffixes: Sequence[str], task: Task[Any, Any], counter: Counter
+    args: argparse.Namespace, jobs: Sequence[Job], suffixes: Sequence[str], make_task: Callable[..., Task[Any, Any]]
 ) -> int:
     try:
         load_config(InferenceOptions, overrides=getattr(args, "set", []))
@@ -280,10 +278,13 @@ def _run(
     if args.output is not None:
         check_targets(jobs, args.output, suffixes, run_log.logged_results(args.output))
         require_writable_folder(args.output)
+    counter = Counter()
 
-    def report(outcome: batch.Outcome) -> None:
+    def report(outcome: Outcome) -> None:
         if outcome.is_kept:
             counter.leave_out(outcome.audio_seconds)
+        else:
+            counter.finish()
         if outcome.error is not None:
             if args.debug:
                 traceback.print_exception(outcome.error)
@@ -293,13 +294,41 @@ def _run(
             for path in outcome.outputs:
                 say(f"wrote {path}")
 
-    kept: Callable[[Job, str], Sequence[Path] | None] | None = None
+    kept: Kept | None = None
     if args.output is not None:
         finished = run_log.finished_results(args.output, args.verb, suffixes)
-        kept = (lambda job, key: None) if args.overwrite else finished
+        kept = run_log.nothing_finished if args.overwrite else finished
     began = time.monotonic()
-    outcomes = batch.run(jobs, task, kept=kept, report=report)
+    engine = _engine(args, make_task, counter, kept) if "device" in args else None
+    outcomes = batch.run(jobs, make_task(args, counter), kept=kept, report=report, engine=engine)
     if len(jobs) > 1:
         say(run_log.summary(outcomes, time.monotonic() - began, args.output))
     failures = sum(outcome.error is not None for outcome in outcomes)
     return DONE if not failures else FAILED if failures == len(jobs) else SOME_FAILED
+
+
+def _engine(
+    args: argparse.Namespace, make_task: Callable[..., Task[Any, Any]], counter: Counter, kept: Kept | None
+) -> Callable[[Sequence[Song], Callable[[Outcome], None]], None]:
+    """What works on songs with a model: this process, one for each device, or those of a cluster."""
+    from lyrics_asr.tasks import devices_of
+    from lyrics_asr.workers import Order
+
+    order = Order(make_task, args, kept)
+    if args.engine == "ray":
+        if args.output is None:
+            raise UsageError("--engine ray writes to shared storage; give a folder with --output")
+        from lyrics_asr import ray_engine
+
+        return partial(ray_engine.work, order=order, counter=counter)
+
+    def engine(songs: Sequence[Song], report: Callable[[Outcome], None]) -> None:
+        from lyrics_asr import local_engine
+
+        devices = devices_of(args.device, len(songs))
+        if len(devices) > 1:
+            local_engine.work(songs, order, devices, counter=counter, report=report)
+        else:
+            batch.work(songs, order.task(devices[0], counter), kept=kept, report=report)
+
+    return engine
