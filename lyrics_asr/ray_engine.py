@@ -35,6 +35,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from lyrics_asr.batch import Outcome, Song
 from lyrics_asr.console import Counter, quiet
+from lyrics_asr.parallel_decoding import end_with
 from lyrics_asr.workers import Order, PackedError, Parcel, SilentCounter, is_device_failure, lost_song, serve
 
 _SONGS_IN_FLIGHT = {"cpu": 3, "cuda": 8}
@@ -146,7 +147,21 @@ class Ledger:
 
 
 class Actor:
-    """A worker: Ray Data calls it with songs, in several threads.
+    """A worker, as Ray Data wants it: called with songs, in several threads, and let go at the end; see `Service`."""
+
+    def __init__(self, order: bytes, layout: Layout, folder: str, ledger: Any) -> None:
+        self._service = Service(order, layout, folder, ledger)
+
+    def __call__(self, batch: dict[str, NDArray[np.object_]]) -> dict[str, list[bytes]]:
+        """Do songs, and give the parcels of their outcomes, or the error with which the task could not be loaded."""
+        return {"parcel": [pickle.dumps(self._service.do(pickle.loads(each))) for each in batch["song"]]}
+
+    def __del__(self) -> None:
+        self._service.end()
+
+
+class Service:
+    """What an actor does, with a thread of its own, which would keep the process from its end.
 
     Args:
         order: what to do, pickled.
@@ -157,18 +172,20 @@ class Actor:
 
     def __init__(self, order: bytes, layout: Layout, folder: str, ledger: Any) -> None:
         self._ledger = ledger
-        self._queue: queue.SimpleQueue[Song] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Song | None] = queue.SimpleQueue()
         self._outcomes: dict[str, Future[Parcel | PackedError]] = {}
         self._failure: PackedError | None = None
         self._turn = Condition()
         self._guests, self._is_reserved = 0, False
+        Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
         Thread(target=self._live, args=(order, layout, folder), daemon=True).start()
 
-    def __call__(self, batch: dict[str, NDArray[np.object_]]) -> dict[str, list[bytes]]:
-        """Do songs, and give the parcels of their outcomes, or the error with which the task could not be loaded."""
-        return {"parcel": [pickle.dumps(self._do(pickle.loads(each))) for each in batch["song"]]}
+    def end(self) -> None:
+        """There are no more songs."""
+        self._queue.put(None)
 
-    def _do(self, song: Song) -> Parcel | PackedError:
+    def do(self, song: Song) -> Parcel | PackedError:
+        """The outcome of a song, or the error with which the task could not be loaded."""
         stem = song.job.stem.as_posix()
         deaths = ray.get(self._ledger.deaths.remote(stem))
         if deaths > 1:
@@ -212,6 +229,8 @@ class Actor:
                 patience = None
                 yield None
             else:
+                if song is None:
+                    return
                 patience = _PATIENCE_SECONDS
                 yield song
 
