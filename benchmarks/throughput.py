@@ -61,8 +61,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--songs", type=int, default=2, metavar="N", help="how many songs (default: 2)")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="their length (default: 60)")
+    parser.add_argument("--songs", type=int, default=1, metavar="N", help="how many songs (default: 1)")
+    parser.add_argument("--seconds", type=float, default=120.0, metavar="S", help="their length (default: 120)")
     parser.add_argument("--size", choices=SIZES, default="full", help="of the networks (default: full)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option for ours")
     parser.add_argument("--growth", type=Path, metavar="PNG", help="how costs grow, drawn here")
