@@ -117,11 +117,9 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     songs = load_lyrics(lyrics, options.split)
     _claim(out, options, songs)
     jobs = _draw_jobs(out, options, songs)
-    if options.processes == 1:
-        made = [_make_song(job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-            made = list(pool.map(_make_song, jobs))
+    # A single process is one of its own too: espeak-ng draws from C's `rand`, which threads of other libraries move on.
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        made = list(pool.map(_make_song, jobs))
     write_manifest(out / "manifest.jsonl", made)
     return made
 
