@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +40,7 @@ from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import AcousticOptions
-from lyrics_asr.precision import batch_on, computing
+from lyrics_asr.precision import batches, computing
 from lyrics_asr.separation import hub_snapshot
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 from lyrics_asr.voice_activity import VoicedSong, voiced_spans
@@ -72,10 +71,6 @@ class _Piece:
     window: int
     start: int
     end: int
-
-    @property
-    def length(self) -> int:
-        return self.end - self.start
 
 
 class AcousticModel(nn.Module):
@@ -152,7 +147,7 @@ class AcousticModel(nn.Module):
         self.eval()
         try:
             with computing(device, options.precision):
-                for batch in _batches(pieces, batch_on(device, options.batch_size)):
+                for batch in batches(pieces, lambda piece: piece.end - piece.start, device, options.batch_size):
                     stretches = []
                     for piece in batch:
                         mean, scale = normalizations[piece.song]
@@ -261,14 +256,6 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
         windows.append(Window(start, end, kept, keep_end))
         kept = keep_end
     return tuple(windows)
-
-
-def _batches(pieces: Sequence[_Piece], batch_size: int) -> Iterator[list[_Piece]]:
-    """Windows that are equally long, in batches; the longest first."""
-    for _, group in groupby(sorted(pieces, key=lambda piece: -piece.length), key=lambda piece: piece.length):
-        alike = list(group)
-        for start in range(0, len(alike), batch_size):
-            yield alike[start : start + batch_size]
 
 
 def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:

@@ -90,6 +90,11 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
     return jobs
 
 
+def can_name_results(stem: Path) -> bool:
+    """Whether results that are named so lie below their folder."""
+    return bool(stem.name) and not stem.is_absolute() and ".." not in stem.parts
+
+
 def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], written: Mapping[str, float]) -> None:
     """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
 
@@ -141,7 +146,7 @@ def _listed(path: Path) -> tuple[Job, ...]:
     else:
         jobs = [Job(song.audio, Path(song.id), lyrics_text=song.lyrics) for song in read_manifest(path)]
     for job in jobs:
-        if not job.stem.name or job.stem.is_absolute() or ".." in job.stem.parts:
+        if not can_name_results(job.stem):
             raise LayoutError(f"{path}: {str(job.stem)!r} cannot name a result; give the song another id")
     if not jobs:
         raise LayoutError(f"{path}: lists no songs; check the file")

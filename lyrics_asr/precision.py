@@ -1,8 +1,13 @@
-"""In which numbers the networks compute, by device."""
+"""In which numbers the networks compute, and how many stretches of sound at once, by device."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
+from typing import TypeVar
 
 import torch
+
+Stretch = TypeVar("Stretch")
 
 
 def computing(device: torch.device, precision: str) -> AbstractContextManager[None]:
@@ -39,3 +44,21 @@ def batch_on(device: torch.device, batch_size: int | None) -> int:
     On a CPU a batch is slower than one stretch after the other: its activations leave the caches.
     """
     return batch_size or (1 if device.type == "cpu" else 8)
+
+
+def batches(
+    stretches: Sequence[Stretch], samples: Callable[[Stretch], int], device: torch.device, batch_size: int | None
+) -> Iterator[list[Stretch]]:
+    """Stretches of sound that are equally long, in batches that suit a device; the longest first.
+
+    Args:
+        stretches: of any songs.
+        samples: how long each is, as a network takes it.
+        device: where the network is.
+        batch_size: see `batch_on`.
+    """
+    size = batch_on(device, batch_size)
+    for _, group in groupby(sorted(stretches, key=samples, reverse=True), key=samples):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -44,7 +43,7 @@ from torch.nn.functional import pad
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
 from lyrics_asr.config import SeparationOptions
 from lyrics_asr.files import atomic_path, write_text
-from lyrics_asr.precision import batch_on, computing
+from lyrics_asr.precision import batches, computing
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
 
@@ -174,7 +173,7 @@ class Separator(nn.Module):
                 for offset, length in _segments(mixture.shape[-1], segment, options)
             ]
             done = 0
-            for batch in _batches(pieces, batch_on(vocals[0].device, options.batch_size)):
+            for batch in batches(pieces, lambda piece: piece.padded, vocals[0].device, options.batch_size):
                 stretches = [_stretch(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
                 outputs = self._run(index, torch.stack(stretches)).float()
                 for each, output in zip(batch, outputs, strict=True):
@@ -601,15 +600,6 @@ def _segments(samples: int, segment: int, options: SeparationOptions) -> Iterato
     """Where the segments of a song begin, and how long they are: the last ones are shorter."""
     for offset in range(0, samples, _stride(segment, options)):
         yield offset, min(segment, samples - offset)
-
-
-def _batches(pieces: Sequence[_Piece], batch_size: int) -> Iterator[list[_Piece]]:
-    """Segments that the network takes equally long, in batches; whole ones first."""
-    by_length = sorted(pieces, key=lambda piece: -piece.padded)
-    for _, group in groupby(by_length, key=lambda piece: piece.padded):
-        alike = list(group)
-        for start in range(0, len(alike), batch_size):
-            yield alike[start : start + batch_size]
 
 
 def _stride(segment: int, options: SeparationOptions) -> int:

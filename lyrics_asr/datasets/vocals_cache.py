@@ -26,7 +26,7 @@ from lyrics_asr.datasets.cut_rows import SEPARATOR
 from lyrics_asr.datasets.lhotse_cuts import make_recording, manifest_files, write_cuts
 from lyrics_asr.emission_cache import weights_fingerprint
 from lyrics_asr.files import file_fingerprint, write_text
-from lyrics_asr.jobs import Job
+from lyrics_asr.jobs import Job, can_name_results
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.stopwatch import Stopwatch
 from lyrics_asr.tasks import ModelTask
@@ -164,8 +164,7 @@ def _source(path: Path, cut: dict[str, Any]) -> tuple[str, Path]:
         recording_id, (source,) = str(cut["recording"]["id"]), cut["recording"]["sources"]
         if source["type"] != "file" or cut["recording"].get("transforms") or (cut.get("custom") or {}).get(SEPARATOR):
             raise ValueError("its sound is not a song in a file")
-        stem = Path(recording_id)
-        if not stem.name or stem.is_absolute() or ".." in stem.parts:
+        if not can_name_results(Path(recording_id)):
             raise ValueError(f"{recording_id!r} cannot name a file")
         return recording_id, Path(source["source"])
     except (KeyError, TypeError, ValueError) as error:
