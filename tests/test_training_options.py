@@ -22,7 +22,7 @@ from lyrics_asr.training import loop
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.monitors import JsonLog
-from lyrics_asr.training.optimizers import build_optimizations
+from lyrics_asr.training.optimizers import build_optimizations, restore, state_of
 from lyrics_asr.training.start import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.validation import MOST_DB, examples_of, measure
@@ -119,6 +119,32 @@ def test_bf16_is_near_fp32(model):
     assert rounded["ctc"] == pytest.approx(losses["ctc"], rel=0.03)
     assert rounded["ctc"] != losses["ctc"]
     assert torch.cosine_similarity(near, exact, dim=0) > 0.95
+
+
+def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_runs_out(model):
+    plateau = OptimizerOptions(1e-3, warmup_steps=2, schedule="plateau", plateau_factor=0.5, plateau_patience=1)
+    stage = replace(STAGE, acoustic=plateau, head_learning_rate=4e-3)
+
+    def rates(optimizations):
+        return [optimizations["acoustic"].learning_rates[name] for name in ("acoustic", "acoustic head")]
+
+    optimizations = build_optimizations(model, stage)
+    separator = optimizations["separator"].learning_rates
+    assert rates(optimizations) == pytest.approx([5e-4, 2e-3])
+    for _ in range(5):  # the rise takes two steps, and no number of steps lowers the rate again
+        optimizations["acoustic"].step(move=True)
+    seen = []
+    for wer in (0.9, 0.8, 0.8, 0.8, 0.7, 0.9):
+        for each in optimizations.values():
+            each.validated(wer)
+        seen.append(rates(optimizations)[0])
+    assert seen == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4])
+    resumed = build_optimizations(model, stage)
+    restore(resumed, state_of(optimizations))
+    for each in (optimizations, resumed):
+        each["acoustic"].validated(0.9)  # the second in a row that is no better than 0.7
+        assert rates(each) == pytest.approx([2.5e-4, 1e-3])
+    assert optimizations["separator"].learning_rates == separator
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(model):

@@ -1,6 +1,7 @@
 """Whole runs: killed and started again, in two processes, on one chunk, with losses that are not finite."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -131,6 +132,29 @@ def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_the_uninterrupted_one
         torch.testing.assert_close(ours, theirs, msg=name, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(training_config, number):
+    """Its data loader's worker gets the signal too, as from a terminal or a scheduler."""
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
+    log, asked = JsonLog(Path(config.output)), []
+
+    def interrupt(entry):
+        log(entry)
+        if "ctc" in entry and entry["step"] == 1:
+            asked.extend(multiprocessing.active_children())
+            for process in [*asked, multiprocessing.current_process()]:
+                os.kill(process.pid, number)
+
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, interrupt)
+    assert asked
+    assert read_run(newest_checkpoint(Path(config.output))).step == 1
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    loop.train(config, log)
+    assert list(curve(config.output)) == [1, 2, 3, 4]
+
+
 def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts, tmp_path):
     stage = replace(on_cuts.stages[0], steps=6)
     one = replace(on_cuts, stages=[replace(stage, accumulation=2)])
@@ -173,10 +197,14 @@ def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_confi
     stage = replace(
         training_config.stages[0], steps=20, acoustic=OptimizerOptions(1e30, warmup_steps=1, clip_norm=1e30)
     )
-    config = replace(training_config, stages=[stage], most_skipped_steps=3, checkpoint_every_steps=1, workers=0)
+    config = replace(
+        training_config, stages=[stage], most_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1, workers=0
+    )
     with pytest.raises(loop.TrainingError, match=r"3 steps in a row were not finite, the last with the chunks .*, "):
         loop.train(config, JsonLog(Path(config.output)))
-    entries = [json.loads(line) for line in Path(config.output, "log.jsonl").read_text().splitlines()]
+    lines = Path(config.output, "log.jsonl").read_text().splitlines()
+    entries = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # NaN is no JSON
+    assert any(entry.get("ctc", 0.0) is None for entry in entries)
     skipped = [entry for entry in entries if "skipped" in entry]
     assert len(skipped) == 3
     songs = {song.id for song in read_manifest(Path(config.training[0]))}

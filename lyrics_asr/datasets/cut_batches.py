@@ -25,6 +25,7 @@ from lyrics_asr.datasets.chunks import Batch, concatenated
 from lyrics_asr.datasets.cut_order import CutOrder, Position, Share
 from lyrics_asr.datasets.cut_rows import UNREADABLE, Row, SoundFormat, read_row, remix
 from lyrics_asr.datasets.lhotse_cuts import our_decoder
+from lyrics_asr.interrupts import leave_to_parent
 from lyrics_asr.types import Vocabulary
 
 _logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class CutLoader:
             sampler=self._order.shares(self._position),
             num_workers=workers,
             prefetch_factor=self._options.prefetch_batches if workers else None,
+            worker_init_fn=leave_to_parent,
             # spawn: a forked child of a process whose OpenMP threads are running hangs at its first parallel region.
             multiprocessing_context="spawn" if workers else None,
             pin_memory=torch.cuda.is_available(),

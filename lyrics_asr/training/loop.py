@@ -28,6 +28,7 @@ from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
 from lyrics_asr.datasets.manifest import read_manifest
 from lyrics_asr.datasets.vocals_cache import require_separator
 from lyrics_asr.files import file_fingerprint, write_text
+from lyrics_asr.interrupts import asked_to_stop
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
@@ -68,6 +69,8 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
         ModelNotFoundError: the weights to start from are missing.
         ValueError: songs without stems, a damaged checkpoint, or one of another model or of other data.
         TrainingError: too many steps in a row whose losses are not finite.
+        KeyboardInterrupt: by Ctrl-C or SIGTERM, once the step in progress is done and in a checkpoint; a second one
+            ends the run at once.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -150,7 +153,7 @@ class _Run:
         losses = LossGraph(self.model, self.sounds if stage.sound_weight else None, self.start)
         batches = endless(source)
         began, graph = time.monotonic(), None
-        with step_counter(stage.name, first, stage.steps) as show:
+        with step_counter(stage.name, first, stage.steps) as show, asked_to_stop(self._stop):
             for step in range(first + 1, stage.steps + 1):
                 phase = phase_at(stage, step - 1)
                 if graph is None or phase.from_step == step - 1:
@@ -172,12 +175,20 @@ class _Run:
                 wer = self._validate(stage, step, before + step, optimizations) if validates else None
                 if validates:
                     freeze(self.model, stage, phase)
-                if validates or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
+                is_due = bool(config.checkpoint_every_steps) and step % config.checkpoint_every_steps == 0
+                stops = self.accelerator.check_trigger()  # asked in any of the processes
+                if validates or is_due or stops:
                     self._save(
                         RunState(architecture(config), index, step, before + step, wer, self.data, packages()),
                         optimizations,
                         source,
                     )
+                if stops:
+                    raise KeyboardInterrupt
+
+    def _stop(self) -> None:
+        say("stopping after this step, with a checkpoint; interrupt again to stop at once")
+        self.accelerator.set_trigger()
 
     def _wrapped(self, losses: LossGraph) -> nn.Module:
         """The graph for this process; made anew when other weights are trained, for the gradients are exchanged."""

@@ -1,6 +1,7 @@
 """Where a run tells how it goes: lines on the console and in `log.jsonl`, and Weights & Biases through Accelerate."""
 
 import json
+import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ _COLUMNS = ["id", "reference", "greedy", "with language model", "vocals"]
 
 
 class JsonLog:
-    """A log that prints every entry and keeps it as a line of `log.jsonl`."""
+    """A log that prints every entry and keeps it as a line of `log.jsonl`; what is not finite is null there."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +27,9 @@ class JsonLog:
 
     def __call__(self, entry: dict[str, object]) -> None:
         """Keep an entry."""
-        line = json.dumps(entry)
+        line = json.dumps(
+            {name: None if _is_broken(value) else value for name, value in entry.items()}, allow_nan=False
+        )
         over_counter = "\r\033[K" if sys.stdout.isatty() else ""
         print(f"{over_counter}{line}", flush=True)
         with self._path.open("a", encoding="utf-8") as file:
@@ -77,6 +80,10 @@ class Tracker:
 def log_with(config: TrainingConfig) -> list[str] | None:
     """The trackers that an `Accelerator` is to be made with."""
     return None if config.tracking.wandb == "off" else ["wandb"]
+
+
+def _is_broken(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _run_id(output: Path) -> str:

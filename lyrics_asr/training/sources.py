@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lyrics_asr.datasets.chunks import Batch, ChunkBatches
+from lyrics_asr.interrupts import leave_to_parent
 
 _PREFETCHED = 4  # batches of each worker
 
@@ -57,6 +58,7 @@ class NumberedBatches:
             sampler=numbers,
             num_workers=self._workers,
             prefetch_factor=_PREFETCHED if self._workers else None,
+            worker_init_fn=leave_to_parent,
             pin_memory=torch.cuda.is_available(),
         )
         for batch in loader:
