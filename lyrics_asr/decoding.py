@@ -11,7 +11,7 @@ Conventions
 """
 
 import math
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -195,27 +195,33 @@ def word_spans(
     tokens: Sequence[int],
     words: Sequence[tuple[int, int]],
     blank_id: int,
+    *,
+    pauses: Collection[int] = (),
+    heard: Float[Tensor, "frames columns"] | None = None,
 ) -> list[WordSpan]:
     """Where the most likely of the paths that spell `tokens` has each word.
 
     Args:
         log_probs: at least one frame for each token and for a blank between two equal ones.
         tokens: columns, without blanks.
-        words: the half-open range of each word's tokens; none is empty.
+        words: the half-open range of each word's tokens; none is empty, nor begins or ends with a pause.
         blank_id: column of the CTC blank.
+        pauses: further columns that no word's confidence is read from.
+        heard: what confidences are read from; `log_probs` where None.
     """
     if not words:
         return []
-    paths, path_scores = forced_align(log_probs[None].contiguous(), torch.tensor([list(tokens)]), blank=blank_id)
-    path, is_token = paths[0], paths[0] != blank_id
+    path = forced_align(log_probs[None].contiguous(), torch.tensor([list(tokens)]), blank=blank_id)[0][0]
+    is_token, is_heard = path != blank_id, ~torch.isin(path, torch.tensor([blank_id, *pauses]))
     edge, changes = torch.ones(1, dtype=torch.bool), path[1:] != path[:-1]
     starts = (is_token & torch.cat([edge, changes])).nonzero()[:, 0].tolist()
     ends = (1 + (is_token & torch.cat([changes, edge])).nonzero()[:, 0]).tolist()
     assert len(starts) == len(ends) == len(tokens)
 
     origin = torch.zeros(1, dtype=torch.float64)
-    scores = torch.cat([origin, (path_scores[0].double() * is_token).cumsum(0)]).tolist()
-    counts = torch.cat([origin, is_token.double().cumsum(0)]).tolist()
+    path_scores = (log_probs if heard is None else heard).gather(1, path[:, None].long())[:, 0]
+    scores = torch.cat([origin, path_scores.double().where(is_heard, 0.0).cumsum(0)]).tolist()
+    counts = torch.cat([origin, is_heard.double().cumsum(0)]).tolist()
     frames = [(starts[first], ends[last - 1]) for first, last in words]
     means = [(scores[end] - scores[start]) / (counts[end] - counts[start]) for start, end in frames]
     return [WordSpan(*span, math.exp(min(0.0, mean))) for span, mean in zip(frames, means, strict=True)]
