@@ -12,7 +12,6 @@ letters of a generated word occurs in the language.
 """
 
 import re
-import unicodedata
 from bisect import bisect
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -40,6 +39,8 @@ ALPHABETS = {
 Stanzas = list[list[str]]
 """The lines of a song, by stanza."""
 
+_VOWELS = "aeiouyàáâäæèéêëíîïòóôöœùúûüÿ"
+_SILENT_ENDING = re.compile("(e|es|ents?)$")
 _PARTS_OF_A_LYRIC = 3
 _WORDS_OF_A_DRAWN_LINE = (3, 6)
 _LETTERS_OF_A_GENERATED_WORD = range(2, 13)
@@ -138,23 +139,33 @@ class WordModel:
     Args:
         words: what it was learnt from; not empty.
         lengths: their numbers of letters, as often as they occur.
+        edges: the consonants that they begin and end with, each with the border.
         following: what follows a context of one to three letters, borders included, and how often each and those before
             it do; among them the escape to a shorter context.
     """
 
     words: frozenset[str]
     lengths: tuple[int, ...]
+    edges: frozenset[str]
     following: dict[str, tuple[str, tuple[int, ...]]]
 
     def draw(self, rng: np.random.Generator) -> str:
         """A word that is not among `words` but can be pronounced, of a length drawn from theirs.
+
+        The consonants that it begins and ends with are those that some of them begin and end with, and it has a vowel
+        beside endings that French does not voice.
 
         One of `words` where they are too few to find another.
         """
         length = self.lengths[int(rng.integers(len(self.lengths)))]
         for _ in range(_TRIES):
             word = self._draw_letters(rng)
-            if len(word) == length and word not in self.words and is_pronounceable(word):
+            if (
+                len(word) == length
+                and word not in self.words
+                and is_pronounceable(_SILENT_ENDING.sub("", word))
+                and _edges(word) <= self.edges
+            ):
                 return word
         return sorted(self.words)[int(rng.integers(len(self.words)))]
 
@@ -193,17 +204,22 @@ def learn_words(vocabulary: tuple[str, ...]) -> WordModel:
         if len(context) > 1:
             own[_ESCAPE] = len(own)
     following = {context: ("".join(own), tuple(accumulate(own.values()))) for context, own in counts.items()}
-    return WordModel(frozenset(words), tuple(sorted(map(len, words))), following)
+    edges = frozenset().union(*map(_edges, words))
+    return WordModel(frozenset(words), tuple(sorted(map(len, words))), edges, following)
 
 
 def is_pronounceable(word: str) -> bool:
-    """Whether a word has a vowel, no run of four consonants and no letter three times in a row.
+    """Whether a word in lower case has a vowel, no run of four consonants and no letter three times in a row.
 
     A digraph (ch, sch) counts as one consonant.
     """
-    folded = unicodedata.normalize("NFKD", word.lower().replace("œ", "oe").replace("æ", "ae"))
-    plain = re.sub("sch|ch|ck|ph|sh|th", "c", "".join(c for c in folded if not unicodedata.combining(c)))
-    return re.search("[aeiouy]", plain) is not None and re.search(r"[^aeiouy]{4}|(.)\1\1", plain) is None
+    plain = re.sub("sch|ch|ck|ph|sh|th", "c", word)
+    return re.search(f"[{_VOWELS}]", plain) is not None and re.search(rf"[^{_VOWELS}]{{4}}|(.)\1\1", plain) is None
+
+
+def _edges(word: str) -> frozenset[str]:
+    parts = re.split(f"[{_VOWELS}]", word)
+    return frozenset((_BORDER + parts[0], parts[-1] + _BORDER))
 
 
 def _draw_line(

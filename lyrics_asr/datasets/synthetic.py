@@ -231,8 +231,8 @@ def _make_song(job: _Job) -> Song:
 
 
 def _speakable(line: str) -> str:
-    """The line without punctuation, which espeak-ng would turn into pauses."""
-    return " ".join(re.sub(r"[^\w']", "", word) or word for word in line.split())
+    """The line without punctuation, which espeak-ng would turn into pauses, but for what is inside words."""
+    return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
 
 
 def _melody(music: backing.Music, center_midi: float, notes: int, rng: np.random.Generator) -> list[float]:
