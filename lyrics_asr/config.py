@@ -264,6 +264,9 @@ class SyntheticOptions:
     def __post_init__(self) -> None:
         if self.split not in ("training", "development", "held_out"):
             raise ValueError(f"split must be training, development or held_out, not {self.split!r}")
+        replaced = self.word_salad_share + self.generated_share
+        if not 0 <= replaced <= 1:
+            raise ValueError(f"word_salad_share and generated_share must be 0 to 1 together, not {replaced:g}")
 
 
 @dataclass(frozen=True)

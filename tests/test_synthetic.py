@@ -131,5 +131,7 @@ def test_held_out_songs_sing_every_line_once_and_no_training_voice(tmp_path):
 def test_an_unknown_split_and_a_folder_without_lyrics_are_named(tmp_path):
     with pytest.raises(ValueError, match="split must be training, development or held_out, not 'test'"):
         SyntheticOptions(split="test")
+    with pytest.raises(ValueError, match=r"must be 0 to 1 together, not 1\.25"):
+        SyntheticOptions(word_salad_share=0.75, generated_share=0.5)
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load_lyrics(tmp_path, "training")

@@ -40,7 +40,7 @@ Stanzas = list[list[str]]
 """The lines of a song, by stanza."""
 
 _VOWELS = "aeiouyàáâäæèéêëíîïòóôöœùúûüÿ"
-_SILENT_ENDING = re.compile("(e|es|ents?)$")
+_SILENT_ENDING = re.compile("([gq]u)?(e|es|ents?)$")
 _PARTS_OF_A_LYRIC = 3
 _WORDS_OF_A_DRAWN_LINE = (3, 6)
 _LETTERS_OF_A_GENERATED_WORD = range(2, 13)
@@ -152,10 +152,8 @@ class WordModel:
     def draw(self, rng: np.random.Generator) -> str:
         """A word that is not among `words` but can be pronounced, of a length drawn from theirs.
 
-        The consonants that it begins and ends with are those that some of them begin and end with, and it has a vowel
-        beside endings that French does not voice.
-
-        One of `words` where they are too few to find another.
+        It begins and ends with consonants that some of them begin and end with, and has a vowel beside the endings that
+        French does not voice. Where `words` are too few to find another, it is one of them.
         """
         length = self.lengths[int(rng.integers(len(self.lengths)))]
         for _ in range(_TRIES):
