@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.datasets.synthetic import HELD_OUT_VOICES, Rendition, dali_annotations, load_lyrics
+from lyrics_asr.datasets.lyrics import load_lyrics
+from lyrics_asr.datasets.synthetic import HELD_OUT_VOICES, Rendition, dali_annotations
 from lyrics_asr.types import TimedWord
 
 ROOT = Path(__file__).resolve().parent.parent

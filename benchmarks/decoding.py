@@ -36,8 +36,8 @@ import torch
 from pyctcdecode import build_ctcdecoder
 
 from lyrics_asr.config import DecodingOptions
+from lyrics_asr.datasets.lyrics import load_lyrics
 from lyrics_asr.datasets.manifest import read_manifest
-from lyrics_asr.datasets.synthetic import load_lyrics
 from lyrics_asr.decoding import BeamSearch
 from lyrics_asr.emission_cache import EmissionCache
 from lyrics_asr.language_model import build_language_model, read_unigrams

@@ -34,7 +34,7 @@ import torch
 from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.config import AcousticOptions, SeparationOptions
-from lyrics_asr.datasets.synthetic import load_lyrics
+from lyrics_asr.datasets.lyrics import load_lyrics
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.model import LyricsModel, find_device
 from lyrics_asr.precision import has_bfloat16

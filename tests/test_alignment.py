@@ -14,7 +14,7 @@ GRID = FrameGrid(320, 400, 16_000)
 ENGLISH = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
 TINY = Vocabulary(("|", "h", "e", "<pad>", "l", "o"), 3, 0)
 NO_DELIMITER = Vocabulary(("h", "e", "l", "<pad>", "o"), 3, None)
-LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+LYRICS = Path(__file__).parent.parent / "data" / "lyrics" / "en"
 
 
 def emissions(log_probs, vocabulary):

@@ -137,14 +137,14 @@ def test_what_the_synthetic_corpora_write_is_read_back(tmp_path):
     )
     silence = np.zeros((2, 8))
     rendition = synthetic.Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0))
-    content = synthetic.dali_annotations("training_0_00000", "title", rendition, synthetic.HELD_OUT_VOICES[0])
+    content = synthetic.dali_annotations("training_0_00000", "title", rendition, synthetic.HELD_OUT_VOICES[0], "de")
     write(tmp_path / "training_0_00000", content, suffix=".json", name="dali")
     (tmp_path / "corpus.json").write_text('{"seed": 0}')
-    (song,) = read_dali(tmp_path, tmp_path, split="test")
+    (song,) = read_dali(tmp_path, tmp_path, split="test", language="german")
     assert song.words == lines[0] + lines[1]
     assert song.lyrics == "Under stars,\nwe wait"
     assert song.lines == (LineTimes("Under stars,", 1.25, 2.0), LineTimes("we wait", 3.0, 4.0))
-    assert (song.id, song.genre, song.language) == ("training_0_00000", "synthetic", "en")
+    assert (song.id, song.genre, song.language) == ("training_0_00000", "synthetic", "de")
 
 
 def test_audio_is_found_by_id_whatever_its_format(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from lyrics_asr.language_model import MAX_ORDER, build_language_model, read_unigrams
 from lyrics_asr.text import normalize, parse_lyrics
 
-LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+LYRICS = Path(__file__).parent.parent / "data" / "lyrics" / "en"
 FALLBACK = (0.5, 1.0, 1.5)
 
 

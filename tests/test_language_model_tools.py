@@ -31,7 +31,7 @@ from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read
 from lyrics_asr.text import normalize, parse_lyrics, read_lyrics, stream_lyrics
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
-LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+LYRICS = Path(__file__).parent.parent / "data" / "lyrics" / "en"
 GOLDEN = Path(__file__).parent / "golden"
 OWN = BuildOptions(estimator="own")
 GOLDEN_TEXT = (GOLDEN / "text.txt").read_text(encoding="utf-8").splitlines()

@@ -8,6 +8,7 @@ import pytest
 from lyrics_asr.audio import read_audio
 from lyrics_asr.config import SyntheticOptions
 from lyrics_asr.datasets import backing, synthetic
+from lyrics_asr.datasets.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.datasets.manifest import read_manifest
 
 LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
@@ -36,7 +37,7 @@ def test_a_degree_of_the_scale_has_its_pitch():
 
 
 def test_the_splits_share_no_song_and_no_line():
-    splits = [synthetic.load_lyrics(LYRICS, split) for split in ("training", "development", "held_out")]
+    splits = [load_lyrics(LYRICS, split) for split in ("training", "development", "held_out")]
     assert [len(split) for split in splits[1:]] == [6, 10]
     names = [set(split) for split in splits]
     assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]
@@ -47,7 +48,7 @@ def test_the_splits_share_no_song_and_no_line():
 def test_the_lyrics_are_as_many_as_promised():
     words, lines, songs = set(), 0, 0
     for split in ("training", "development", "held_out"):
-        for stanzas in synthetic.load_lyrics(LYRICS, split).values():
+        for stanzas in load_lyrics(LYRICS, split).values():
             songs += 1
             lines += sum(len(stanza) for stanza in stanzas)
             words.update(w.strip(",.?!").lower() for stanza in stanzas for line in stanza for w in line.split())
@@ -119,8 +120,8 @@ def test_dali_annotations_link_every_level_to_the_one_above(corpus):
 
 
 def test_held_out_songs_sing_every_line_once_and_no_training_voice(tmp_path):
-    songs = synthetic.load_lyrics(LYRICS, "held_out")
-    sung = [line for index in range(30) for line in synthetic.part_of_lyric(songs, index)[1]]
+    songs = load_lyrics(LYRICS, "held_out")
+    sung = [line for index in range(30) for line in part_of_lyric(songs, index)[1]]
     assert sorted(sung) == sorted(line for song in songs.values() for stanza in song for line in stanza)
     rng = np.random.default_rng(0)
     unseen = {voice.espeak_name.split("+")[1] for voice in synthetic.HELD_OUT_VOICES}
@@ -130,5 +131,7 @@ def test_held_out_songs_sing_every_line_once_and_no_training_voice(tmp_path):
 def test_an_unknown_split_and_a_folder_without_lyrics_are_named(tmp_path):
     with pytest.raises(ValueError, match="split must be training, development or held_out, not 'test'"):
         SyntheticOptions(split="test")
+    with pytest.raises(ValueError, match=r"must be 0 to 1 together, not 1\.25"):
+        SyntheticOptions(word_salad_share=0.75, generated_share=0.5)
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        synthetic.load_lyrics(tmp_path, "training")
+        load_lyrics(tmp_path, "training")

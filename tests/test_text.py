@@ -11,7 +11,7 @@ from lyrics_asr.types import Vocabulary
 UPPER = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
 LOWER = Vocabulary((*"abcdefghijklmnopqrstuvwxyz'", "<pad>"), 27, None)
 ACCENTED = Vocabulary(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyzéñß-"), 0, 1)
-LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+LYRICS = Path(__file__).parent.parent / "data" / "lyrics" / "en"
 
 
 def written(word, vocabulary=UPPER, language="en"):

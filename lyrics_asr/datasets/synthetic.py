@@ -7,8 +7,8 @@ A corpus is a folder with `manifest.jsonl` (see `datasets.manifest`) and one fol
     sounds.json                                   the sounds of each word: name, start and end in seconds
     dali.json                                     the annotations as DALI's JSON export has them
 
-Splits: see `load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of songs
-    nor of processes changes it.
+Lyrics, their languages and splits: see `datasets.lyrics`. Song number i of a seed is drawn from its own generator, so
+    that neither the number of songs nor of processes changes it.
 """
 
 import argparse
@@ -31,16 +31,17 @@ from scipy.signal import resample_poly
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.config import SyntheticOptions
 from lyrics_asr.datasets import backing, singing
+from lyrics_asr.datasets.lyrics import (
+    LANGUAGE_NAMES,
+    LYRICS_FOLDER,
+    Stanzas,
+    draw_song,
+    load_lyrics,
+    part_of_lyric,
+)
 from lyrics_asr.datasets.manifest import Song, Sound, write_manifest
 from lyrics_asr.files import write_text
-from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import TimedWord
-
-LYRICS_FOLDER = Path("data/lyrics")
-SPLIT_LISTS = {
-    "development": "development.txt",
-    "held_out": "held_out.txt",
-}  # names of songs; the others are for training
 
 # espeak-ng's voice variants that training songs draw from
 _WOMEN = """
@@ -65,7 +66,6 @@ HELD_OUT_VOICES = (  # variants that no training song uses
     singing.Voice("en-us+f4", 1.0, 66.0, 0.3, 5.6, 0.03),
     singing.Voice("en+m7", 1.0, 54.0, 0.3, 5.2, 0.03),
 )
-_PARTS_OF_A_LYRIC = 3
 
 Samples = NDArray[np.float64]
 
@@ -81,31 +81,6 @@ class Rendition:
     pitches_hz: tuple[float, ...]
 
 
-def load_lyrics(folder: Path, split: str) -> dict[str, list[list[str]]]:
-    """The stanzas (lists of lines) of every lyric of a split, by name.
-
-    Raises:
-        FileNotFoundError: the folder holds no lyrics of that split, or the lists of songs are missing.
-    """
-    lists = {name: set((folder / file).read_text("utf-8").split()) for name, file in SPLIT_LISTS.items()}
-    reserved = set().union(*lists.values())
-    songs = {}
-    for path in sorted(folder.glob("*.txt")):
-        belongs = path.stem in lists[split] if split in lists else path.stem not in reserved
-        if belongs and path.name not in SPLIT_LISTS.values():
-            stanzas = [
-                [line.text for line in parse_lyrics(block).lines]
-                for block in re.split(r"\n\s*\n", path.read_text("utf-8"))
-                if block.strip()
-            ]
-            songs[path.stem] = [stanza for stanza in stanzas if stanza]
-    if not songs:
-        raise FileNotFoundError(
-            f"{folder}: no lyrics of the split {split!r}; run this in the project's folder or give --lyrics"
-        )
-    return songs
-
-
 def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER) -> list[Song]:
     """Make a corpus; songs that are already complete in `out` are kept.
 
@@ -114,7 +89,7 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
         ValueError: `out` holds a corpus of other options or lyrics.
         OutputError: a file cannot be written.
     """
-    songs = load_lyrics(lyrics, options.split)
+    songs = load_lyrics(lyrics, options.split, options.language)
     _claim(out, options, songs)
     jobs = _draw_jobs(out, options, songs)
     # A single process is one of its own too: espeak-ng draws from C's `rand`, which threads of other libraries move on.
@@ -124,7 +99,7 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     return made
 
 
-def _claim(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]]]) -> None:
+def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> None:
     """Write down what the corpus is made from, or make sure that it is the same as before."""
     made_from = {key: value for key, value in asdict(options).items() if key not in ("songs", "processes")}
     made_from["lyrics_crc32"] = zlib.crc32(json.dumps(songs, sort_keys=True).encode())
@@ -213,18 +188,27 @@ class _Job:
     folder: Path
     title: str
     lines: list[str]
+    language: str
     voice: singing.Voice
     a_cappella: bool
     rng: np.random.Generator
 
 
-def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]]]) -> list[_Job]:
-    vocabulary = sorted({word for word in _words(songs) if word.isascii()})
+def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> list[_Job]:
     jobs = []
     for index in range(options.songs):
-        rng = np.random.default_rng([options.seed, zlib.crc32(options.split.encode()), index])
+        rng = np.random.default_rng([options.seed, zlib.crc32(f"{options.language} {options.split}".encode()), index])
         if options.split == "training":
-            title, lines = _draw_lines(songs, vocabulary, options, rng)
+            stanzas = draw_song(
+                songs,
+                options.language,
+                rng,
+                lines=options.lines,
+                word_salad_share=options.word_salad_share,
+                generated_share=options.generated_share,
+            )
+            lines = [line for stanza in stanzas for line in stanza]
+            title = lines[0]
         else:
             title, lines = part_of_lyric(songs, index)
         voice = (
@@ -233,8 +217,8 @@ def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[
             else draw_voice(rng)
         )
         a_cappella = bool(rng.random() < options.a_cappella_share)
-        folder = out / f"{options.split}_{options.seed}_{index:05d}"
-        jobs.append(_Job(folder, title, lines, voice, a_cappella, rng))
+        folder = out / f"{options.language}_{options.split}_{options.seed}_{index:05d}"
+        jobs.append(_Job(folder, title, lines, options.language, voice, a_cappella, rng))
     return jobs
 
 
@@ -242,42 +226,13 @@ def _make_song(job: _Job) -> Song:
     if not (job.folder / "sounds.json").exists():  # written last: its song is complete
         singing.reset()
         rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
-        _write_song(job.folder, job.title, job.lines, rendition, job.voice)
-    return _song_record(job.folder, job.lines)
-
-
-def _draw_lines(
-    songs: dict[str, list[list[str]]], vocabulary: list[str], options: SyntheticOptions, rng: np.random.Generator
-) -> tuple[str, list[str]]:
-    """Consecutive lines of one training lyric, some of them replaced by words in random order."""
-    name = sorted(songs)[int(rng.integers(len(songs)))]
-    lines = [line for stanza in songs[name] for line in stanza]
-    first = int(rng.integers(max(1, len(lines) - options.lines + 1)))
-    chosen = lines[first : first + options.lines]
-    return name, [
-        " ".join(rng.choice(vocabulary, size=int(rng.integers(4, 8))))
-        if rng.random() < options.word_salad_share
-        else line
-        for line in chosen
-    ]
-
-
-def part_of_lyric(songs: dict[str, list[list[str]]], index: int) -> tuple[str, list[str]]:
-    """A third of a lyric: over `3 * len(songs)` songs every line of the split is sung once."""
-    name = sorted(songs)[index % len(songs)]
-    lines = [line for stanza in songs[name] for line in stanza]
-    part = index // len(songs) % _PARTS_OF_A_LYRIC
-    return name, lines[part * len(lines) // _PARTS_OF_A_LYRIC : (part + 1) * len(lines) // _PARTS_OF_A_LYRIC]
-
-
-def _words(songs: dict[str, list[list[str]]]) -> list[str]:
-    text = "\n".join(line for stanzas in songs.values() for stanza in stanzas for line in stanza)
-    return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())
+        _write_song(job, rendition)
+    return _song_record(job)
 
 
 def _speakable(line: str) -> str:
-    """The line without punctuation, which espeak-ng would turn into pauses."""
-    return " ".join(re.sub(r"[^\w']", "", word) or word for word in line.split())
+    """The line without punctuation, which espeak-ng would turn into pauses, but for what is inside words."""
+    return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
 
 
 def _melody(music: backing.Music, center_midi: float, notes: int, rng: np.random.Generator) -> list[float]:
@@ -298,7 +253,7 @@ def _rhythm(note_seconds: float, notes: int, rng: np.random.Generator) -> list[f
     return [float(length * note_seconds) for length in lengths]
 
 
-def _write_song(folder: Path, title: str, lines: Sequence[str], rendition: Rendition, voice: singing.Voice) -> None:
+def _write_song(job: _Job, rendition: Rendition) -> None:
     stems = {
         "mixture": rendition.vocals + rendition.accompaniment,
         "vocals": rendition.vocals,
@@ -306,15 +261,18 @@ def _write_song(folder: Path, title: str, lines: Sequence[str], rendition: Rendi
     }
     for stem, samples in stems.items():
         audio = Audio(torch.from_numpy(samples.astype(np.float32)), backing.SAMPLE_RATE_HZ)
-        write_audio(folder / f"{stem}.flac", audio)
-    write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
+        write_audio(job.folder / f"{stem}.flac", audio)
+    write_text(job.folder / "lyrics.txt", "\n".join(job.lines) + "\n")
+    annotations = dali_annotations(job.folder.name, job.title, rendition, job.voice, job.language)
+    write_text(job.folder / "dali.json", json.dumps(annotations, indent=1) + "\n")
     write_text(
-        folder / "dali.json", json.dumps(dali_annotations(folder.name, title, rendition, voice), indent=1) + "\n"
+        job.folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds])
     )
-    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
 
 
-def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: singing.Voice) -> dict[str, Any]:
+def dali_annotations(
+    song_id: str, title: str, rendition: Rendition, voice: singing.Voice, language: str = "en"
+) -> dict[str, Any]:
     """The annotations as DALI's JSON export lays them out (Meseguer-Brocal et al. 2018), horizontal.
 
     Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, the entry above it.
@@ -355,7 +313,7 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
             "scores": {"NCC": 1.0, "manual": 0},
             "audio": {"url": None, "path": "mixture.flac", "working": True},
             "metadata": {
-                "language": "english",
+                "language": LANGUAGE_NAMES[language],
                 "genres": ["synthetic"],
                 "album": None,
                 "release_date": None,
@@ -370,21 +328,21 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
     }
 
 
-def _song_record(folder: Path, lines: Sequence[str]) -> Song:
-    annotations = json.loads((folder / "dali.json").read_text("utf-8"))
-    sounds = json.loads((folder / "sounds.json").read_text("utf-8"))
+def _song_record(job: _Job) -> Song:
+    annotations = json.loads((job.folder / "dali.json").read_text("utf-8"))
+    sounds = json.loads((job.folder / "sounds.json").read_text("utf-8"))
     words = tuple(
         TimedWord(word["text"], word["time"][0], word["time"][1], 1.0)
         for word in annotations["annotations"]["annot"]["words"]
     )
     return Song(
-        id=folder.name,
-        audio=folder / "mixture.flac",
-        lyrics="\n".join(lines),
+        id=job.folder.name,
+        audio=job.folder / "mixture.flac",
+        lyrics="\n".join(job.lines),
         words=words,
-        language="en",
-        vocals=folder / "vocals.flac",
-        accompaniment=folder / "accompaniment.flac",
+        language=job.language,
+        vocals=job.folder / "vocals.flac",
+        accompaniment=job.folder / "accompaniment.flac",
         sounds=tuple(tuple(Sound(*sound) for sound in own) for own in sounds),
     )
 
@@ -399,6 +357,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.split,
         help="lyrics and voices (default: %(default)s)",
     )
+    parser.add_argument(
+        "--language", choices=tuple(LANGUAGE_NAMES), default=defaults.language, help="default: %(default)s"
+    )
     parser.add_argument("--songs", type=int, default=defaults.songs, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     parser.add_argument(
@@ -409,6 +370,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.word_salad_share,
         help="share of lines with words in random order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--generated-share",
+        type=float,
+        default=defaults.generated_share,
+        help="share of lines with generated words (default: %(default)s)",
     )
     parser.add_argument(
         "--a-cappella-share",
@@ -425,13 +392,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `lyrics-asr data synth`."""
     options = SyntheticOptions(
-        arguments.split,
-        arguments.songs,
-        arguments.seed,
-        arguments.lines,
-        arguments.word_salad_share,
-        arguments.a_cappella_share,
-        arguments.processes,
+        split=arguments.split,
+        language=arguments.language,
+        songs=arguments.songs,
+        seed=arguments.seed,
+        lines=arguments.lines,
+        word_salad_share=arguments.word_salad_share,
+        generated_share=arguments.generated_share,
+        a_cappella_share=arguments.a_cappella_share,
+        processes=arguments.processes,
     )
     songs = generate(arguments.out, options, arguments.lyrics)
     print(f"{len(songs)} songs in {arguments.out / 'manifest.jsonl'}", file=sys.stderr)

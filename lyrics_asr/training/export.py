@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lyrics_asr.config import DecodingOptions, TrainingConfig, load_config
+from lyrics_asr.datasets.lyrics import load_lyrics
 from lyrics_asr.datasets.manifest import read_manifest
-from lyrics_asr.datasets.synthetic import load_lyrics
 from lyrics_asr.files import write_text
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.model import LyricsModel
