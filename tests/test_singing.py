@@ -94,18 +94,14 @@ def test_the_voice_begins_where_its_first_word_does_after_a_pause():
 def test_formants_move_and_the_spectrum_tilts():
     speech = speak("my moon may rise", "en-us+f3", 150)
 
-    def centroid_hz(voice, delivery=SUNG):
-        """Of the part below 3.7 kHz, where the formants are."""
+    def centroid(voice, delivery=SUNG):
         power = np.abs(np.fft.rfft(sing(speech, [60.0] * 4, [0.6] * 4, voice, delivery).samples)) ** 2
-        return (power * np.arange(len(power)))[: len(power) // 3].sum() / power[: len(power) // 3].sum()
+        return (power * np.arange(len(power))).sum() / power.sum()
 
-    plain = centroid_hz(VOICE)
-    assert (
-        centroid_hz(replace(VOICE, formant_ratio=1.2))
-        > 1.1 * plain
-        > 1.2 * centroid_hz(replace(VOICE, formant_ratio=0.83))
-    )
-    assert centroid_hz(VOICE, DELIVERIES["shouted"]) > 1.2 * plain
+    plain = centroid(VOICE)
+    assert centroid(replace(VOICE, formant_ratio=1.2)) > 1.1 * plain
+    assert centroid(replace(VOICE, formant_ratio=0.83)) < 0.96 * plain
+    assert centroid(VOICE, DELIVERIES["shouted"]) > 1.2 * plain
 
 
 def test_a_whisper_has_no_pitch_and_a_rough_voice_less_than_a_clear_one():
@@ -134,8 +130,8 @@ def test_a_drawn_melody_fits_the_line_and_the_voice(name):
         melody = draw_melody(counts, SCALE_MIDI, 60.0, 6.0, 0.5, delivery, rng)
         notes = [note for syllable in melody.syllables for note in syllable]
         assert len(melody.syllables) == sum(counts)
-        assert all(note.midi in SCALE_MIDI and abs(note.midi - 60) <= 10 for note in notes)
-        assert all(sum(note.seconds for note in syllable) <= 3.3 for syllable in melody.syllables)
+        assert all(note.midi in SCALE_MIDI and abs(note.midi - 60) <= 6 + 6 for note in notes)
+        assert all(sum(note.seconds for note in syllable) <= 3.0 + 1e-9 for syllable in melody.syllables)
     sung = singing.sing(speech, melody, VOICE, rng, delivery)
     assert len(sung.samples) / SPEECH_SAMPLE_RATE_HZ == pytest.approx(sung.words[-1].end_seconds, abs=0.01)
     if name == "rapped":

@@ -96,6 +96,7 @@ _SHARES = {
 }
 _PAUSE_SHARE = 0.06  # of the words inside a line
 _SWALLOWED_SHARE = 0.12  # of the syllables
+_SHORTEST_MELISMA_NOTE_SECONDS = 0.1
 
 
 def draw_delivery(rng: np.random.Generator) -> Delivery:
@@ -123,29 +124,47 @@ def draw_melody(
         delivery: how the line is sung.
         rng: draws.
     """
-    count = sum(syllables_per_word)
     degrees = np.asarray(scale_midi, dtype=float)
     position = int(np.argmin(np.abs(degrees - center_midi))) + int(rng.integers(-2, 3))
-    durations = _draw_rhythm(count, beat_seconds, delivery, rng)
-    has_melisma = rng.random(count) < delivery.melisma_share
-    syllables = []
-    for seconds, melisma in zip(durations, has_melisma, strict=True):
-        if melisma:
-            notes = int(rng.integers(2, 9))
-            each_seconds = float(np.clip(max(seconds, 0.5) / notes, 0.09, 0.4))
-            steps = rng.choice([-2, -1, -1, 1, 1, 2], size=notes)
-        else:
-            notes, each_seconds = 1, seconds
-            steps = np.array([rng.choice([-4, -2, -1, -1, 0, 0, 1, 1, 2, 4])])
-        line = []
-        for step in np.round(steps * delivery.motion).astype(int):
-            line.append(Note(float(degrees[position]), each_seconds))
-            target = int(np.clip(position + step, 0, len(degrees) - 1))
-            if abs(degrees[target] - center_midi) > range_semitones:
-                target = int(np.clip(position - step, 0, len(degrees) - 1))
-            position = target
-        syllables.append(tuple(line))
-    return Melody(tuple(syllables), _draw_pauses(syllables_per_word, durations, rng))
+    notes_midi = []
+    for _ in range(sum(syllables_per_word)):
+        notes_midi.append(float(degrees[position]))
+        step = round(delivery.motion * float(rng.choice([-4, -2, -1, -1, 0, 0, 1, 1, 2, 4])))
+        position += -step if abs(degrees[position + step] - center_midi) > range_semitones else step
+    durations_seconds = _draw_rhythm(len(notes_midi), beat_seconds, delivery, rng)
+    return ornament(notes_midi, durations_seconds, syllables_per_word, scale_midi, delivery, rng)
+
+
+def ornament(
+    notes_midi: Sequence[float],
+    durations_seconds: Sequence[float],
+    syllables_per_word: Sequence[int],
+    scale_midi: Sequence[int],
+    delivery: Delivery,
+    rng: np.random.Generator,
+) -> Melody:
+    """Sing some syllables to several notes around their own, in the same time, and part some words by a pause.
+
+    Args:
+        notes_midi: one for each syllable.
+        durations_seconds: as many.
+        syllables_per_word: of the line.
+        scale_midi: the notes of the scale over all octaves, ascending.
+        delivery: how the line is sung.
+        rng: draws.
+    """
+    scale = np.asarray(scale_midi, dtype=float)
+    syllables: list[tuple[Note, ...]] = []
+    for midi, seconds in zip(notes_midi, durations_seconds, strict=True):
+        most = min(8, int(seconds / _SHORTEST_MELISMA_NOTE_SECONDS))
+        if most < 2 or rng.random() >= delivery.melisma_share:
+            syllables.append((Note(float(midi), float(seconds)),))
+            continue
+        count = int(rng.integers(2, most + 1))
+        steps = np.clip(np.cumsum([0, *rng.choice([-2, -1, -1, 1, 1, 2], size=count - 1)]), -3, 3)
+        positions = np.clip(np.argmin(np.abs(scale - midi)) + steps, 0, len(scale) - 1)
+        syllables.append(tuple(Note(float(scale[i]), float(seconds) / count) for i in positions))
+    return Melody(tuple(syllables), _draw_pauses(syllables_per_word, durations_seconds, rng))
 
 
 def _draw_rhythm(count: int, beat_seconds: float, delivery: Delivery, rng: np.random.Generator) -> list[float]:

@@ -107,7 +107,12 @@ def _minimum_phase(log_envelope: Frames) -> NDArray[np.complex64]:
     cepstrum = irfft(log_envelope / 2, FFT_SAMPLES, axis=1)
     cepstrum[:, 1 : FFT_SAMPLES // 2] *= 2
     cepstrum[:, FFT_SAMPLES // 2 + 1 :] = 0
-    return np.asarray(np.exp(rfft(cepstrum, FFT_SAMPLES, axis=1)))
+    phase = rfft(cepstrum, FFT_SAMPLES, axis=1).imag
+    magnitude = np.exp(log_envelope / 2)
+    filters = np.empty(phase.shape, np.complex64)
+    filters.real = magnitude * np.cos(phase)
+    filters.imag = magnitude * np.sin(phase)
+    return filters
 
 
 def _overlap_add(frames: Frames, total: int) -> Samples:
