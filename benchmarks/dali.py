@@ -22,7 +22,8 @@ import torch
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.synthetic import HELD_OUT_VOICES, Rendition, dali_annotations
+from lyrics_asr.datasets.synthetic import Rendition, dali_annotations
+from lyrics_asr.datasets.voices import HELD_OUT_VOICES
 from lyrics_asr.types import TimedWord
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +68,7 @@ def make_corpus(folder: Path, count: int) -> None:
         lines = tuple(tuple(words[first : first + 6]) for first in range(0, len(words), 6))
         song_id = f"{number:032x}"
         rendition = Rendition(silence, silence, lines, (), (220.0,) * len(words))
-        content = dali_annotations(song_id, "title", rendition, HELD_OUT_VOICES[0])
+        content = dali_annotations(song_id, "title", rendition, HELD_OUT_VOICES["en"][0])
         content["info"]["scores"]["NCC"] = rng.uniform(0.8, 1.0)
         write_pickle(folder / "annotations" / f"{song_id}.gz", content)
         (folder / "audio" / f"{song_id}.mp3").symlink_to(sound)

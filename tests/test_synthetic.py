@@ -119,13 +119,10 @@ def test_dali_annotations_link_every_level_to_the_one_above(corpus):
     assert annotations["paragraphs"][0]["time"] == [song.words[0].start_seconds, song.words[-1].end_seconds]
 
 
-def test_held_out_songs_sing_every_line_once_and_no_training_voice(tmp_path):
+def test_held_out_songs_sing_every_line_once():
     songs = load_lyrics(LYRICS, "held_out")
     sung = [line for index in range(30) for line in part_of_lyric(songs, index)[1]]
     assert sorted(sung) == sorted(line for song in songs.values() for stanza in song for line in stanza)
-    rng = np.random.default_rng(0)
-    unseen = {voice.espeak_name.split("+")[1] for voice in synthetic.HELD_OUT_VOICES}
-    assert not unseen & {synthetic.draw_voice(rng).espeak_name.split("+")[1] for _ in range(500)}
 
 
 def test_an_unknown_split_and_a_folder_without_lyrics_are_named(tmp_path):

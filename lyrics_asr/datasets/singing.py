@@ -1,34 +1,29 @@
-"""Sung lines with exact word times: espeak-ng speaks, the WORLD vocoder sings.
+"""Spoken lines sung: with other durations, another pitch and another voice, and exact word times.
 
-espeak-ng reports where each phoneme of what it says begins. WORLD (Morise et al. 2016) takes the speech apart into
-pitch, spectral envelope and aperiodicity, and puts it together again with other durations and another pitch. A note
-stretches the vowel of its syllable and leaves the consonants nearly as they were spoken, as singers do; word times
-follow from the same map of time and are exact.
+A note stretches the steady part of the vowel of its syllable and leaves consonants and transitions nearly as they were
+spoken, as singers do; word times follow from the same map of time and are exact.
 
-Conventions: `*_samples` count at `SPEECH_SAMPLE_RATE_HZ`, frames are WORLD frames of `FRAME_SECONDS`, pitch is in MIDI
-    notes.
+Conventions: pitch is in MIDI notes, times are seconds from the start of the sung line, frames are `vocoder`'s.
 """
 
-import _ctypes
-import ctypes
-import tempfile
-import weakref
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import espeakng_loader
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 
+from lyrics_asr.datasets import vocoder
+from lyrics_asr.datasets.delivery import SUNG, Delivery, Melody
 from lyrics_asr.datasets.manifest import Sound
+from lyrics_asr.datasets.speech import Phone, Speech
+from lyrics_asr.datasets.vocoder import FRAME_SECONDS, SPEECH_SAMPLE_RATE_HZ, Frames, Samples
 
-SPEECH_SAMPLE_RATE_HZ = 22_050  # what espeak-ng gives
-FRAME_SECONDS = 0.005  # WORLD's default
-_VOWELS = frozenset("aAeEiIoOuUV0@3Q&")  # first letters of espeak-ng's English vowel mnemonics
-
-Samples = NDArray[np.float64]
+_SHORTEST_VOWEL_SECONDS = 0.045
+_TRANSITION_SECONDS = 0.04  # at either end of a vowel, not stretched
+_CONSONANT_SPREAD = 0.12  # standard deviation of the logarithm of a consonant's length
+_DIPHTHONG_ENDINGS = "IUY"  # in espeak-ng's names of vowels with more than one letter
+_HISSING = ("z", "Z", "dz", "dZ")  # voiced, with more noise than voice
+_NEPERS_PER_DB = np.log(10) / 10  # of the logarithm of a power
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,12 @@ class Voice:
         vibrato_semitones: depth of the vibrato on long notes.
         vibrato_hz: its rate.
         breathiness: share of the periodic part that becomes noise, 0..1.
+        vibrato_delay_seconds: how far into a note it sets in.
+        range_semitones: how far melodies go from `center_midi`, up and down.
+        portamento_seconds: length of the glide from note to note.
+        scoop_semitones: how far below its pitch a note may begin.
+        roughness: jitter, shimmer and subharmonics, 0..1: creak and growl.
+        tilt_db_per_octave: brightness: how much the spectrum rises above 500 Hz.
     """
 
     espeak_name: str
@@ -51,32 +52,12 @@ class Voice:
     vibrato_semitones: float
     vibrato_hz: float
     breathiness: float
-
-
-@dataclass(frozen=True)
-class Phone:
-    """A stretch of speech with one sound, named as espeak-ng does, without stress; pauses count as consonants."""
-
-    name: str
-    start_samples: int
-    end_samples: int
-    is_vowel: bool
-
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word and its sounds."""
-
-    text: str
-    phones: tuple[Phone, ...]
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A spoken line."""
-
-    samples: Samples
-    words: tuple[SpokenWord, ...]
+    vibrato_delay_seconds: float = 0.2
+    range_semitones: float = 8.0
+    portamento_seconds: float = 0.08
+    scoop_semitones: float = 0.0
+    roughness: float = 0.0
+    tilt_db_per_octave: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +75,7 @@ class SungLine:
     """A sung line.
 
     Args:
-        samples: mono, at `SPEECH_SAMPLE_RATE_HZ`.
+        samples: mono, at `vocoder.SPEECH_SAMPLE_RATE_HZ`.
         words: in order, with their times.
         first_vowel_seconds: where the first note begins: what falls on the beat.
     """
@@ -104,287 +85,175 @@ class SungLine:
     first_vowel_seconds: float
 
 
-def reset() -> None:
-    """Begin anew: what follows sounds the same in any process.
+def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator, delivery: Delivery = SUNG) -> SungLine:
+    """Sing a spoken line: for each syllable one note or several.
 
-    espeak-ng carries the phase of its wave generator and of its noise from one utterance to the next, and has no way to
-    start them again but to load it again.
-    """
-    _espeak.cache_clear()
-
-
-def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:
-    """Let espeak-ng say a line.
+    The vowel of a syllable fills its notes up to the next vowel, less the consonants and the pause between them.
+    Consonants keep their length but for chance and `delivery`, and give way where the notes are too short for them.
 
     Raises:
-        ValueError: no such voice, or a word without any sound.
-    """
-    words = text.split()
-    samples, events = _synthesize(text, voice_name, words_per_minute)
-    if sum(event.kind == _EVENT_WORD for event in events) != len(words):
-        # espeak-ng runs pairs such as "in the" together and reports one word: say such a line word by word.
-        return _join([speak_word(word, voice_name, words_per_minute) for word in words])
-    return Speech(samples, _group(words, events, len(samples)))
-
-
-def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
-    """Let espeak-ng say one word on its own.
-
-    Raises:
-        ValueError: no such voice, or a word without any sound.
-    """
-    samples, events = _synthesize(word, voice_name, words_per_minute)
-    # espeak-ng reports no word event for some single words, and several for others; there is one word.
-    sounds = [event for event in events if event.kind != _EVENT_WORD]
-    speech = Speech(samples, _group([word], [_Event(_EVENT_WORD, 0, ""), *sounds], len(samples)))
-    end = speech.words[0].phones[-1].end_samples
-    return Speech(samples[:end], speech.words)
-
-
-def syllables(word: SpokenWord) -> int:
-    """Notes that a word takes: its vowels, at least one."""
-    return max(1, sum(phone.is_vowel for phone in word.phones))
-
-
-def sing(speech: Speech, notes_midi: list[float], durations_seconds: list[float], voice: Voice) -> SungLine:
-    """Sing a spoken line: one note and one duration for each syllable.
-
-    The vowel of a syllable fills its note up to the next vowel, less the consonants between them, which keep their
-    length.
-
-    Raises:
-        ValueError: the notes are not as many as the syllables.
+        ValueError: the melody has not as many syllables as the speech, or not as many pauses as it has words.
     """
     phones = [phone for word in speech.words for phone in word.phones]
     # The sound that carries a note: each vowel, or the first sound of a word that has none.
-    carriers = [
-        phone.is_vowel if any(p.is_vowel for p in word.phones) else i == 0
-        for word in speech.words
-        for i, phone in enumerate(word.phones)
-    ]
-    if not len(notes_midi) == len(durations_seconds) == sum(carriers):
-        raise ValueError(f"{sum(carriers)} syllables need as many notes, not {len(notes_midi)}")
-    spoken = np.array([p.end_samples - p.start_samples for p in phones]) / SPEECH_SAMPLE_RATE_HZ
-    sung = _stretch(spoken, np.array(carriers), np.array(durations_seconds))
-    ends = np.cumsum(sung)
-    starts = ends - sung
-
-    analysis = _analyse(speech.samples)
-    times = np.arange(round(ends[-1] / FRAME_SECONDS)) * FRAME_SECONDS
-    source_times = np.interp(
-        times,
-        np.append(starts, ends[-1]),
-        np.array([p.start_samples for p in phones] + [phones[-1].end_samples]) / SPEECH_SAMPLE_RATE_HZ,
+    carriers = np.array(
+        [
+            phone.is_vowel if any(p.is_vowel for p in word.phones) else i == 0
+            for word in speech.words
+            for i, phone in enumerate(word.phones)
+        ]
     )
-    position = np.clip(source_times / FRAME_SECONDS, 0, len(analysis.f0) - 1)
-    envelope = _warp(_frames_at(analysis.envelope, position), voice.formant_ratio)
-    aperiodicity = _frames_at(analysis.aperiodicity, position)
-    aperiodicity += voice.breathiness * (1 - aperiodicity)
-    pitch_hz = _pitch_curve(times, starts[np.array(carriers)], np.array(notes_midi), voice)
-    voiced = analysis.f0[np.round(position).astype(int)] > 0
-    samples = pyworld.synthesize(
-        np.where(voiced, pitch_hz, 0.0),
-        np.ascontiguousarray(envelope),
-        np.ascontiguousarray(np.clip(aperiodicity, 0, 1)),
-        SPEECH_SAMPLE_RATE_HZ,
-        FRAME_SECONDS * 1000,
-    )
+    if len(melody.syllables) != carriers.sum():
+        raise ValueError(f"{carriers.sum()} syllables need as many notes, not {len(melody.syllables)}")
+    if melody.pauses_seconds and len(melody.pauses_seconds) != len(speech.words):
+        raise ValueError(f"{len(speech.words)} words need as many pauses, not {len(melody.pauses_seconds)}")
+    pauses = np.zeros(len(phones))  # before each phone
+    first_phones = np.cumsum([0] + [len(word.phones) for word in speech.words])
+    if melody.pauses_seconds:
+        pauses[first_phones[:-1]] = melody.pauses_seconds
 
+    lengths = _sung_lengths(phones, carriers, pauses, melody, delivery, rng)
+    ends = np.cumsum(pauses + lengths)
+    starts = np.append(0.0, ends[:-1]) + pauses
+    samples = _voice_frames(speech, phones, starts, ends, starts[carriers], melody, voice, delivery, rng)
     words = []
-    first = 0
-    for word in speech.words:
-        last = first + len(word.phones)
+    for word, first, last in zip(speech.words, first_phones[:-1], first_phones[1:], strict=True):
         sounds = tuple(
             Sound(phone.name, float(start), float(end))
             for phone, start, end in zip(word.phones, starts[first:last], ends[first:last], strict=True)
         )
         words.append(SungWord(word.text, sounds[0].start_seconds, sounds[-1].end_seconds, sounds))
-        first = last
     return SungLine(samples, tuple(words), float(starts[int(np.argmax(carriers))]))
 
 
-def _stretch(spoken: Samples, carriers: NDArray[np.bool_], durations_seconds: Samples) -> Samples:
-    """Sung length of every phone: carriers fill their note, at least 60 ms, and the others keep their length."""
-    sung = spoken.copy()
+def _sung_lengths(
+    phones: Sequence[Phone],
+    carriers: NDArray[np.bool_],
+    pauses: Samples,
+    melody: Melody,
+    delivery: Delivery,
+    rng: np.random.Generator,
+) -> Samples:
+    spoken = np.array([p.end_samples - p.start_samples for p in phones]) / SPEECH_SAMPLE_RATE_HZ
+    chance = np.exp(np.clip(_CONSONANT_SPREAD * rng.standard_normal(len(phones)), -0.35, 0.26))
+    sung = spoken * chance * delivery.consonant_ratio
     positions = np.flatnonzero(carriers)
-    for note, (begin, end) in enumerate(zip(positions, np.append(positions[1:], len(spoken)), strict=True)):
-        consonants = spoken[begin + 1 : end].sum()
-        sung[begin] = max(durations_seconds[note] - consonants, 0.06)
-    return sung
+    for syllable, (begin, end) in enumerate(zip(positions, np.append(positions[1:], len(phones)), strict=True)):
+        room = sum(note.seconds for note in melody.syllables[syllable]) - pauses[begin + 1 : end].sum()
+        consonants = sung[begin + 1 : end].sum()
+        if consonants > 0:
+            fitting = (room - _SHORTEST_VOWEL_SECONDS) / consonants
+            sung[begin + 1 : end] *= np.clip(fitting, 0.5, 1.0)
+        sung[begin] = max(room - sung[begin + 1 : end].sum(), _SHORTEST_VOWEL_SECONDS)
+    return np.asarray(sung)
 
 
-@dataclass(frozen=True)
-class _Analysis:
-    f0: Samples
-    envelope: Samples
-    aperiodicity: Samples
+def _voice_frames(
+    speech: Speech,
+    phones: Sequence[Phone],
+    starts: Samples,
+    ends: Samples,
+    vowel_starts: Samples,
+    melody: Melody,
+    voice: Voice,
+    delivery: Delivery,
+    rng: np.random.Generator,
+) -> Samples:
+    analysis = speech.analysis
+    times = np.arange(round(ends[-1] / FRAME_SECONDS)) * FRAME_SECONDS
+    position = np.clip(_source_times(phones, starts, ends, times) / FRAME_SECONDS, 0, len(analysis.f0_hz) - 1)
+    nearest = np.round(position).astype(int)
+    phone_at = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, None)
+    is_vowel = np.array([phone.is_vowel for phone in phones])[phone_at]
+
+    envelope = _warp(_frames_at(analysis.log_envelope, position), voice.formant_ratio)
+    tilt_db_per_octave = voice.tilt_db_per_octave + delivery.tilt_db_per_octave
+    octaves = np.log2(np.maximum(vocoder.BIN_HZ, 500) / 500)
+    envelope += (np.clip(tilt_db_per_octave * octaves, -18, 18) * _NEPERS_PER_DB).astype(np.float32)
+    loudness = (times < ends[phone_at]).astype(float)  # silence in pauses
+    loudness = np.convolve(loudness, np.hanning(7)[1:-1] / np.hanning(7).sum(), mode="same")
+    roughness = min(1.0, voice.roughness + delivery.roughness)
+    shimmer = 0.4 * roughness * rng.standard_normal(len(times))
+    envelope += (2 * np.log(np.maximum(loudness, 1e-5)) + shimmer).astype(np.float32)[:, None]
+
+    hissing = np.array([phone.name.startswith(_HISSING) for phone in phones])[phone_at]
+    aperiodicity = np.maximum(vocoder.CLEAR_VOICE_APERIODICITY, np.where(hissing, 0.9, 0.0)[:, None])
+    aperiodicity += min(1.0, voice.breathiness + delivery.breathiness) * (1 - aperiodicity)
+
+    midi = _pitch_curve(times, vowel_starts, melody, voice, rng) + delivery.higher_semitones
+    midi += delivery.intonation * _intonation(analysis.f0_hz)[nearest]
+    f0_hz = 440 * 2 ** ((midi - 69) / 12) * (1 + 0.03 * roughness * rng.standard_normal(len(times)))
+    f0_hz = np.clip(f0_hz, 40, 2000)
+    f0_hz[~(is_vowel | (analysis.f0_hz[nearest] > 0))] = 0
+    subharmonic = max(0.0, roughness - 0.3)
+    return vocoder.synthesize(f0_hz, envelope, aperiodicity.astype(np.float32), subharmonic, rng)
 
 
-def _analyse(samples: Samples) -> _Analysis:
-    f0, times = pyworld.dio(samples, SPEECH_SAMPLE_RATE_HZ, frame_period=FRAME_SECONDS * 1000)
-    f0 = pyworld.stonemask(samples, f0, times, SPEECH_SAMPLE_RATE_HZ)
-    envelope = pyworld.cheaptrick(samples, f0, times, SPEECH_SAMPLE_RATE_HZ)
-    return _Analysis(f0, envelope, pyworld.d4c(samples, f0, times, SPEECH_SAMPLE_RATE_HZ))
+def _source_times(phones: Sequence[Phone], starts: Samples, ends: Samples, times: Samples) -> Samples:
+    """Where in the speech each moment of the song comes from.
+
+    A longer vowel keeps the length of its ends, where the tongue moves, and a diphthong moves on at its end.
+    """
+    sung: list[float] = []
+    spoken: list[float] = []
+    for phone, start, end in zip(phones, starts, ends, strict=True):
+        first, last = phone.start_samples / SPEECH_SAMPLE_RATE_HZ, phone.end_samples / SPEECH_SAMPLE_RATE_HZ
+        sung += [start]
+        spoken += [first]
+        if phone.is_vowel and end - start > last - first:
+            is_diphthong = len(phone.name) > 1 and phone.name[-1] in _DIPHTHONG_ENDINGS
+            before = min(_TRANSITION_SECONDS, (last - first) / 3)
+            after = (last - first) * 0.55 if is_diphthong else before
+            sung += [start + before, end - after]
+            spoken += [first + before, last - after]
+        sung += [end]
+        spoken += [last]
+    return np.interp(times, sung, spoken)
 
 
-def _frames_at(frames: Samples, position: Samples) -> Samples:
+def _frames_at(frames: Frames, position: Samples) -> Frames:
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, len(frames) - 1)
-    weight = (position - low)[:, None]
+    weight = (position - low).astype(np.float32)[:, None]
     return np.asarray(frames[low] * (1 - weight) + frames[high] * weight)
 
 
-def _warp(envelope: Samples, ratio: float) -> Samples:
+def _warp(envelope: Frames, ratio: float) -> Frames:
     """Move the formants: frequency f of the result is frequency f / ratio of `envelope`."""
     bins = np.minimum(np.arange(envelope.shape[1]) / ratio, envelope.shape[1] - 1)
     return _frames_at(envelope.T, bins).T
 
 
-def _pitch_curve(times: Samples, note_starts: Samples, notes_midi: Samples, voice: Voice) -> Samples:
-    """Pitch in hertz: steps joined by glides of about 80 ms, and a vibrato that grows from 0.2 s into a note."""
+def _pitch_curve(
+    times: Samples, vowel_starts: Samples, melody: Melody, voice: Voice, rng: np.random.Generator
+) -> Samples:
+    """Pitch in MIDI notes: steps joined by glides, scoops from below, vibrato, and a slow drift of some cents."""
+    notes = [note for syllable in melody.syllables for note in syllable]
+    note_starts = np.concatenate(
+        [
+            start + np.cumsum([0.0] + [note.seconds for note in syllable[:-1]])
+            for start, syllable in zip(vowel_starts, melody.syllables, strict=True)
+        ]
+    )
     index = np.clip(np.searchsorted(note_starts - 0.03, times, side="right") - 1, 0, None)
-    steps = notes_midi[index]
-    glide = np.hanning(round(0.08 / FRAME_SECONDS) + 2)[1:-1]
+    since = times - note_starts[index]
+    steps = np.array([note.midi for note in notes])[index]
+    glide_seconds = min(voice.portamento_seconds, 0.8 * float(np.median([note.seconds for note in notes])))
+    glide = np.hanning(round(glide_seconds / FRAME_SECONDS) + 2)[1:-1]
     padded = np.pad(steps, len(glide), mode="edge")
     midi = np.convolve(padded, glide / glide.sum(), mode="same")[len(glide) : -len(glide)]
-    growth = np.clip((times - note_starts[index] - 0.2) / 0.3, 0, 1)
-    midi = midi + growth * voice.vibrato_semitones * np.sin(2 * np.pi * voice.vibrato_hz * times)
-    return np.asarray(440.0 * 2 ** ((midi - 69) / 12))
+    scoops = voice.scoop_semitones * (rng.random(len(notes)) < 0.4)
+    midi -= scoops[index] * np.exp(-np.maximum(since, 0) / 0.06)
+    growth = np.clip((since - voice.vibrato_delay_seconds) / 0.3, 0, 1)
+    midi += growth * voice.vibrato_semitones * np.sin(2 * np.pi * voice.vibrato_hz * times)
+    knots = np.arange(0, times[-1] + 0.4, 0.2)
+    return np.asarray(midi + np.interp(times, knots, 0.08 * rng.standard_normal(len(knots))))
 
 
-def _join(parts: list[Speech]) -> Speech:
-    words: list[SpokenWord] = []
-    offset = 0
-    for part in parts:
-        words.extend(
-            SpokenWord(
-                w.text,
-                tuple(
-                    replace(p, start_samples=p.start_samples + offset, end_samples=p.end_samples + offset)
-                    for p in w.phones
-                ),
-            )
-            for w in part.words
-        )
-        offset += len(part.samples)
-    return Speech(np.concatenate([part.samples for part in parts]), tuple(words))
-
-
-def _group(words: list[str], events: list["_Event"], total_samples: int) -> tuple[SpokenWord, ...]:
-    """Phonemes, given to the word that they belong to.
-
-    Each lasts until the next one begins, the last one until the final pause.
-    """
-    sounds: list[tuple[int, str, int]] = []  # start, name, word index
-    word = -1
-    final = total_samples
-    for event in events:
-        if event.kind == _EVENT_WORD:
-            word += 1
-        elif event.name.startswith("_"):
-            final = event.sample
-        elif word >= 0 and (name := event.name.strip("'\",;%=")):
-            sounds.append((event.sample, name, word))
-            final = total_samples
-    phones: list[list[Phone]] = [[] for _ in words]
-    for (start, name, index), following in zip(sounds, [*sounds[1:], (final, "", -1)], strict=True):
-        if following[0] > start:
-            phones[index].append(Phone(name, start, following[0], name[0] in _VOWELS))
-    for text, own in zip(words, phones, strict=True):
-        if not own:
-            raise ValueError(f"espeak-ng has no sound for {text!r}")
-    return tuple(SpokenWord(text, tuple(own)) for text, own in zip(words, phones, strict=True))
-
-
-# --- espeak-ng's C interface, speak_lib.h
-# ---------------------------------------------------------------------------------------
-
-_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
-_RETRIEVE_MODE = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nothing is played
-_PHONEME_EVENTS_AND_NO_EXIT = 0x1 | 0x8000
-_PARAMETER_RATE = 1
-_CHARACTERS_UTF8 = 1
-
-
-class _RawEvent(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_char * 8),
-    )
-
-
-@dataclass(frozen=True)
-class _Event:
-    kind: int
-    sample: int
-    name: str
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_RawEvent))
-
-
-class _Espeak:
-    """The library, with its global state; not for threads."""
-
-    def __init__(self) -> None:
-        # A private copy: opened twice, one file is one library, with one state.
-        with tempfile.NamedTemporaryFile(suffix=".so") as copy:
-            copy.write(Path(espeakng_loader.get_library_path()).read_bytes())
-            copy.flush()
-            self._library = ctypes.CDLL(copy.name)
-        weakref.finalize(self, _unload, self._library)
-        rate = self._library.espeak_Initialize(
-            _RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS_AND_NO_EXIT
-        )
-        if rate != SPEECH_SAMPLE_RATE_HZ:
-            raise RuntimeError(f"espeak-ng gave {rate} Hz in place of {SPEECH_SAMPLE_RATE_HZ} Hz")
-        self._callback = _Callback(self._receive)  # kept: the library holds only a pointer to it
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._samples: list[NDArray[np.int16]] = []
-        self._events: list[_Event] = []
-
-    def synthesize(self, text: str, voice_name: str, words_per_minute: int) -> tuple[Samples, list[_Event]]:
-        self._samples.clear()
-        self._events.clear()
-        if self._library.espeak_SetVoiceByName(voice_name.encode()) != 0:
-            raise ValueError(f"espeak-ng has no voice {voice_name!r}")
-        self._library.espeak_SetParameter(_PARAMETER_RATE, words_per_minute, 0)
-        encoded = text.encode()
-        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARACTERS_UTF8, None, None)
-        self._library.espeak_Synchronize()
-        if not self._samples:
-            raise ValueError(f"espeak-ng has no sound for {text!r}")
-        return np.concatenate(self._samples).astype(np.float64) / 32768, list(self._events)
-
-    def _receive(
-        self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_RawEvent]"
-    ) -> int:
-        if count > 0:
-            self._samples.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        i = 0
-        while (event := events[i]).type != _EVENT_END:
-            if event.type in (_EVENT_WORD, _EVENT_PHONEME):
-                name = event.id.decode("utf-8", "replace") if event.type == _EVENT_PHONEME else ""
-                self._events.append(_Event(event.type, event.sample, name))
-            i += 1
-        return 0
-
-
-def _unload(library: ctypes.CDLL) -> None:
-    library.espeak_Terminate()
-    _ctypes.dlclose(library._handle)
-
-
-@cache
-def _espeak() -> _Espeak:
-    return _Espeak()
-
-
-def _synthesize(text: str, voice_name: str, words_per_minute: int) -> tuple[Samples, list[_Event]]:
-    return _espeak().synthesize(text, voice_name, words_per_minute)
+def _intonation(f0_hz: Samples) -> Samples:
+    """How far the speech is above its median pitch, in semitones, at most a fifth."""
+    voiced = f0_hz > 0
+    if not voiced.any():
+        return np.zeros(len(f0_hz))
+    pitch_hz = np.interp(np.arange(len(f0_hz)), np.flatnonzero(voiced), f0_hz[voiced])
+    return np.asarray(np.clip(12 * np.log2(pitch_hz / np.median(f0_hz[voiced])), -7, 7))

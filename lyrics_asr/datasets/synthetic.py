@@ -31,6 +31,7 @@ from scipy.signal import resample_poly
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.config import SyntheticOptions
 from lyrics_asr.datasets import backing, singing
+from lyrics_asr.datasets.delivery import draw_delivery, draw_melody
 from lyrics_asr.datasets.lyrics import (
     LANGUAGE_NAMES,
     LYRICS_FOLDER,
@@ -40,32 +41,11 @@ from lyrics_asr.datasets.lyrics import (
     part_of_lyric,
 )
 from lyrics_asr.datasets.manifest import Song, Sound, write_manifest
+from lyrics_asr.datasets.speech import reset, speak, syllables
+from lyrics_asr.datasets.vocoder import FRAME_SECONDS
+from lyrics_asr.datasets.voices import HELD_OUT_VOICES, draw_voice
 from lyrics_asr.files import write_text
 from lyrics_asr.types import TimedWord
-
-# espeak-ng's voice variants that training songs draw from
-_WOMEN = """
-f1 f2 f3 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3
-"""
-_MEN = """
-m1 m2 m3 m4 m5 m6 m8 Alex Andy adam announcer antonio benjamin boris caleb david ed edward Gene Henrique Hugo Jacky
-Lee Mario Michael Mike Reed RicishayMax grandpa gustave ian iven john klatt2 klatt3 marcelo max michel miguel
-norbert pablo paul pedro quincy rob robert sandro travis victor zac
-"""
-_ACCENTS = {
-    "en-us": 0.35,
-    "en": 0.25,
-    "en-gb-x-rp": 0.1,
-    "en-us-nyc": 0.1,
-    "en-029": 0.05,
-    "en-gb-scotland": 0.05,
-    "en-gb-x-gbclan": 0.05,
-    "en-gb-x-gbcwmd": 0.05,
-}
-HELD_OUT_VOICES = (  # variants that no training song uses
-    singing.Voice("en-us+f4", 1.0, 66.0, 0.3, 5.6, 0.03),
-    singing.Voice("en+m7", 1.0, 54.0, 0.3, 5.2, 0.03),
-)
 
 Samples = NDArray[np.float64]
 
@@ -116,22 +96,21 @@ def render(
     """Sing `lines` over a band at most 6 dB louder or softer (RMS over the song); the mixture peaks at 0.9."""
     music = backing.compose(rng)
     bar_seconds = music.beats_per_bar * music.beat_seconds
-    target_seconds = rng.uniform(0.14, 0.38)
-    note_seconds = min(
-        (music.beat_seconds * s for s in (0.25, 0.5, 1.0)), key=lambda s: abs(np.log(s / target_seconds))
-    )
-    words_per_minute = int(rng.integers(140, 200))
+    scale_midi = [music.degree_midi(degree) for degree in range(-21, 35)]
 
     cursor_seconds = bar_seconds * float(rng.choice([0.5, 1, 1, 2]))  # the singer enters after an intro
     placed: list[tuple[float, singing.SungLine]] = []
     pitches_hz: list[float] = []
     for text in lines:
-        speech = singing.speak(_speakable(text), voice.espeak_name, words_per_minute)
-        counts = [singing.syllables(word) for word in speech.words]
-        notes = _melody(music, voice.center_midi, sum(counts), rng)
-        sung = singing.sing(speech, notes, _rhythm(note_seconds, sum(counts), rng), voice)
+        delivery = draw_delivery(rng)
+        speech = speak(_speakable(text), voice.espeak_name, delivery.words_per_minute)
+        counts = [syllables(word) for word in speech.words]
+        melody = draw_melody(
+            counts, scale_midi, voice.center_midi, voice.range_semitones, music.beat_seconds, delivery, rng
+        )
+        sung = singing.sing(speech, melody, voice, rng, delivery)
         first_notes = np.cumsum([0, *counts[:-1]])
-        pitches_hz += [float(440 * 2 ** ((notes[i] - 69) / 12)) for i in first_notes]
+        pitches_hz += [float(440 * 2 ** ((melody.syllables[i][0].midi - 69) / 12)) for i in first_notes]
         start = max(0.0, cursor_seconds - sung.first_vowel_seconds)
         placed.append((start, sung))
         end = start + sung.words[-1].end_seconds + rng.uniform(0.15, 0.5)
@@ -166,21 +145,6 @@ def render(
     return Rendition(wet * gain, accompaniment * gain, tuple(timed), tuple(sounds), tuple(pitches_hz))
 
 
-def draw_voice(rng: np.random.Generator) -> singing.Voice:
-    """Draw a training voice: accent, variant, vocal tract, range, vibrato and breath."""
-    accent = str(rng.choice(list(_ACCENTS), p=list(_ACCENTS.values())))
-    woman = rng.random() < 0.5
-    variant = str(rng.choice((_WOMEN if woman else _MEN).split()))
-    return singing.Voice(
-        espeak_name=f"{accent}+{variant}",
-        formant_ratio=float(rng.uniform(0.9, 1.12)),
-        center_midi=float(rng.uniform(61, 71) if woman else rng.uniform(48, 60)),
-        vibrato_semitones=float(rng.uniform(0, 0.6)),
-        vibrato_hz=float(rng.uniform(4.5, 6.5)),
-        breathiness=float(rng.uniform(0, 0.12)),
-    )
-
-
 @dataclass(frozen=True)
 class _Job:
     """A song to make, and the generator that draws the rest of it."""
@@ -212,9 +176,9 @@ def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) 
         else:
             title, lines = part_of_lyric(songs, index)
         voice = (
-            HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)]
+            HELD_OUT_VOICES[options.language][(index + index // len(songs)) % len(HELD_OUT_VOICES[options.language])]
             if options.split == "held_out"
-            else draw_voice(rng)
+            else draw_voice(options.language, rng)
         )
         a_cappella = bool(rng.random() < options.a_cappella_share)
         folder = out / f"{options.language}_{options.split}_{options.seed}_{index:05d}"
@@ -224,7 +188,7 @@ def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) 
 
 def _make_song(job: _Job) -> Song:
     if not (job.folder / "sounds.json").exists():  # written last: its song is complete
-        singing.reset()
+        reset()
         rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
         _write_song(job, rendition)
     return _song_record(job)
@@ -233,24 +197,6 @@ def _make_song(job: _Job) -> Song:
 def _speakable(line: str) -> str:
     """The line without punctuation, which espeak-ng would turn into pauses, but for what is inside words."""
     return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
-
-
-def _melody(music: backing.Music, center_midi: float, notes: int, rng: np.random.Generator) -> list[float]:
-    """A random walk on the scale that stays within a fifth or so of the middle of the voice."""
-    degrees = np.array([music.degree_midi(d) for d in range(-14, 28)], dtype=float)
-    position = int(np.argmin(np.abs(degrees - center_midi))) + int(rng.integers(-2, 3))
-    melody = []
-    for _ in range(notes):
-        melody.append(float(degrees[position]))
-        step = int(rng.choice([-4, -2, -1, -1, 0, 0, 1, 1, 2, 4]))
-        position += -step if abs(degrees[position + step] - center_midi) > 8 else step
-    return melody
-
-
-def _rhythm(note_seconds: float, notes: int, rng: np.random.Generator) -> list[float]:
-    lengths = rng.choice([0.5, 1.0, 1.5, 2.0, 3.0], p=[0.05, 0.55, 0.12, 0.22, 0.06], size=notes)
-    lengths[-1] = max(lengths[-1], 2.0)
-    return [float(length * note_seconds) for length in lengths]
 
 
 def _write_song(job: _Job, rendition: Rendition) -> None:
@@ -323,7 +269,7 @@ def dali_annotations(
         "annotations": {
             "type": "horizontal",
             "annot": {"notes": notes, "words": words, "lines": lines, "paragraphs": [paragraph]},
-            "annot_param": {"fr": 1 / singing.FRAME_SECONDS, "offset": 0.0},
+            "annot_param": {"fr": 1 / FRAME_SECONDS, "offset": 0.0},
         },
     }
 

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from lyrics_asr.datasets.speech import speak_word
+from lyrics_asr.datasets.voices import HELD_OUT_VOICES, draw_voice
+
+LANGUAGES = ("en", "es", "fr", "de")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_training_voices_are_many_and_none_is_held_out(language):
+    rng = np.random.default_rng(0)
+    voices = [draw_voice(language, rng) for _ in range(600)]
+    variants = {voice.espeak_name.split("+")[1] for voice in voices}
+    assert len(variants) >= 60
+    assert not variants & {voice.espeak_name.split("+")[1] for voice in HELD_OUT_VOICES[language]}
+    assert len(HELD_OUT_VOICES[language]) == 2
+    assert all(0.82 <= voice.formant_ratio <= 1.25 for voice in voices)
+    centers = [voice.center_midi for voice in voices]
+    assert min(centers) < 45
+    assert max(centers) > 70
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_espeak_has_every_accent(language):
+    rng = np.random.default_rng(1)
+    names = {draw_voice(language, rng).espeak_name for _ in range(200)}
+    accents = {name.split("+")[0]: name for name in (*names, *(v.espeak_name for v in HELD_OUT_VOICES[language]))}
+    assert all(len(speak_word("la", name, 150).samples) > 1000 for name in accents.values())
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(ValueError, match="language must be one of en, es, fr, de, not 'it'"):
+        draw_voice("it", np.random.default_rng(0))
