@@ -135,7 +135,7 @@ def test_what_the_synthetic_corpora_write_is_read_back(tmp_path):
         (TimedWord("Under", 1.25, 1.5, 1.0), TimedWord("stars,", 1.5, 2.0, 1.0)),
         (TimedWord("we", 3.0, 3.125, 1.0), TimedWord("wait", 3.125, 4.0, 1.0)),
     )
-    silence = np.zeros((2, 8))
+    silence = np.zeros((2, 8), dtype=np.float32)
     rendition = synthetic.Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0))
     content = synthetic.dali_annotations("training_0_00000", "title", rendition, synthetic.HELD_OUT_VOICES[0])
     write(tmp_path / "training_0_00000", content, suffix=".json", name="dali")

@@ -1,9 +1,11 @@
-"""Synthetic songs with exact word times: original lyrics, sung by `singing`, accompanied by `backing`.
+"""Synthetic songs with exact word times: original lyrics, sung over a band.
+
+`arrangement` lays a song out, `singing` sings it, `backing` accompanies it, `production` mixes it.
 
 A corpus is a folder with `manifest.jsonl` (see `datasets.manifest`) and one folder a song:
 
     mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
-    lyrics.txt                                    the lines that are sung
+    lyrics.txt                                    the lines that are sung, as often as they are
     sounds.json                                   the sounds of each word: name, start and end in seconds
     dali.json                                     the annotations as DALI's JSON export has them
 
@@ -30,7 +32,7 @@ from scipy.signal import resample_poly
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.config import SyntheticOptions
-from lyrics_asr.datasets import backing, singing
+from lyrics_asr.datasets import arrangement, backing, instruments, production, singing
 from lyrics_asr.datasets.manifest import Song, Sound, write_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.text import parse_lyrics
@@ -67,7 +69,10 @@ HELD_OUT_VOICES = (  # variants that no training song uses
 )
 _PARTS_OF_A_LYRIC = 3
 
-Samples = NDArray[np.float64]
+_LINES_OF_A_STANZA = 4
+_FADED_SHARE = 0.25  # of the songs fade out
+
+Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -136,59 +141,97 @@ def _claim(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]
 
 
 def render(
-    lines: Sequence[str], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False
+    stanzas: Sequence[Sequence[str]], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False
 ) -> Rendition:
-    """Sing `lines` over a band at most 6 dB louder or softer (RMS over the song); the mixture peaks at 0.9."""
-    music = backing.compose(rng)
-    bar_seconds = music.beats_per_bar * music.beat_seconds
-    target_seconds = rng.uniform(0.14, 0.38)
-    note_seconds = min(
-        (music.beat_seconds * s for s in (0.25, 0.5, 1.0)), key=lambda s: abs(np.log(s / target_seconds))
-    )
-    words_per_minute = int(rng.integers(140, 200))
+    """Arrange, sing, accompany and produce a song.
 
-    cursor_seconds = bar_seconds * float(rng.choice([0.5, 1, 1, 2]))  # the singer enters after an intro
-    placed: list[tuple[float, singing.SungLine]] = []
-    pitches_hz: list[float] = []
-    for text in lines:
-        speech = singing.speak(_speakable(text), voice.espeak_name, words_per_minute)
-        counts = [singing.syllables(word) for word in speech.words]
-        notes = _melody(music, voice.center_midi, sum(counts), rng)
-        sung = singing.sing(speech, notes, _rhythm(note_seconds, sum(counts), rng), voice)
-        first_notes = np.cumsum([0, *counts[:-1]])
-        pitches_hz += [float(440 * 2 ** ((notes[i] - 69) / 12)) for i in first_notes]
-        start = max(0.0, cursor_seconds - sung.first_vowel_seconds)
-        placed.append((start, sung))
-        end = start + sung.words[-1].end_seconds + rng.uniform(0.15, 0.5)
-        grid = music.beat_seconds * int(rng.choice([1, 1, 2, music.beats_per_bar]))
-        cursor_seconds = float(np.ceil(end / grid) * grid) + (bar_seconds * 2 if rng.random() < 0.06 else 0)
+    While somebody sings, the voice is 9 dB softer to 6 dB louder than the band (RMS); the mixture peaks at 0.9.
+    """
+    music = arrangement.compose(rng)
+    words_per_minute = int(rng.integers(140, 200) if music.syllable_seconds > 0.16 else rng.integers(240, 340))
+    speeches = {
+        line: singing.speak(_speakable(line), voice.espeak_name, words_per_minute)
+        for stanza in stanzas
+        for line in stanza
+    }
+    lyrics = [[arrangement.Lyric(line, _least_seconds(speeches[line])) for line in stanza] for stanza in stanzas]
+    score = arrangement.arrange(music, lyrics, voice.center_midi, rng)
+    total_samples = round(score.duration_seconds * backing.SAMPLE_RATE_HZ)
+    vocals, lines, sounds, pitches_hz = _sing(score, speeches, voice, total_samples, rng)
+    wet = production.produce_voice(vocals, music.beat_seconds, rng)
+    accompaniment = np.zeros_like(wet)
+    if not a_cappella:
+        accompaniment = production.produce_band(backing.play(music, score.sections, total_samples, rng), rng)
+        level_db = rng.triangular(-9, -1, 6)
+        accompaniment *= np.float32(10 ** (-level_db / 20) * _sung_rms(wet, lines) / _sung_rms(accompaniment, lines))
+    if rng.random() < _FADED_SHARE:
+        fade = _fade_out(score, lines[-1][-1].end_seconds, total_samples)
+        wet, accompaniment = wet * fade, accompaniment * fade
+    return Rendition(*production.master(wet, accompaniment, rng), lines, sounds, pitches_hz)
 
-    duration_seconds = cursor_seconds + rng.uniform(0.5, 1.0) * bar_seconds
-    vocals = np.zeros(round(duration_seconds * backing.SAMPLE_RATE_HZ))
-    timed = []
-    sounds = []
-    for (start, sung), text in zip(placed, lines, strict=True):
+
+def _sing(
+    score: arrangement.Score,
+    speeches: dict[str, singing.Speech],
+    voice: singing.Voice,
+    total_samples: int,
+    rng: np.random.Generator,
+) -> tuple[Samples, tuple[tuple[TimedWord, ...], ...], tuple[tuple[Sound, ...], ...], tuple[float, ...]]:
+    """The dry voice, mono; its lines, the sounds of each of their words, and the first pitch of each in hertz."""
+    vocals = np.zeros(total_samples, dtype=np.float32)
+    lines, sounds, pitches_hz = [], [], []
+    end = 0.0
+    for scored in score.lines:
+        speech = speeches[scored.text]
+        sung = singing.sing(speech, list(scored.notes_midi), list(scored.durations_seconds), voice)
+        start = max(end, scored.start_seconds - sung.first_vowel_seconds)
+        end = start + sung.words[-1].end_seconds
         samples = resample_poly(sung.samples, 2, 1) * 10 ** (rng.uniform(-3, 3) / 20)
         first = round(start * backing.SAMPLE_RATE_HZ)
-        vocals[first : first + len(samples)] += samples[: len(vocals) - first]
-        timed.append(
+        vocals[first : first + len(samples)] += samples[: total_samples - first].astype(np.float32)
+        lines.append(
             tuple(
                 TimedWord(written, start + word.start_seconds, start + word.end_seconds, 1.0)
-                for written, word in zip(text.split(), sung.words, strict=True)
+                for written, word in zip(scored.text.split(), sung.words, strict=True)
             )
         )
         sounds += [
             tuple(Sound(each.name, start + each.start_seconds, start + each.end_seconds) for each in word.sounds)
             for word in sung.words
         ]
-    wet = backing.reverberate(np.tile(vocals, (2, 1)), rng.uniform(0.03, 0.25), rng.uniform(0.3, 1.5), rng)
-    accompaniment = np.zeros_like(wet)
-    if not a_cappella:
-        accompaniment = backing.play(music, duration_seconds, rng)
-        level = 10 ** (rng.uniform(-6, 6) / 20)
-        accompaniment *= level * np.sqrt((wet**2).mean() / max((accompaniment**2).mean(), 1e-12))
-    gain = 0.9 / np.abs(wet + accompaniment).max()
-    return Rendition(wet * gain, accompaniment * gain, tuple(timed), tuple(sounds), tuple(pitches_hz))
+        first_notes = np.cumsum([0, *[singing.syllables(word) for word in speech.words[:-1]]])
+        pitches_hz += [instruments.hertz(scored.notes_midi[i]) for i in first_notes]
+    return vocals, tuple(lines), tuple(sounds), tuple(pitches_hz)
+
+
+def _least_seconds(speech: singing.Speech) -> tuple[float, ...]:
+    """The least time of each syllable: its consonants as they were spoken, and what `singing.sing` leaves a vowel."""
+    least: list[float] = []
+    for word in speech.words:
+        has_vowel = any(phone.is_vowel for phone in word.phones)
+        for i, phone in enumerate(word.phones):
+            if phone.is_vowel or (i == 0 and not has_vowel):
+                least.append(0.06)
+            elif least:
+                least[-1] += (phone.end_samples - phone.start_samples) / singing.SPEECH_SAMPLE_RATE_HZ
+    return tuple(least)
+
+
+def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:
+    """RMS of a stem while somebody sings."""
+    rate = backing.SAMPLE_RATE_HZ
+    spans = [stem[:, round(line[0].start_seconds * rate) : round(line[-1].end_seconds * rate)] for line in lines]
+    power = sum(float(np.square(span).sum()) for span in spans) / max(1, sum(span.size for span in spans))
+    return float(np.sqrt(max(power, 1e-12)))
+
+
+def _fade_out(score: arrangement.Score, last_word_seconds: float, total_samples: int) -> Samples:
+    """A gain that falls to nothing from the last word, or the outro if it begins later, to the end."""
+    outro_seconds = score.sections[-1].first_bar * score.music.bar_seconds
+    first = round(max(last_word_seconds, outro_seconds) * backing.SAMPLE_RATE_HZ)
+    gain = np.ones(total_samples, dtype=np.float32)
+    gain[first:] = np.linspace(1, 0, max(0, total_samples - first))
+    return gain
 
 
 def draw_voice(rng: np.random.Generator) -> singing.Voice:
@@ -241,9 +284,10 @@ def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[
 def _make_song(job: _Job) -> Song:
     if not (job.folder / "sounds.json").exists():  # written last: its song is complete
         singing.reset()
-        rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
-        _write_song(job.folder, job.title, job.lines, rendition, job.voice)
-    return _song_record(job.folder, job.lines)
+        stanzas = [job.lines[i : i + _LINES_OF_A_STANZA] for i in range(0, len(job.lines), _LINES_OF_A_STANZA)]
+        rendition = render(stanzas, job.voice, job.rng, a_cappella=job.a_cappella)
+        _write_song(job.folder, job.title, rendition, job.voice)
+    return _song_record(job.folder)
 
 
 def _draw_lines(
@@ -280,33 +324,16 @@ def _speakable(line: str) -> str:
     return " ".join(re.sub(r"[^\w']", "", word) or word for word in line.split())
 
 
-def _melody(music: backing.Music, center_midi: float, notes: int, rng: np.random.Generator) -> list[float]:
-    """A random walk on the scale that stays within a fifth or so of the middle of the voice."""
-    degrees = np.array([music.degree_midi(d) for d in range(-14, 28)], dtype=float)
-    position = int(np.argmin(np.abs(degrees - center_midi))) + int(rng.integers(-2, 3))
-    melody = []
-    for _ in range(notes):
-        melody.append(float(degrees[position]))
-        step = int(rng.choice([-4, -2, -1, -1, 0, 0, 1, 1, 2, 4]))
-        position += -step if abs(degrees[position + step] - center_midi) > 8 else step
-    return melody
-
-
-def _rhythm(note_seconds: float, notes: int, rng: np.random.Generator) -> list[float]:
-    lengths = rng.choice([0.5, 1.0, 1.5, 2.0, 3.0], p=[0.05, 0.55, 0.12, 0.22, 0.06], size=notes)
-    lengths[-1] = max(lengths[-1], 2.0)
-    return [float(length * note_seconds) for length in lengths]
-
-
-def _write_song(folder: Path, title: str, lines: Sequence[str], rendition: Rendition, voice: singing.Voice) -> None:
+def _write_song(folder: Path, title: str, rendition: Rendition, voice: singing.Voice) -> None:
     stems = {
         "mixture": rendition.vocals + rendition.accompaniment,
         "vocals": rendition.vocals,
         "accompaniment": rendition.accompaniment,
     }
     for stem, samples in stems.items():
-        audio = Audio(torch.from_numpy(samples.astype(np.float32)), backing.SAMPLE_RATE_HZ)
+        audio = Audio(torch.from_numpy(samples), backing.SAMPLE_RATE_HZ)
         write_audio(folder / f"{stem}.flac", audio)
+    lines = (" ".join(word.text for word in line) for line in rendition.lines)
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
     write_text(
         folder / "dali.json", json.dumps(dali_annotations(folder.name, title, rendition, voice), indent=1) + "\n"
@@ -370,7 +397,7 @@ def dali_annotations(song_id: str, title: str, rendition: Rendition, voice: sing
     }
 
 
-def _song_record(folder: Path, lines: Sequence[str]) -> Song:
+def _song_record(folder: Path) -> Song:
     annotations = json.loads((folder / "dali.json").read_text("utf-8"))
     sounds = json.loads((folder / "sounds.json").read_text("utf-8"))
     words = tuple(
@@ -380,7 +407,7 @@ def _song_record(folder: Path, lines: Sequence[str]) -> Song:
     return Song(
         id=folder.name,
         audio=folder / "mixture.flac",
-        lyrics="\n".join(lines),
+        lyrics=(folder / "lyrics.txt").read_text("utf-8").rstrip("\n"),
         words=words,
         language="en",
         vocals=folder / "vocals.flac",
