@@ -22,7 +22,8 @@ import torch
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.synthetic import Rendition, dali_annotations
+from lyrics_asr.datasets.rendition import Rendition
+from lyrics_asr.datasets.synthetic import dali_annotations
 from lyrics_asr.datasets.voices import HELD_OUT_VOICES
 from lyrics_asr.types import TimedWord
 
@@ -62,7 +63,7 @@ def make_corpus(folder: Path, count: int) -> None:
     (folder / "audio").mkdir()
     sound = folder / "song.mp3"
     write_audio(sound, Audio(torch.zeros(2, SONG_SECONDS * 44_100), 44_100))
-    silence = np.zeros((2, 0))
+    silence = np.zeros((2, 0), np.float32)
     for number in range(count):
         words = make_words(rng, vocabulary)
         lines = tuple(tuple(words[first : first + 6]) for first in range(0, len(words), 6))

@@ -242,7 +242,8 @@ class SyntheticOptions:
         language: code of the lyrics' language, such as "es".
         songs: how many.
         seed: the same seed gives the same songs, whatever the number of processes.
-        lines: sung lines of a training song; the songs of the other splits sing a third of their lyrics.
+        lines: different lines of a training song; the songs of the other splits sing a third of their lyrics. Choruses
+            are sung several times, and a song is about as long as its lines ask for: 8 give about 50 to 150 s.
         word_salad_share: share of the training lines that are words in random order, so that the acoustic model learns
             sounds rather than phrases.
         generated_share: share of the training lines that are generated words, so that it learns spellings rather than

@@ -14,6 +14,7 @@ from lyrics_asr.datasets import dali, synthetic
 from lyrics_asr.datasets.dali import SongScore, SplitThresholds, assign_splits, read_dali, read_score
 from lyrics_asr.datasets.dali_pickles import MOST_BYTES
 from lyrics_asr.datasets.manifest import LineTimes
+from lyrics_asr.datasets.rendition import Rendition
 from lyrics_asr.datasets.voices import HELD_OUT_VOICES
 from lyrics_asr.text import parse_lyrics
 from lyrics_asr.types import TimedWord
@@ -136,8 +137,8 @@ def test_what_the_synthetic_corpora_write_is_read_back(tmp_path):
         (TimedWord("Under", 1.25, 1.5, 1.0), TimedWord("stars,", 1.5, 2.0, 1.0)),
         (TimedWord("we", 3.0, 3.125, 1.0), TimedWord("wait", 3.125, 4.0, 1.0)),
     )
-    silence = np.zeros((2, 8))
-    rendition = synthetic.Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0))
+    silence = np.zeros((2, 8), dtype=np.float32)
+    rendition = Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0))
     content = synthetic.dali_annotations("training_0_00000", "title", rendition, HELD_OUT_VOICES["de"][0], "de")
     write(tmp_path / "training_0_00000", content, suffix=".json", name="dali")
     (tmp_path / "corpus.json").write_text('{"seed": 0}')

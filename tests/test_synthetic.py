@@ -7,7 +7,7 @@ import pytest
 
 from lyrics_asr.audio import read_audio
 from lyrics_asr.config import SyntheticOptions
-from lyrics_asr.datasets import backing, synthetic
+from lyrics_asr.datasets import synthetic
 from lyrics_asr.datasets.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.datasets.manifest import read_manifest
 
@@ -19,21 +19,6 @@ OPTIONS = SyntheticOptions(split="training", songs=2, seed=5, lines=2)
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     return folder, synthetic.generate(folder, OPTIONS, LYRICS)
-
-
-def test_every_style_plays_something_finite_of_the_asked_length():
-    rng = np.random.default_rng(0)
-    for style in backing.STYLES:
-        music = replace(backing.compose(rng), style=style)
-        samples = backing.play(music, 3.0, rng)
-        assert samples.shape == (2, 3 * backing.SAMPLE_RATE_HZ)
-        assert np.isfinite(samples).all()
-        assert np.abs(samples).max() == pytest.approx(0.5)
-
-
-def test_a_degree_of_the_scale_has_its_pitch():
-    music = replace(backing.compose(np.random.default_rng(0)), tonic_midi=48, scale=backing.MAJOR)
-    assert [music.degree_midi(d) for d in (0, 2, 7, 8, -1)] == [48, 52, 60, 62, 47]
 
 
 def test_the_splits_share_no_song_and_no_line():
@@ -57,15 +42,19 @@ def test_the_lyrics_are_as_many_as_promised():
     assert len(words) >= 2500
 
 
-def test_the_stems_add_up_and_are_at_most_six_decibels_apart(corpus):
+def test_the_stems_add_up_and_the_voice_is_heard_over_the_band_while_it_sings(corpus):
     for song in corpus[1]:
         mixture, vocals, accompaniment = (
             read_audio(path).samples.double() for path in (song.audio, song.vocals, song.accompaniment)
         )
         assert mixture.shape == vocals.shape == accompaniment.shape
         np.testing.assert_allclose(mixture, vocals + accompaniment, atol=2 / 32768)
-        level_db = 10 * np.log10(float(accompaniment.square().mean() / vocals.square().mean()))
-        assert abs(level_db) < 6.1
+        assert float(mixture.abs().max()) == pytest.approx(0.9, abs=1e-3)
+        sung = np.zeros(vocals.shape[1], dtype=bool)
+        for word in song.words:
+            sung[round(word.start_seconds * 44100) : round(word.end_seconds * 44100)] = True
+        level_db = 10 * np.log10(float(vocals[:, sung].square().mean() / accompaniment[:, sung].square().mean()))
+        assert -10.5 < level_db < 7.5  # drawn from -9 to 6 dB; limiter and codec come after
 
 
 def test_the_words_are_the_lyrics_in_order_and_the_voice_is_where_they_are(corpus):
@@ -79,8 +68,6 @@ def test_the_words_are_the_lyrics_in_order_and_the_voice_is_where_they_are(corpu
         vocals = read_audio(song.vocals)
         assert times[-1] < vocals.duration_seconds
         energy = vocals.samples.square().mean(0)
-        first = round(song.words[0].start_seconds * vocals.sample_rate_hz)
-        assert energy[: first - 100].max() < 1e-6 * energy.max()  # nobody sings before the first word
         for word in song.words:
             inside = energy[
                 round(word.start_seconds * vocals.sample_rate_hz) : round(word.end_seconds * vocals.sample_rate_hz)

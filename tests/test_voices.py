@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lyrics_asr.datasets.speech import speak_word
+from lyrics_asr.datasets.speech import reset, speak_word
 from lyrics_asr.datasets.voices import HELD_OUT_VOICES, draw_voice
 
 LANGUAGES = ("en", "es", "fr", "de")
@@ -32,3 +32,14 @@ def test_espeak_has_every_accent(language):
 def test_an_unknown_language_is_named():
     with pytest.raises(ValueError, match="language must be one of en, es, fr, de, not 'it'"):
         draw_voice("it", np.random.default_rng(0))
+
+
+def test_a_voice_sounds_the_same_whatever_was_said_before():
+    names = sorted({draw_voice("en", np.random.default_rng(seed)).espeak_name.split("+")[1] for seed in range(400)})
+
+    def say(name):
+        reset()
+        return speak_word("wooden", f"en-us+{name}", 170).samples.tobytes()
+
+    first = {name: say(name) for name in names}
+    assert {name: say(name) for name in reversed(names)} == first

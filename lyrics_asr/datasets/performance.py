@@ -120,6 +120,15 @@ def sing_line(
     return Line(words, speech, melody, delivery, singing.sing(speech, melody, voice, rng, delivery))
 
 
+def when_sung(placed: Sequence[tuple[float, Line]]) -> list[tuple[float, float]]:
+    """Start and end of every line in seconds; see `perform`."""
+    spans: list[tuple[float, float]] = []
+    for start, line in placed:
+        begin = max(start - line.lead_in_seconds, spans[-1][1] if spans else 0.0)
+        spans.append((begin, begin + line.lead_in_seconds + line.seconds))
+    return spans
+
+
 def perform(
     placed: Sequence[tuple[float, Line]],
     voice: singing.Voice,
@@ -144,10 +153,7 @@ def perform(
         ValueError: the last line ends after the song.
     """
     total = round(total_seconds * SAMPLE_RATE_HZ)
-    spans: list[tuple[float, float]] = []
-    for start, line in placed:
-        begin = max(start - line.lead_in_seconds, spans[-1][1] if spans else 0.0)
-        spans.append((begin, begin + line.lead_in_seconds + line.seconds))
+    spans = when_sung(placed)
     if spans and spans[-1][1] > total_seconds:
         raise ValueError(f"the last line ends at {spans[-1][1]:.2f} s, after the song of {total_seconds:.2f} s")
     lead = np.zeros((1, total), np.float32)
