@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.config import MixOptions
 from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, prepare_stems
 from lyrics_asr.datasets.manifest import Song, Sound
 from lyrics_asr.types import TimedWord, Vocabulary
@@ -70,7 +71,7 @@ def corpus(tmp_path):
 
 
 def batches(corpus, **options):
-    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "remix_share": 0.0, "seed": (1,)}
+    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "mix": MixOptions(remix_share=0.0), "seed": (1,)}
     return ChunkBatches(*corpus, LETTERS, sample_rate_hz=RATE_HZ, **{**settings, **options})
 
 
@@ -102,7 +103,7 @@ def test_a_batch_depends_on_seed_and_step_alone(corpus):
 
 def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus):
     for step in range(3):
-        batch = batches(corpus, remix_share=1.0)[step]
+        batch = batches(corpus, mix=MixOptions(remix_share=1.0))[step]
         ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
         assert ((ratio > 10**-0.61) & (ratio < 10**0.61)).all()
 

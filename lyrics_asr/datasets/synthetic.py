@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,15 @@ class Rendition:
     pitches_hz: tuple[float, ...]
 
 
-def load_lyrics(folder: Path, split: str) -> dict[str, list[list[str]]]:
+def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, list[list[str]]]:
     """The stanzas (lists of lines) of every lyric of a split, by name.
 
     Raises:
+        ValueError: there are no lyrics in that language.
         FileNotFoundError: the folder holds no lyrics of that split, or the lists of songs are missing.
     """
+    if language != "en":
+        raise ValueError(f"there are no lyrics in the language {language!r}; there are in en")
     lists = {name: set((folder / file).read_text("utf-8").split()) for name, file in SPLIT_LISTS.items()}
     reserved = set().union(*lists.values())
     songs = {}
@@ -116,10 +120,11 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     """
     songs = load_lyrics(lyrics, options.split)
     _claim(out, options, songs)
-    jobs = _draw_jobs(out, options, songs)
+    vocabulary = words_of(songs)
+    jobs = [draw_job(songs, vocabulary, options, number) for number in range(options.songs)]
     # A single process is one of its own too: espeak-ng draws from C's `rand`, which threads of other libraries move on.
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(_make_song, jobs))
+        made = list(pool.map(partial(_make_song, out), jobs))
     write_manifest(out / "manifest.jsonl", made)
     return made
 
@@ -207,10 +212,10 @@ def draw_voice(rng: np.random.Generator) -> singing.Voice:
 
 
 @dataclass(frozen=True)
-class _Job:
+class SongJob:
     """A song to make, and the generator that draws the rest of it."""
 
-    folder: Path
+    name: str
     title: str
     lines: list[str]
     voice: singing.Voice
@@ -218,36 +223,52 @@ class _Job:
     rng: np.random.Generator
 
 
-def _draw_jobs(out: Path, options: SyntheticOptions, songs: dict[str, list[list[str]]]) -> list[_Job]:
-    vocabulary = sorted({word for word in _words(songs) if word.isascii()})
-    jobs = []
-    for index in range(options.songs):
-        rng = np.random.default_rng([options.seed, zlib.crc32(options.split.encode()), index])
-        if options.split == "training":
-            title, lines = _draw_lines(songs, vocabulary, options, rng)
-        else:
-            title, lines = part_of_lyric(songs, index)
-        voice = (
-            HELD_OUT_VOICES[(index + index // len(songs)) % len(HELD_OUT_VOICES)]
-            if options.split == "held_out"
-            else draw_voice(rng)
-        )
-        a_cappella = bool(rng.random() < options.a_cappella_share)
-        folder = out / f"{options.split}_{options.seed}_{index:05d}"
-        jobs.append(_Job(folder, title, lines, voice, a_cappella, rng))
-    return jobs
+def draw_job(
+    songs: dict[str, list[list[str]]], vocabulary: Sequence[str], options: SyntheticOptions, number: int
+) -> SongJob:
+    """Draw song `number` of the endless corpus that split and seed name.
+
+    Args:
+        songs: the split's lyrics, see `load_lyrics`.
+        vocabulary: their words, see `words_of`.
+        options: how many `songs` they ask for does not matter.
+        number: from 0.
+    """
+    rng = np.random.default_rng([options.seed, zlib.crc32(options.split.encode()), number])
+    if options.split == "training":
+        title, lines = _draw_lines(songs, vocabulary, options, rng)
+    else:
+        title, lines = part_of_lyric(songs, number)
+    voice = (
+        HELD_OUT_VOICES[(number + number // len(songs)) % len(HELD_OUT_VOICES)]
+        if options.split == "held_out"
+        else draw_voice(rng)
+    )
+    a_cappella = bool(rng.random() < options.a_cappella_share)
+    return SongJob(f"{options.split}_{options.seed}_{number:05d}", title, lines, voice, a_cappella, rng)
 
 
-def _make_song(job: _Job) -> Song:
-    if not (job.folder / "sounds.json").exists():  # written last: its song is complete
-        singing.reset()
-        rendition = render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
-        _write_song(job.folder, job.title, job.lines, rendition, job.voice)
-    return _song_record(job.folder, job.lines)
+def perform_job(job: SongJob) -> Rendition:
+    """Make the song of a job, once: its generator moves on."""
+    singing.reset()
+    return render(job.lines, job.voice, job.rng, a_cappella=job.a_cappella)
+
+
+def words_of(songs: dict[str, list[list[str]]]) -> list[str]:
+    """The different words of lyrics."""
+    text = "\n".join(line for stanzas in songs.values() for stanza in stanzas for line in stanza)
+    return sorted(set(re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())))
+
+
+def _make_song(out: Path, job: SongJob) -> Song:
+    folder = out / job.name
+    if not (folder / "sounds.json").exists():  # written last: its song is complete
+        _write_song(folder, job.title, job.lines, perform_job(job), job.voice)
+    return _song_record(folder, job.lines)
 
 
 def _draw_lines(
-    songs: dict[str, list[list[str]]], vocabulary: list[str], options: SyntheticOptions, rng: np.random.Generator
+    songs: dict[str, list[list[str]]], vocabulary: Sequence[str], options: SyntheticOptions, rng: np.random.Generator
 ) -> tuple[str, list[str]]:
     """Consecutive lines of one training lyric, some of them replaced by words in random order."""
     name = sorted(songs)[int(rng.integers(len(songs)))]
@@ -268,11 +289,6 @@ def part_of_lyric(songs: dict[str, list[list[str]]], index: int) -> tuple[str, l
     lines = [line for stanza in songs[name] for line in stanza]
     part = index // len(songs) % _PARTS_OF_A_LYRIC
     return name, lines[part * len(lines) // _PARTS_OF_A_LYRIC : (part + 1) * len(lines) // _PARTS_OF_A_LYRIC]
-
-
-def _words(songs: dict[str, list[list[str]]]) -> list[str]:
-    text = "\n".join(line for stanzas in songs.values() for stanza in stanzas for line in stanza)
-    return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())
 
 
 def _speakable(line: str) -> str:
