@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
 _SHORTEST_PAUSE_SECONDS = 1.0
 _MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """What a network takes: its rate, mono or stereo."""
+
+    sample_rate_hz: int
+    channels: Literal[1, 2]
 
 
 @dataclass(frozen=True)

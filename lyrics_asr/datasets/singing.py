@@ -108,11 +108,9 @@ def reset() -> None:
     """Begin anew: what follows sounds the same in any process.
 
     espeak-ng carries the phase of its wave generator and of its noise from one utterance to the next, and has no way to
-    start them again but to load it again. Some voices draw from C's random numbers, which are seeded for all.
+    start them again but to load it again.
     """
     _espeak.cache_clear()
-    _espeak()  # before the seed, for loading draws too
-    ctypes.CDLL(None).srand(0)
 
 
 def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:

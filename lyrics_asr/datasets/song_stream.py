@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from lyrics_asr.audio import Audio
 from lyrics_asr.config import StreamOptions, SyntheticOptions
 from lyrics_asr.datasets import backing, singing
-from lyrics_asr.datasets.chunks import to_int16
-from lyrics_asr.datasets.cut_rows import SoundFormat
+from lyrics_asr.datasets.chunks import SoundFormat, to_int16
 from lyrics_asr.datasets.manifest import Song, read_manifest, write_manifest
 from lyrics_asr.datasets.synthetic import Rendition, draw_job, draw_voice, load_lyrics, perform_job, words_of
 from lyrics_asr.files import atomic_path, write_text

@@ -24,9 +24,8 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import StageOptions, TrainingConfig, dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.datasets.chunks import ChunkBatches, prepare_stems
+from lyrics_asr.datasets.chunks import ChunkBatches, SoundFormat, prepare_stems
 from lyrics_asr.datasets.cut_batches import CutLoader
-from lyrics_asr.datasets.cut_rows import SoundFormat
 from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
 from lyrics_asr.datasets.manifest import Song, read_manifest
 from lyrics_asr.datasets.song_stream import SongSource, SongStream

@@ -180,9 +180,8 @@ def frame_targets(
         targets[row, :count] = background
         for token, (start, end) in zip(tokens[at : at + own].tolist(), spans[at : at + own].tolist(), strict=True):
             first = min(grid.frame(start), count - 1)
-            if (
-                first and targets[row, first - 1] == token != IGNORED
-            ):  # CTC reads a letter once unless a blank parts it in two
+            # CTC reads a letter once unless a blank parts it in two.
+            if first and targets[row, first - 1] == token != IGNORED:
                 first = min(first + 1, count - 1)
             targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
         at += own

@@ -22,8 +22,8 @@ from lhotse import CutSet
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
 from lyrics_asr.config import AcousticOptions, AugmentationOptions, SeparationOptions
-from lyrics_asr.datasets.chunks import Batch
-from lyrics_asr.datasets.cut_rows import SEPARATOR, SoundFormat, read_row
+from lyrics_asr.datasets.chunks import Batch, SoundFormat
+from lyrics_asr.datasets.cut_rows import SEPARATOR, read_row
 from lyrics_asr.datasets.lhotse_cuts import manifest_files, our_decoder
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.decoding import BeamSearch, greedy
