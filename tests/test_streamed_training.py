@@ -24,7 +24,7 @@ class Round(ChunkBatches):
     """Stands for the batches of a round: each is its round and number."""
 
     def __init__(self, number, batches):
-        self.batches = [(number, batch) for batch in range(batches)]
+        self.batches = [f"{number}.{batch}" for batch in range(batches)]
 
     def __len__(self):
         return len(self.batches)
@@ -44,7 +44,7 @@ def source(asked, rank=0, world_size=1):
 def test_batches_go_on_from_any_step_as_if_they_had_not_stopped():
     asked = []
     everything = list(source(asked))
-    assert everything == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1)]
+    assert everything == ["0.0", "0.1", "0.2", "0.3", "1.0", "1.1", "1.2", "1.3", "2.0", "2.1"]
     assert asked == [0, 1, 2]
     for step in range(11):
         stopped = source([])
