@@ -271,6 +271,72 @@ class SyntheticOptions:
 
 
 @dataclass(frozen=True)
+class StreamOptions:
+    """Synthetic songs that are made while training runs (see `datasets.song_stream`).
+
+    Training goes in rounds. The songs of the next one are made while the present one is trained on.
+
+    Args:
+        languages: which ("en", ...), and how often each is sung, relative to the others.
+        songs_per_round: how many are drawn from at a time; those of one round are on the disk, and those of the next.
+        steps_per_round: optimizer steps on the songs of a round; a stage begins with a new one.
+        processes: songs that are made at once, at low priority.
+        seed: the same seed gives the same songs.
+        lines: sung lines of a song.
+        word_salad_share: see `SyntheticOptions`, as
+        generated_share: this.
+        a_cappella_share: share of the songs without accompaniment.
+        lyrics: folder of the lyrics.
+    """
+
+    languages: dict[str, float] = field(default_factory=lambda: {"en": 1.0})
+    songs_per_round: int = 64
+    steps_per_round: int = 500
+    processes: int = 1
+    seed: int = 0
+    lines: int = 8
+    word_salad_share: float = 0.3
+    generated_share: float = 0.2
+    a_cappella_share: float = 0.0
+    lyrics: str = "data/lyrics"
+
+    def __post_init__(self) -> None:
+        if not self.languages:
+            raise ValueError("stream.languages is empty; give {en: 1}, for example")
+        for language, weight in self.languages.items():
+            _check(f"stream.languages.{language}", weight, 0 < weight < math.inf, "finite, above 0")
+        for key in ("songs_per_round", "steps_per_round", "processes"):
+            _check(f"stream.{key}", getattr(self, key), getattr(self, key) >= 1, "at least 1")
+        for key in ("word_salad_share", "generated_share", "a_cappella_share"):
+            _check(f"stream.{key}", getattr(self, key), 0 <= getattr(self, key) <= 1, "0 to 1")
+
+
+@dataclass(frozen=True)
+class MixOptions:
+    """How the stems of a chunk are put together; cuts have `AugmentationOptions`.
+
+    Args:
+        remix_share: share of the chunks that hear another song's accompaniment.
+        lowest_level_db: of that accompaniment, relative to the voice of the chunk; drawn evenly up to
+        highest_level_db: this one.
+        pause_share: share of the chunks that are stretches between the words of a song, with nothing but the band or
+            silence, which are to be heard as nothing.
+    """
+
+    remix_share: float = 0.5
+    lowest_level_db: float = -6.0
+    highest_level_db: float = 6.0
+    pause_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("mix.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
+        _check("mix.pause_share", self.pause_share, 0 <= self.pause_share <= 1, "0 to 1")
+        _check("mix.lowest_level_db", self.lowest_level_db, -60 <= self.lowest_level_db <= 60, "-60 to 60")
+        lowest, highest = self.lowest_level_db, self.highest_level_db
+        _check("mix.highest_level_db", highest, lowest <= highest <= 60, f"mix.lowest_level_db {lowest} to 60")
+
+
+@dataclass(frozen=True)
 class ChunkOptions:
     """How songs are cut into the chunks that a model is trained on.
 
@@ -545,13 +611,15 @@ class TrainingConfig:
 
     Args:
         training: manifests of the training songs, which must have stems; or else
+        stream: synthetic songs, made while training runs; or else
         cuts: what `lyrics-asr data dali` or `data cuts` wrote, with how it is read.
-        development: manifest of the songs that progress is measured on; or else
+        mix: how the stems of songs are put together.
+        development: manifests of the songs that progress is measured on; or else
         development_cuts: a file of cuts that it is measured on.
-        lyrics: folder of lyrics; those of the training split make the language model. Where it is empty, the starting
-            model's language model, if any, is kept.
+        lyrics: folder of lyrics; the English ones of the training split make the language model. Where it is empty,
+            the starting model's language model, if any, is kept.
         language_model_order: longest n-gram of it.
-        tuning_songs: how many of the development songs its weights are searched on.
+        tuning_songs: how many of the English development songs its weights are searched on.
         output: folder of checkpoints, log and model.
         model: what `load_model` takes, to start from its weights; empty to start from nothing.
         separator: arguments of `separation.build_separator`, to start from nothing.
@@ -580,8 +648,10 @@ class TrainingConfig:
     stages: list[StageOptions]
     output: str
     training: list[str] = field(default_factory=list)
+    stream: StreamOptions | None = None
     cuts: CutLoaderOptions | None = None
-    development: str = ""
+    mix: MixOptions = field(default_factory=MixOptions)
+    development: list[str] = field(default_factory=list)
     development_cuts: str = ""
     model: str = ""
     separator: dict[str, Any] = field(default_factory=dict)
@@ -612,10 +682,10 @@ class TrainingConfig:
             raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
         if not self.stages:
             raise ValueError("stages is empty; a run needs at least one")
-        if bool(self.training) == (self.cuts is not None):
-            raise ValueError("give either training, manifests of songs with stems, or cuts")
+        if [bool(self.training), self.stream is not None, self.cuts is not None].count(True) != 1:
+            raise ValueError("give either training, manifests of songs with stems, or stream, or cuts")
         if bool(self.development) == bool(self.development_cuts):
-            raise ValueError("give either development, a manifest of songs, or development_cuts, a file of cuts")
+            raise ValueError("give either development, manifests of songs, or development_cuts, a file of cuts")
         if self.lyrics and not self.development:
             raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
         for stage in self.stages if self.cuts is not None else []:

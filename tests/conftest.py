@@ -89,7 +89,7 @@ def training_config(training_corpus, tmp_path):
 
     yield TrainingConfig(
         training=[str(training_corpus)],
-        development=str(training_corpus),
+        development=[str(training_corpus)],
         output=str(tmp_path / "run"),
         separator={
             "network": "HDemucs",

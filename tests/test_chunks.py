@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, prepare_stems
+from lyrics_asr.config import MixOptions
+from lyrics_asr.datasets.chunks import ChunkBatches, cut_chunk, draw_pause, prepare_stems
 from lyrics_asr.datasets.manifest import Song, Sound
 from lyrics_asr.types import TimedWord, Vocabulary
 
@@ -70,7 +71,7 @@ def corpus(tmp_path):
 
 
 def batches(corpus, **options):
-    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "remix_share": 0.0, "seed": (1,)}
+    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "mix": MixOptions(remix_share=0.0), "seed": (1,)}
     return ChunkBatches(*corpus, LETTERS, sample_rate_hz=RATE_HZ, **{**settings, **options})
 
 
@@ -102,9 +103,41 @@ def test_a_batch_depends_on_seed_and_step_alone(corpus):
 
 def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus):
     for step in range(3):
-        batch = batches(corpus, remix_share=1.0)[step]
+        batch = batches(corpus, mix=MixOptions(remix_share=1.0))[step]
         ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
         assert ((ratio > 10**-0.61) & (ratio < 10**0.61)).all()
+
+
+def test_the_level_of_another_accompaniment_is_in_its_range(corpus):
+    mix = MixOptions(remix_share=1.0, lowest_level_db=10.0, highest_level_db=12.0)
+    batch = batches(corpus, mix=mix)[0]
+    ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
+    assert ((ratio > 10**0.99) & (ratio < 10**1.21)).all()
+
+
+@given(songs_words(), st.floats(0, 3), st.floats(0.5, 4), st.integers(0, 99))
+def test_a_pause_holds_no_word(words, after, longest, seed):
+    song_seconds = words[-1].end_seconds + after
+    edges = [0.0, *(t for word in words for t in (word.start_seconds, word.end_seconds)), song_seconds]
+    pause = draw_pause(words, song_seconds, longest, np.random.default_rng(seed))
+    assert (pause is None) == all(b - a < 1 for a, b in zip(edges[::2], edges[1::2], strict=True))
+    if pause is not None:
+        assert 0 < pause.end_seconds - pause.start_seconds <= longest + 1e-9
+        assert pause.start_seconds >= 0
+        assert pause.end_seconds <= song_seconds + 1e-9
+        for word in words:
+            heard = min(word.end_seconds, pause.end_seconds) - max(word.start_seconds, pause.start_seconds)
+            assert heard <= 1e-9
+
+
+def test_a_share_of_the_rows_are_pauses(corpus):
+    songs, stems = corpus
+    songs = [replace(song, words=song.words[4:6]) for song in songs]  # at 4.2 to 5.7 s of ten
+    options = {"mix": MixOptions(remix_share=1.0, pause_share=0.3), "steps": 50, "batch_size": 8}
+    counts = torch.cat([each.label_lengths for each in batches((songs, stems), **options)])
+    assert float((counts == 0).float().mean()) == pytest.approx(0.3, abs=0.07)
+    with pytest.raises(ValueError, match=r"held no pause of 1\.0 s"):
+        batches(corpus, mix=MixOptions(pause_share=1.0))[0]
 
 
 def test_the_mixture_is_the_sum_of_the_stems_where_they_are_known(corpus):

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 
-from lyrics_asr.datasets.labels import Label, letters_of, with_borders
-from lyrics_asr.datasets.manifest import Sound
+from lyrics_asr.datasets.labels import UNKNOWN_SOUND, Label, Labeller, letters_of, with_borders
+from lyrics_asr.datasets.manifest import Song, Sound
 from lyrics_asr.types import TimedWord, Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
@@ -40,3 +42,29 @@ def test_a_border_takes_at_most_half_of_the_letter_before_it():
     np.testing.assert_allclose(
         spans(with_borders([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
     )
+
+
+def song_of(language, *words):
+    """A song of words and the names of their sounds, a second each."""
+    spoken = [
+        tuple(Sound(name, i + j / len(names), i + (j + 1) / len(names)) for j, name in enumerate(names))
+        for i, (_, names) in enumerate(words)
+    ]
+    timed = tuple(TimedWord(text, float(i), i + 1.0, 1.0) for i, (text, _) in enumerate(words))
+    return Song(language, Path(), "", timed, language, sounds=tuple(spoken))
+
+
+def test_letters_stand_for_other_sounds_in_another_language():
+    """Z is written a in one language and b in the other: they tell of which the middle of "ab" is."""
+    both = [("ab", ("A", "Z", "B")), ("m", ("M",)), ("n", ("N",)), ("t", ("T",))]
+    english = song_of("en", *both, ("a", ("Z",)), ("ma", ("M", "Z")), ("na", ("N", "Z")), ("ta", ("T", "Z")))
+    spanish = song_of("es", *both, ("b", ("Z",)), ("mb", ("M", "Z")), ("nb", ("N", "Z")), ("tb", ("T", "Z")))
+    labeller = Labeller([english, spanish], LETTERS, ())
+    np.testing.assert_allclose(spans(labeller.letters(english, [0], 0.0)), [(0, 2 / 3), (2 / 3, 1)])
+    np.testing.assert_allclose(spans(labeller.letters(spanish, [0], 0.0)), [(0, 1 / 3), (1 / 3, 1)])
+
+
+def test_sounds_are_numbered_by_the_names_that_are_given():
+    song = song_of("en", ("ab", ("B", "x", "A")))
+    labels = Labeller([song], LETTERS, ("A", "B")).sounds(song, [0], 0.0)
+    assert [label.token_id for label in labels] == [2, UNKNOWN_SOUND, 1]

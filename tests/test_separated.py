@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, read_audio
-from lyrics_asr.config import SeparationOptions, SyntheticOptions
+from lyrics_asr.config import MixOptions, SeparationOptions, SyntheticOptions
 from lyrics_asr.datasets import synthetic
 from lyrics_asr.datasets.chunks import prepare_stems
 from lyrics_asr.datasets.manifest import read_manifest
@@ -29,7 +29,9 @@ def songs(tmp_path_factory):
 
 
 def separate(model, songs, folder):
-    return separate_songs(model, songs, prepare_stems(songs, model.separator.sample_rate_hz, 2, 1), folder, seed=0)
+    return separate_songs(
+        model, songs, prepare_stems(songs, model.separator.sample_rate_hz, 2, 1), folder, seed=0, mix=MixOptions()
+    )
 
 
 def test_songs_are_heard_in_their_own_mixture_and_over_anothers_accompaniment(model, songs, tmp_path):

@@ -14,6 +14,7 @@ from lyrics_asr.config import (
     load_config,
 )
 from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.datasets.labels import UNKNOWN_SOUND
 from lyrics_asr.datasets.manifest import read_manifest, write_manifest
 from lyrics_asr.model import LyricsModel, load_model
 from lyrics_asr.separation import build_separator
@@ -175,6 +176,32 @@ def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
     many = replace(tiny, labels=labels, label_spans=torch.zeros(200, 2), label_lengths=torch.tensor([100, 100]))
     losses = losses_of(model, stage, many)
     assert float(losses.ctc.detach()) == 0
+
+
+def test_a_row_without_labels_is_all_blank(config):
+    model = new_model(config).eval()
+    heard = batch(2.0, 16_000)
+    nothing = torch.tensor([], dtype=torch.int64)
+    empty = replace(heard, labels=nothing, label_spans=torch.zeros(0, 2), label_lengths=torch.tensor([0, 0]))
+    log_probs = model.acoustic(heard.vocals.mean(1), heard.lengths)
+    blank = log_probs[:, :, model.acoustic.vocabulary.blank_id]
+    stage = replace(STEMS, input="vocals")
+    torch.testing.assert_close(losses_of(model, stage, empty).ctc, -blank.sum(1).mean() / (blank.shape[1] / 6))
+    half = replace(
+        heard, labels=heard.labels[:2], label_spans=heard.label_spans[:2], label_lengths=torch.tensor([2, 0])
+    )
+    whole = losses_of(model, stage, heard).ctc.item()
+    second = -blank[1].sum() / (blank.shape[1] / 6)
+    first = losses_of(model, stage, half).ctc - second / 2
+    assert 0 < first.item() < whole
+
+
+def test_frames_of_an_unknown_sound_teach_nothing():
+    grid = FrameGrid(stride_samples=160, receptive_field_samples=0, sample_rate_hz=16_000)
+    spans = torch.tensor([[0.0, 0.02], [0.02, 0.04], [0.04, 0.06]])
+    numbers = torch.tensor([3, UNKNOWN_SOUND, UNKNOWN_SOUND])
+    targets = frame_targets(numbers, spans, torch.tensor([3]), torch.tensor([8]), grid, background=0)
+    assert targets.tolist() == [[3, 3, *[IGNORED] * 4, 0, 0]]
 
 
 def test_a_step_lowers_the_loss_of_the_same_batch(config):

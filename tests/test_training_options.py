@@ -235,7 +235,7 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
     table = json.loads(next(run.glob("files/media/table/validation*.table.json")).read_text())
     assert table["columns"] == ["id", "reference", "greedy", "with language model", "vocals"]
     [row] = table["data"]
-    song = read_manifest(Path(config.development))[0]
+    song = read_manifest(Path(config.development[0]))[0]
     assert row[0] == song.id
     assert row[1].split()[0] == song.words[0].text.lower()
 

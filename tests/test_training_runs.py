@@ -66,7 +66,7 @@ def on_cuts(training_config, cuts):
         training_config,
         training=[],
         cuts=loader,
-        development="",
+        development=[],
         development_cuts=str(cuts),
         validation_examples=2,
         stages=[stage],

@@ -1,7 +1,8 @@
 """Training chunks: stretches of songs that cut no word in two, with their stems and labels.
 
 Conventions
-- A chunk's words are those that lie in it whole; its edges are moved so that no other word is heard.
+- A chunk's words are those that lie in it whole; its edges are moved so that no other word is heard. A pause is a chunk
+  without words.
 - Stems are kept as int16 arrays `[stems, channels, samples]` (vocals, accompaniment), memory-mapped: a chunk reads its
 window only.
 - The batch of a step depends on seed and step alone, so that a resumed run sees what the uninterrupted one would have.
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lyrics_asr.audio import read_audio
-from lyrics_asr.datasets.labels import Label, Labeller
+from lyrics_asr.config import MixOptions
+from lyrics_asr.datasets.labels import Label, Labeller, sound_names
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
 from lyrics_asr.types import TimedWord, Vocabulary
@@ -31,7 +33,16 @@ from lyrics_asr.types import TimedWord, Vocabulary
 INT16_SCALE = 32768.0
 _ANYWHERE_SHARE = 0.2
 _LEAD_SECONDS = 0.5
+_SHORTEST_PAUSE_SECONDS = 1.0
 _MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """What a network takes: its rate, mono or stereo."""
+
+    sample_rate_hz: int
+    channels: Literal[1, 2]
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Batch:
         labels: token ids of all rows, one after the other.
         label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
         label_lengths: how many labels belong to each row.
-        sounds: numbers of the speech sounds of all rows, see `labels.sound_names`.
+        sounds: numbers of the speech sounds of all rows, see `labels.Labeller`.
         sound_spans: when each of them is sung, like `label_spans`.
         sound_lengths: how many sounds belong to each row.
     """
@@ -112,6 +123,33 @@ def cut_chunk(words: Sequence[TimedWord], start_seconds: float, end_seconds: flo
     return Chunk(start_seconds, max(start_seconds, end_seconds), inside)
 
 
+def draw_pause(
+    words: Sequence[TimedWord], song_seconds: float, longest_seconds: float, rng: np.random.Generator
+) -> Chunk | None:
+    """A stretch of at least a second between two words, or before or behind them all; None where there is none."""
+    starts = np.array([word.start_seconds for word in words] + [song_seconds])
+    ends = np.maximum.accumulate([0.0] + [word.end_seconds for word in words])
+    pauses = np.flatnonzero(starts - ends >= _SHORTEST_PAUSE_SECONDS)
+    if not len(pauses):
+        return None
+    pause = int(rng.choice(pauses))
+    length = min(longest_seconds, starts[pause] - ends[pause])
+    start = float(rng.uniform(ends[pause], starts[pause] - length))
+    return Chunk(start, start + float(length), ())
+
+
+def _draw_sung(
+    words: Sequence[TimedWord], song_seconds: float, longest_seconds: float, rng: np.random.Generator
+) -> Chunk:
+    latest = max(0.0, song_seconds - longest_seconds)
+    if words and rng.random() >= _ANYWHERE_SHARE:  # begin at a word: songs are silent for much of their time
+        start = words[int(rng.integers(len(words)))].start_seconds - float(rng.uniform(0, _LEAD_SECONDS))
+        start = min(max(0.0, start), latest)
+    else:
+        start = float(rng.uniform(0, latest))
+    return cut_chunk(words, start, start + longest_seconds)
+
+
 def prepare_stems(songs: Sequence[Song], sample_rate_hz: int, channels: int, processes: int) -> list[Path]:
     """Decode and resample the stems of every song once, into a file beside its audio; files that exist are kept.
 
@@ -134,8 +172,9 @@ class ChunkBatches(Dataset[Batch]):
         steps: how many batches there are.
         batch_size: chunks in a batch.
         chunk_seconds: length of every row; chunks are at most this long.
-        remix_share: share of the chunks that hear another song's accompaniment, at a level of -6 to +6 dB.
+        mix: how their stems are put together.
         seed: of the draws.
+        sounds: names of the speech sounds, for `labels.Labeller`; None for those of the songs.
     """
 
     def __init__(
@@ -148,18 +187,19 @@ class ChunkBatches(Dataset[Batch]):
         steps: int,
         batch_size: int,
         chunk_seconds: float,
-        remix_share: float,
+        mix: MixOptions,
         seed: tuple[int, ...],
+        sounds: Sequence[str] | None = None,
     ) -> None:
         self._songs = songs
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
         self._accompanied = accompanied(self._stems)
-        self._labeller = Labeller(songs, vocabulary)
+        self._labeller = Labeller(songs, vocabulary, sound_names(songs) if sounds is None else sounds)
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
         self._batch_size = batch_size
         self._chunk_samples = round(chunk_seconds * sample_rate_hz)
-        self._remix_share = remix_share
+        self._mix = mix
         self._seed = seed
 
     def __len__(self) -> int:
@@ -182,37 +222,34 @@ class ChunkBatches(Dataset[Batch]):
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[str, Tensor, Tensor, int, list[Label], list[Label]]:
+        seconds, mix = self._chunk_samples / self._sample_rate_hz, self._mix
+        is_pause = bool(mix.pause_share and rng.random() < mix.pause_share)
         for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self._songs)))
-            stems = self._stems[index]
-            seconds = self._chunk_samples / self._sample_rate_hz
-            latest = max(0.0, stems.shape[2] / self._sample_rate_hz - seconds)
-            words = self._songs[index].words
-            if words and rng.random() >= _ANYWHERE_SHARE:  # begin at a word: songs are silent for much of their time
-                start = words[int(rng.integers(len(words)))].start_seconds - float(rng.uniform(0, _LEAD_SECONDS))
-                start = min(max(0.0, start), latest)
-            else:
-                start = float(rng.uniform(0, latest))
-            chunk = cut_chunk(words, start, start + seconds)
-            labels = self._labeller.letters(self._songs[index], chunk.words, chunk.start_seconds)
-            if labels:
+            song, stems = self._songs[index], self._stems[index]
+            song_seconds = stems.shape[2] / self._sample_rate_hz
+            chunk = (draw_pause if is_pause else _draw_sung)(song.words, song_seconds, seconds, rng)
+            labels = self._labeller.letters(song, chunk.words, chunk.start_seconds) if chunk else []
+            if chunk and is_pause != bool(labels):
                 break
         else:
+            wanted = f"pause of {_SHORTEST_PAUSE_SECONDS} s" if is_pause else "whole word"
             raise ValueError(
-                f"{_MOST_DRAWS} chunks of {self._chunk_samples / self._sample_rate_hz} s held no whole word: "
-                "chunk_seconds is too short for these songs, or they have no words"
+                f"{_MOST_DRAWS} chunks of {seconds} s held no {wanted}: chunk_seconds is too short for these songs, or "
+                f"they have no {wanted}"
             )
         first = round(chunk.start_seconds * self._sample_rate_hz)
         length = min(round((chunk.end_seconds - chunk.start_seconds) * self._sample_rate_hz), self._chunk_samples)
         vocals = self._window(stems[0], first, length)
         accompaniment = self._window(stems[1], first, length)
-        if self._accompanied and (rng.random() < self._remix_share or index not in self._accompanied):
+        remixes = bool(self._accompanied) and not is_pause  # which has no voice to set a level by
+        if remixes and (rng.random() < mix.remix_share or index not in self._accompanied):
             other = self._stems[self._accompanied[int(rng.integers(len(self._accompanied)))]][1]
             accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
-            accompaniment = at_some_level(accompaniment, vocals, rng)
+            accompaniment = at_some_level(accompaniment, vocals, rng, mix.lowest_level_db, mix.highest_level_db)
         gain = 10 ** (rng.uniform(-6, 3) / 20)
-        sounds = self._labeller.sounds(self._songs[index], chunk.words, chunk.start_seconds)
-        chunk_id = f"{self._songs[index].id}, {chunk.start_seconds:.2f} s"
+        sounds = self._labeller.sounds(song, chunk.words, chunk.start_seconds)
+        chunk_id = f"{song.id}, {chunk.start_seconds:.2f} s"
         return chunk_id, vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
 
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
@@ -236,9 +273,11 @@ def at_some_level(
     accompaniment: Float[Tensor, "channels samples"],
     vocals: Float[Tensor, "channels samples"],
     rng: np.random.Generator,
+    lowest_db: float = -6.0,
+    highest_db: float = 6.0,
 ) -> Float[Tensor, "channels samples"]:
-    """The accompaniment made 6 dB softer to 6 dB louder than the vocals, as songs are mixed."""
-    level: float = 10 ** (rng.uniform(-6, 6) / 20)
+    """The accompaniment made so much louder than the vocals (below 0 softer), drawn evenly, as songs are mixed."""
+    level: float = 10 ** (rng.uniform(lowest_db, highest_db) / 20)
     return accompaniment * (
         level * vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
     )

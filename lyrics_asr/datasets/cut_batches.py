@@ -21,9 +21,9 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from lyrics_asr.config import AugmentationOptions, CutLoaderOptions
-from lyrics_asr.datasets.chunks import Batch, concatenated
+from lyrics_asr.datasets.chunks import Batch, SoundFormat, concatenated
 from lyrics_asr.datasets.cut_order import CutOrder, Position, Share
-from lyrics_asr.datasets.cut_rows import UNREADABLE, Row, SoundFormat, read_row, remix
+from lyrics_asr.datasets.cut_rows import UNREADABLE, Row, read_row, remix
 from lyrics_asr.datasets.lhotse_cuts import our_decoder
 from lyrics_asr.interrupts import leave_to_parent
 from lyrics_asr.types import Vocabulary

@@ -12,7 +12,7 @@ Conventions
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError
 from lyrics_asr.config import AugmentationOptions
-from lyrics_asr.datasets.chunks import at_some_level
+from lyrics_asr.datasets.chunks import SoundFormat, at_some_level
 from lyrics_asr.datasets.labels import Label, letters_of, with_borders
 from lyrics_asr.types import TimedWord, Vocabulary
 
@@ -69,14 +69,6 @@ class Row:
     def samples(self) -> int:
         """How long it is."""
         return next(each.shape[1] for each in (self.vocals, self.unseparated) if each is not None)
-
-
-@dataclass(frozen=True)
-class SoundFormat:
-    """What the separator takes: its rate, mono or stereo."""
-
-    sample_rate_hz: int
-    channels: Literal[1, 2]
 
 
 def read_row(

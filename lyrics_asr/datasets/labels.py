@@ -11,6 +11,9 @@ from lyrics_asr.datasets.spelling import Affinity, learn_affinity, letter_spans
 from lyrics_asr.text import WILDCARD, spell
 from lyrics_asr.types import TimedWord, Vocabulary
 
+UNKNOWN_SOUND = -100
+"""The number of a sound that has none; a frame that sings it teaches nothing."""
+
 _VOWELS = frozenset("aeiouy")
 _VOWEL_WEIGHT = 3.0
 _BORDER_SECONDS = 0.04
@@ -31,19 +34,22 @@ class Labeller:
     Args:
         songs: all the songs; those whose sounds are known teach which letters stand for which sounds.
         vocabulary: what the letters are spelled with.
+        names: of the speech sounds; the first is number 1, all others are `UNKNOWN_SOUND`.
     """
 
-    def __init__(self, songs: Sequence[Song], vocabulary: Vocabulary) -> None:
+    def __init__(self, songs: Sequence[Song], vocabulary: Vocabulary, names: Sequence[str]) -> None:
         self._vocabulary = vocabulary
-        self._affinity = _affinity_in(songs, vocabulary)
-        self._sound_numbers = {name: number for number, name in enumerate(sound_names(songs), start=1)}
+        self._affinities = {
+            language: _affinity_in([song for song in songs if song.language == language], vocabulary)
+            for language in {song.language for song in songs}
+        }
+        self._sound_numbers = {name: number for number, name in enumerate(names, start=1)}
 
     def letters(self, song: Song, words: Sequence[int], origin_seconds: float) -> list[Label]:
         """The tokens of some words of a song, by their numbers in it, with times from `origin_seconds`."""
+        affinity = self._affinities[song.language]
         spelled = [
-            letters_of(
-                song.words[i], song.sounds[i] if song.sounds else (), self._affinity, self._vocabulary, song.language
-            )
+            letters_of(song.words[i], song.sounds[i] if song.sounds else (), affinity, self._vocabulary, song.language)
             for i in words
         ]
         return [_since(origin_seconds, label) for label in with_borders(spelled, self._vocabulary)]
@@ -51,14 +57,15 @@ class Labeller:
     def sounds(self, song: Song, words: Sequence[int], origin_seconds: float) -> list[Label]:
         """The sounds of some words; none where the song's are unknown."""
         return [
-            _since(origin_seconds, Label(self._sound_numbers[sound.name], sound.start_seconds, sound.end_seconds))
+            _since(origin_seconds, Label(number, sound.start_seconds, sound.end_seconds))
             for i in words
             for sound in (song.sounds[i] if song.sounds else ())
+            for number in [self._sound_numbers.get(sound.name, UNKNOWN_SOUND)]
         ]
 
 
 def sound_names(songs: Sequence[Song]) -> tuple[str, ...]:
-    """The different speech sounds of the songs; labels know the first by number 1."""
+    """The different speech sounds of the songs, sorted."""
     return tuple(sorted({sound.name for song in songs for word in song.sounds for sound in word}))
 
 
@@ -111,7 +118,7 @@ def _characters(columns: Sequence[int], vocabulary: Vocabulary) -> str:
 
 
 def _affinity_in(songs: Sequence[Song], vocabulary: Vocabulary) -> Affinity:
-    """What the different words of the songs whose sounds are known say of letters and sounds."""
+    """What the different words of the songs of a language, whose sounds are known, say of letters and sounds."""
     spoken = {
         (word.text, song.language, tuple(sound.name for sound in sounds))
         for song in songs

@@ -4,8 +4,8 @@ import numpy as np
 
 from lyrics_asr.datasets.singing import Voice
 
-# espeak-ng's voice variants that training songs draw from, by the sex that they suggest. Those with breath (Alicia, Reed,
-# f2, f3, f5, sandro, victor) are left out: their noise goes on from what was said before, whatever `speech.reset` does.
+# espeak-ng's voice variants that training songs draw from, by the sex that they suggest. Those with breath (Alicia,
+# Reed, f2, f3, f5, sandro, victor) are left out: their noise goes on from what was said before, `speech.reset` or not.
 _WOMEN = """
 f1 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3
 """

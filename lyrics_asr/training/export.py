@@ -22,11 +22,13 @@ _LANGUAGE_MODEL = "language_model.arpa.gz"
 def finish(config: TrainingConfig, log: Log) -> Path:
     """Write the best model of a run to the folder `model` of its output.
 
-    Where the configuration names lyrics, a language model of them is built first and tuned on the development songs.
+    Where the configuration names lyrics, a language model of the English ones is built first and tuned on the English
+    development songs, whatever other languages the model was trained on.
     A model from nothing is written in float16; one that began with published weights as it is.
 
     Raises:
-        FileNotFoundError: no checkpoint, no lyrics, or no development songs.
+        FileNotFoundError: no checkpoint, no lyrics, or no manifest of development songs.
+        ValueError: no development songs in English.
     """
     output = Path(config.output)
     model = trained_model(output)
@@ -63,7 +65,8 @@ def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) ->
     lines = (normalize(line) for stanzas in lyrics.values() for stanza in stanzas for line in stanza)
     build_language_model(lines, config.language_model_order, model.language_model_path)
 
-    songs = read_manifest(Path(config.development))[: config.tuning_songs]
+    development = [song for manifest in config.development for song in read_manifest(Path(manifest))]
+    songs = [song for song in development if song.language == "en"][: config.tuning_songs]
     emissions = [listen(song.audio, model) for song in songs]
     references = [normalize(song.lyrics, song.language) for song in songs]
 

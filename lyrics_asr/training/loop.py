@@ -6,9 +6,12 @@ evaluation does. A run that is started again goes on from its last checkpoint an
 numbers, that the uninterrupted run would have seen and drawn; so do several processes with the batches of one.
 """
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,11 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import StageOptions, TrainingConfig, dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.datasets.chunks import ChunkBatches, prepare_stems
+from lyrics_asr.datasets.chunks import ChunkBatches, SoundFormat, prepare_stems
 from lyrics_asr.datasets.cut_batches import CutLoader
-from lyrics_asr.datasets.cut_rows import SoundFormat
 from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
-from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.datasets.manifest import Song, read_manifest
+from lyrics_asr.datasets.song_stream import SongSource, SongStream
 from lyrics_asr.datasets.vocals_cache import require_separator
 from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.interrupts import asked_to_stop
@@ -43,16 +46,32 @@ from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.monitors import Log, Tracker, log_with
 from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of
 from lyrics_asr.training.separated import separate_songs
-from lyrics_asr.training.sources import BatchSource, NumberedBatches, RepeatedBatch, endless, first_rows
+from lyrics_asr.training.sounds import SoundClassifier
+from lyrics_asr.training.sources import (
+    BatchSource,
+    NumberedBatches,
+    RepeatedBatch,
+    StreamedBatches,
+    endless,
+    first_rows,
+)
 from lyrics_asr.training.start import (
     architecture,
     prepare_networks,
-    sound_classifier,
     starting_model,
     starting_separator,
+    stream_folder,
+    training_sounds,
 )
 from lyrics_asr.training.step import StepReport, take_step
-from lyrics_asr.training.validation import Example, examples_in, examples_of, examples_of_cuts, measure
+from lyrics_asr.training.validation import (
+    Example,
+    examples_in,
+    examples_of,
+    examples_of_cuts,
+    measure,
+    rates_by_language,
+)
 
 _PREPARING = 2  # processes
 
@@ -91,6 +110,8 @@ class _Run:
         manifests = [Path(manifest) for manifest in config.training]
         self.songs = [song for manifest in manifests for song in read_manifest(manifest)]
         self.data = {str(manifest): file_fingerprint(manifest) for manifest in manifests}
+        if config.stream is not None:
+            self.data["stream"] = SongSource(config.stream).fingerprint
         if config.cuts is not None:
             self.data |= {cuts: cuts_fingerprint([Path(cuts)]) for cuts in config.cuts.cuts}
         with accelerator.main_process_first():  # a download happens once
@@ -99,12 +120,22 @@ class _Run:
             require_separator([Path(cuts) for cuts in config.cuts.cuts], self.model)
         self.start = starting_separator(config, self.model)
         prepare_networks(config, self.model)
-        self.sounds = sound_classifier(config, self.model, self.songs)
+        with accelerator.main_process_first():  # the sounds of a stream are collected once
+            self.sound_names = training_sounds(config, self.songs)
+        self.sounds = SoundClassifier(self.model.acoustic, len(self.sound_names)) if self.sound_names else None
+        self.stream = self._stream()
         self.examples = self._development()
         self.skipped_in_a_row = 0
 
     def carry_out(self) -> LyricsModel:
         """Train, from the last checkpoint on if there is one."""
+        try:
+            return self._carry_out()
+        finally:
+            if self.stream is not None:
+                self.stream.close()
+
+    def _carry_out(self) -> LyricsModel:
         checkpoint = self._resume()
         for module in (self.model, self.start, self.sounds):
             if module is not None:
@@ -202,14 +233,28 @@ class _Run:
             find_unused_parameters=True,  # layers that are dropped, masks that are not drawn
         )
 
+    def _sound(self, stage: StageOptions) -> SoundFormat:
+        """What the batches of a stage are made from."""
+        if stage.input in ("mixture", "separated"):
+            return SoundFormat(self.model.separator.sample_rate_hz, self.model.mixture_channels)
+        return SoundFormat(ACOUSTIC_SAMPLE_RATE_HZ, 1)
+
+    def _stream(self) -> SongStream | None:
+        """The rounds of all stages, one after the other."""
+        stream = self.config.stream
+        if stream is None:
+            return None
+        formats = [
+            self._sound(stage)
+            for stage in self.config.stages
+            for _ in range(math.ceil(stage.steps / stream.steps_per_round))
+        ]
+        return SongStream(stream_folder(self.config), stream, formats)
+
     def _source(self, index: int) -> BatchSource:
         """The batches of a stage, which go with the seed and the stage's number."""
         config, stage = self.config, self.config.stages[index]
-        at_separator = stage.input in ("mixture", "separated")
-        sound = SoundFormat(
-            self.model.separator.sample_rate_hz if at_separator else ACOUSTIC_SAMPLE_RATE_HZ,
-            self.model.mixture_channels if at_separator else 1,
-        )
+        sound = self._sound(stage)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         if config.overfit_chunks:  # the same ones in every process
             batch = first_rows(next(iter(self._batches(index, sound, 0, 1))), config.overfit_chunks)
@@ -230,24 +275,74 @@ class _Run:
                 rank=rank,
                 world_size=processes,
             )
-        songs, rate_hz = self.songs, sound.sample_rate_hz
+        batches_a_step = stage.accumulation * processes
+        if config.stream is not None:
+            return StreamedBatches(
+                partial(self._round_batches, index, processes),
+                stage.steps * batches_a_step,
+                config.stream.steps_per_round * batches_a_step,
+                rank=rank,
+                world_size=processes,
+                workers=config.workers,
+            )
         with self.accelerator.main_process_first():
-            stems = prepare_stems(songs, rate_hz, sound.channels, _PREPARING)
-            if stage.input == "separated":
-                separated = separate_songs(model, songs, stems, self.output / "separated", config.seed)
-                songs, stems, rate_hz = separated.songs, separated.stems, ACOUSTIC_SAMPLE_RATE_HZ
-        batches = ChunkBatches(
+            stems = prepare_stems(self.songs, sound.sample_rate_hz, sound.channels, _PREPARING)
+        batches = self._chunks(
+            index, self.songs, stems, self.output / "separated", stage.steps * batches_a_step, (config.seed, index)
+        )
+        return NumberedBatches(batches, rank=rank, world_size=processes, workers=config.workers)
+
+    def _round_batches(self, index: int, processes: int, number: int) -> ChunkBatches:
+        """The batches of a round of a stage's stream, by the round's number in the stage."""
+        config, stage, stream = self.config, self.config.stages[index], self.stream
+        assert config.stream is not None
+        assert stream is not None
+        steps_a_round = config.stream.steps_per_round
+        in_run = number + sum(math.ceil(each.steps / steps_a_round) for each in config.stages[:index])
+        began = time.monotonic()
+        with self.accelerator.main_process_first():
+            if self.accelerator.is_main_process:
+                stream.wait_for(in_run)
+        self.log({"stage": stage.name, "round": number, "waited for songs": round(time.monotonic() - began, 1)})
+        songs = stream.songs(in_run)
+        steps = min(steps_a_round, stage.steps - number * steps_a_round)
+        return self._chunks(
+            index,
+            songs,
+            [song.audio for song in songs],
+            stream.folder(in_run) / "separated",
+            steps * stage.accumulation * processes,
+            (config.seed, index, number),
+        )
+
+    def _chunks(
+        self,
+        index: int,
+        songs: Sequence[Song],
+        stems: Sequence[Path],
+        separated_folder: Path,
+        batches: int,
+        seed: tuple[int, ...],
+    ) -> ChunkBatches:
+        """Batches of songs whose stems are as the stage needs them; they are separated first where it says so."""
+        config, stage, model = self.config, self.config.stages[index], self.model
+        rate_hz = self._sound(stage).sample_rate_hz
+        if stage.input == "separated":
+            with self.accelerator.main_process_first():
+                separated = separate_songs(model, songs, stems, separated_folder, config.seed, config.mix)
+            songs, stems, rate_hz = separated.songs, separated.stems, ACOUSTIC_SAMPLE_RATE_HZ
+        return ChunkBatches(
             songs,
             stems,
             model.acoustic.vocabulary,
             sample_rate_hz=rate_hz,
-            steps=stage.steps * stage.accumulation * processes,
+            steps=batches,
             batch_size=stage.batch_size,
             chunk_seconds=stage.chunk_seconds,
-            remix_share=0.5,
-            seed=(config.seed, index),
+            mix=config.mix,
+            seed=seed,
+            sounds=self.sound_names,
         )
-        return NumberedBatches(batches, rank=rank, world_size=processes, workers=config.workers)
 
     def _development(self) -> list[Example]:
         config = self.config
@@ -255,7 +350,8 @@ class _Run:
             return []  # the chunks themselves
         if config.development_cuts:
             return examples_of_cuts(Path(config.development_cuts), self.model, config.validation_examples)
-        songs = read_manifest(Path(config.development))
+        manifests = [read_manifest(Path(manifest)) for manifest in config.development]
+        songs = [song for group in zip_longest(*manifests) for song in group if song is not None]  # some of each
         return examples_of(songs[: config.validation_examples or None], self.model)
 
     def _validate(
@@ -269,7 +365,7 @@ class _Run:
             with_text=stage.acoustic.learning_rate > 0 or bool(stage.ctc_weight),
             kept=self.config.tracking.examples,
         )
-        self._tell(stage, step, total_steps, asdict(progress))
+        self._tell(stage, step, total_steps, asdict(progress) | rates_by_language(heard))
         self.tracker.examples(heard, total_steps)
         if progress.wer is not None:
             for each in optimizations.values():

@@ -1,7 +1,8 @@
 """The losses of a batch over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
 
 Conventions
-- CTC: Graves et al. 2006. The negative log-likelihood a token, as a mean over rows.
+- CTC: Graves et al. 2006. The negative log-likelihood a token, as a mean over rows. That of a row without a token,
+  which is all blank, is divided by the tokens that would be sung in its time, so that it weighs as much as others.
 - Separation and anchor: the L1 distance to the true vocals, or to those of the starting separator, over the level of
   these: 1 for silence, 0 for the target itself, whatever the loudness.
 - Cross-entropies are means over frames.
@@ -19,13 +20,15 @@ from torch.nn.functional import ctc_loss, nll_loss
 
 from lyrics_asr.config import StageOptions
 from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.datasets.labels import UNKNOWN_SOUND
 from lyrics_asr.model import LyricsModel
 from lyrics_asr.separation import Separator
 from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.types import FrameGrid
 
-IGNORED = -100  # a frame past the end of its row
+IGNORED = UNKNOWN_SOUND  # also a frame past the end of its row
 SILENCE = 0  # the sound of a frame with no sound
+_FRAMES_PER_LABEL = 6  # of sung stretches
 _EPSILON = 1e-4  # added to the level of vocals that a distance is relative to
 
 
@@ -177,7 +180,8 @@ def frame_targets(
         targets[row, :count] = background
         for token, (start, end) in zip(tokens[at : at + own].tolist(), spans[at : at + own].tolist(), strict=True):
             first = min(grid.frame(start), count - 1)
-            if first and targets[row, first - 1] == token:  # CTC reads a letter once unless a blank parts it in two
+            # CTC reads a letter once unless a blank parts it in two.
+            if first and targets[row, first - 1] == token != IGNORED:
                 first = min(first + 1, count - 1)
             targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
         at += own
@@ -226,4 +230,5 @@ def _ctc(
         reduction="none",
         zero_infinity=True,
     )
-    return (loss / batch.label_lengths.clamp(min=1)).sum()
+    tokens = torch.where(batch.label_lengths > 0, batch.label_lengths, (frames / _FRAMES_PER_LABEL).clamp(min=1))
+    return (loss / tokens).sum()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lyrics_asr.audio import Audio
-from lyrics_asr.config import SeparationOptions
+from lyrics_asr.config import MixOptions, SeparationOptions
 from lyrics_asr.datasets.chunks import INT16_SCALE, accompanied, at_some_level, to_int16
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.files import atomic_path
@@ -30,7 +30,7 @@ class SeparatedSongs:
 
 
 def separate_songs(
-    model: LyricsModel, songs: Sequence[Song], stems: Sequence[Path], folder: Path, seed: int
+    model: LyricsModel, songs: Sequence[Song], stems: Sequence[Path], folder: Path, seed: int, mix: MixOptions
 ) -> SeparatedSongs:
     """The separated vocals of every song, mono and at the acoustic model's rate, beside an accompaniment of silence.
 
@@ -41,8 +41,9 @@ def separate_songs(
         folder: where the files go, in a folder named by the separator's weights, the songs and the seed; files that
             are there are kept, so that a run that is started again goes on.
         seed: of the choice of accompaniments and levels.
+        mix: has the range of the levels.
     """
-    folder = folder / _key(model, songs, seed)
+    folder = folder / _key(model, songs, seed, mix)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = [np.load(path, mmap_mode="r") for path in stems]
     with_accompaniment = accompanied(arrays)
@@ -60,7 +61,7 @@ def separate_songs(
                 other = arrays[with_accompaniment[int(rng.integers(len(with_accompaniment)))]][1]
                 span = np.arange(vocals.shape[1]) + rng.integers(other.shape[1])
                 another = torch.from_numpy(other.take(span, axis=1, mode="wrap") / np.float32(INT16_SCALE))
-                accompaniment = at_some_level(another, vocals, rng)
+                accompaniment = at_some_level(another, vocals, rng, mix.lowest_level_db, mix.highest_level_db)
             mixture = Audio(vocals + accompaniment, model.separator.sample_rate_hz)
             (separated,) = model.vocals([mixture], SeparationOptions())
             samples = to_int16(model.voice(separated).cpu().samples.numpy())
@@ -69,8 +70,9 @@ def separate_songs(
     return SeparatedSongs([song for song in songs for _ in range(2)], files)
 
 
-def _key(model: LyricsModel, songs: Sequence[Song], seed: int) -> str:
-    digest = hashlib.sha256(json.dumps([seed, [str(song.audio) for song in songs]]).encode())
+def _key(model: LyricsModel, songs: Sequence[Song], seed: int, mix: MixOptions) -> str:
+    levels_db = [mix.lowest_level_db, mix.highest_level_db]
+    digest = hashlib.sha256(json.dumps([seed, levels_db, [str(song.audio) for song in songs]]).encode())
     for name, tensor in model.separator.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().numpy().tobytes())

@@ -4,7 +4,7 @@ The batches of a stage have one global order. Process r of n takes every n-th of
 the next `accumulation` of each process, the same batches make up a step however they are shared out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -64,6 +64,56 @@ class NumberedBatches:
         for batch in loader:
             self._handed_out += self._world_size
             yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches were handed out by all processes."""
+        return {"handed_out": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._handed_out = int(state["handed_out"])
+
+
+class StreamedBatches:
+    """Batches of songs that come in rounds, each of as many batches, the last of what is left.
+
+    Args:
+        batches_of: gives the batches of a round, by its number; it may wait for its songs.
+        batches: of all rounds, steps and processes.
+        batches_a_round: a multiple of `world_size`.
+        rank: number of this process.
+        world_size: number of processes.
+        workers: processes that make batches ahead; 0 for none.
+    """
+
+    def __init__(
+        self,
+        batches_of: Callable[[int], ChunkBatches],
+        batches: int,
+        batches_a_round: int,
+        *,
+        rank: int,
+        world_size: int,
+        workers: int,
+    ) -> None:
+        self._batches_of = batches_of
+        self._batches = batches
+        self._batches_a_round = batches_a_round
+        self._rank = rank
+        self._world_size = world_size
+        self._workers = workers
+        self._handed_out = 0  # by all processes
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self._handed_out < self._batches:
+            number, done = divmod(self._handed_out, self._batches_a_round)
+            in_round = NumberedBatches(
+                self._batches_of(number), rank=self._rank, world_size=self._world_size, workers=self._workers
+            )
+            in_round.load_state_dict({"handed_out": done})
+            for batch in in_round:
+                self._handed_out += self._world_size
+                yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches were handed out by all processes."""

@@ -12,12 +12,12 @@ from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.config import SpecAugmentOptions, TrainingConfig, load_config
 from lyrics_asr.datasets.labels import sound_names
 from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.datasets.song_stream import stream_sounds
 from lyrics_asr.model import LyricsModel, load_model
 from lyrics_asr.separation import Separator, build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.filterbank import start_as_filterbank
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
-from lyrics_asr.training.sounds import SoundClassifier
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
@@ -70,21 +70,33 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
             each.compile()
 
 
-def sound_classifier(config: TrainingConfig, model: LyricsModel, songs: Sequence[Song]) -> SoundClassifier | None:
-    """What names the speech sounds, if a stage asks for it.
+def training_sounds(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str, ...]:
+    """The names of the speech sounds, the same throughout the run; none if no stage asks for them.
+
+    Args:
+        config: of the run.
+        songs: that are stored.
 
     Raises:
+        FileNotFoundError: no lyrics of a language of the stream.
         ValueError: songs whose sounds are not known.
     """
     if not any(stage.sound_weight for stage in config.stages):
-        return None
+        return ()
+    if config.stream is not None:
+        return stream_sounds(stream_folder(config), config.stream)
     without = [song.id for song in songs if not song.sounds]
     if without:
         raise ValueError(
             f"sound_weight needs the sounds of every word, which {len(without)} songs lack, such as {without[0]!r}; "
             "set it to 0, or make the corpus again with `lyrics-asr data synth`"
         )
-    return SoundClassifier(model.acoustic, len(sound_names(songs)))
+    return sound_names(songs)
+
+
+def stream_folder(config: TrainingConfig) -> Path:
+    """Where a run keeps the songs that are made while it trains."""
+    return Path(config.output, "stream")
 
 
 def architecture(config: TrainingConfig) -> str:

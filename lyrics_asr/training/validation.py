@@ -22,8 +22,8 @@ from lhotse import CutSet
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
 from lyrics_asr.config import AcousticOptions, AugmentationOptions, SeparationOptions
-from lyrics_asr.datasets.chunks import Batch
-from lyrics_asr.datasets.cut_rows import SEPARATOR, SoundFormat, read_row
+from lyrics_asr.datasets.chunks import Batch, SoundFormat
+from lyrics_asr.datasets.cut_rows import SEPARATOR, read_row
 from lyrics_asr.datasets.lhotse_cuts import manifest_files, our_decoder
 from lyrics_asr.datasets.manifest import Song
 from lyrics_asr.decoding import BeamSearch, greedy
@@ -47,6 +47,7 @@ class Example:
         read: gives the mixture, or vocals.
         is_separated: whether `read` gives vocals, which no separator needs to hear.
         read_vocals: gives the true vocals at the separator's rate, where they are known.
+        language: ISO 639-1 code; empty where it is not known.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Example:
     read: Callable[[], Audio]
     is_separated: bool = False
     read_vocals: Callable[[], Audio] | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Heard:
     Args:
         id: of the example.
         reference: what is sung.
+        language: of the example.
         greedy: what was heard, likeliest symbol by symbol; None when the acoustic model was left out.
         beam: what the search with the language model made of it; None without a language model.
         gain_db: SI-SDR of the vocals over that of the mixture.
@@ -72,6 +75,7 @@ class Heard:
 
     id: str
     reference: str
+    language: str
     greedy: str | None
     beam: str | None
     gain_db: float | None
@@ -102,6 +106,7 @@ def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
             normalize(song.lyrics, song.language),
             lambda: read_mixture(song.audio, model),
             read_vocals=None if vocals is None else lambda: read_audio(vocals, sample_rate_hz=rate_hz, channels=2),
+            language=song.language,
         )
 
     return [example(song) for song in songs]
@@ -132,9 +137,12 @@ def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Exam
 
     examples = []
     for cut in islice(CutSet.from_jsonl_lazy(*manifest_files(path)), most or None):
-        texts = [normalize(each.text, each.language or "en") for each in cut.supervisions]
+        languages = [each.language or "en" for each in cut.supervisions]
+        texts = [normalize(each.text, own) for each, own in zip(cut.supervisions, languages, strict=True)]
         is_separated = SEPARATOR in (cut.custom or {})
-        examples.append(Example(cut.id, " ".join(texts), partial(read, cut), is_separated))
+        examples.append(
+            Example(cut.id, " ".join(texts), partial(read, cut), is_separated, language="".join(languages[:1]))
+        )
     return examples
 
 
@@ -207,6 +215,18 @@ def measure(
     return _progress(everything), tuple(everything)
 
 
+def rates_by_language(heard: Sequence[Heard]) -> dict[str, float]:
+    """CER and WER of each language, named "cer fr" and so on; none where all is in one language, or was not heard."""
+    languages = sorted({each.language for each in heard})
+    rates = {}
+    for language in languages if len(languages) > 1 else []:
+        progress = _progress([each for each in heard if each.language == language])
+        for name, rate in (("cer", progress.cer), ("wer", progress.wer)):
+            if rate is not None:
+                rates[f"{name} {language}"] = rate
+    return rates
+
+
 def _hear(
     model: LyricsModel,
     example: Example,
@@ -232,7 +252,8 @@ def _hear(
         (emissions,) = model.emissions([voice], AcousticOptions())
         text = _text(greedy(emissions))
         beam = None if search is None else _text(search.decode(emissions))
-    return Heard(example.id, example.reference, text, beam, gain_db, drift_db, vocals if keeps else None)
+    kept = vocals if keeps else None
+    return Heard(example.id, example.reference, example.language, text, beam, gain_db, drift_db, kept)
 
 
 def _text(words: Sequence[TimedWord]) -> str:
