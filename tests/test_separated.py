@@ -13,6 +13,7 @@ from lyrics_asr.model import load_model
 from lyrics_asr.training.separated import separate_songs
 
 LYRICS = Path(__file__).parent.parent / "data" / "lyrics"
+SOFT = MixOptions(lowest_level_db=-20.0, highest_level_db=-20.0)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def songs(tmp_path_factory):
 
 def separate(model, songs, folder):
     return separate_songs(
-        model, songs, prepare_stems(songs, model.separator.sample_rate_hz, 2, 1), folder, seed=0, mix=MixOptions()
+        model, songs, prepare_stems(songs, model.separator.sample_rate_hz, 2, 1), folder, seed=0, mix=SOFT
     )
 
 
@@ -48,7 +49,7 @@ def test_songs_are_heard_in_their_own_mixture_and_over_anothers_accompaniment(mo
         voice = read_audio(song.vocals, sample_rate_hz=ACOUSTIC_SAMPLE_RATE_HZ, channels=1).samples[0].numpy()
         own, other = (stems[0, 0].astype(float) for stems in heard[2 * index : 2 * index + 2])
         assert np.abs(own - other).max() > 300
-        assert all(np.corrcoef(voice, each[: len(voice)])[0, 1] > 0.6 for each in (own, other))
+        assert np.corrcoef(voice, other[: len(voice)])[0, 1] > 0.8
 
 
 def test_what_is_there_is_kept_unless_the_separator_is_another(model, songs, tmp_path):
