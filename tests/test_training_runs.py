@@ -155,6 +155,30 @@ def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(tra
     assert list(curve(config.output)) == [1, 2, 3, 4]
 
 
+def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkpoint(training_config, monkeypatch):
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
+    log, given = JsonLog(Path(config.output)), loop.endless
+
+    def waiting(source):
+        batches = given(source)
+        yield next(batches)
+        yield next(batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it waited on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "endless", waiting)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, log)
+    assert read_run(newest_checkpoint(Path(config.output))).step == 2
+    loop.train(config, log)
+    resumed = curve(config.output)
+    assert list(resumed) == [1, 2, 3, 4]
+    whole = replace(config, output=config.output + "-whole")
+    loop.train(whole, JsonLog(Path(whole.output)))
+    assert_same_curve(resumed, curve(whole.output), 1e-5)
+
+
 def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts, tmp_path):
     stage = replace(on_cuts.stages[0], steps=6)
     one = replace(on_cuts, stages=[replace(stage, accumulation=2)])

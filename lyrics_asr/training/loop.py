@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ class _Run:
         self.stream = self._stream()
         self.examples = self._development()
         self.skipped_in_a_row = 0
+        self.waits = False
 
     def carry_out(self) -> LyricsModel:
         """Train, from the last checkpoint on if there is one."""
@@ -192,7 +194,15 @@ class _Run:
                     self.log({"step": step - 1, **asdict(parts)})
                     graph = self._wrapped(losses)
                 moved = {name: each for name, each in optimizations.items() if step > each.first_step}
-                own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
+                position = source.state_dict()
+                try:
+                    self.waits = True  # for songs to be made, or files to be read
+                    own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
+                except KeyboardInterrupt:
+                    self._save(self._state(index, step - 1, None), optimizations, position)
+                    raise
+                finally:
+                    self.waits = False
                 rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                 report = take_step(self.accelerator, graph, stage, own, moved, (config.seed, index, step))
                 self._check(stage, step, report)
@@ -209,17 +219,15 @@ class _Run:
                 is_due = bool(config.checkpoint_every_steps) and step % config.checkpoint_every_steps == 0
                 stops = self.accelerator.check_trigger()  # asked in any of the processes
                 if validates or is_due or stops:
-                    self._save(
-                        RunState(architecture(config), index, step, before + step, wer, self.data, packages()),
-                        optimizations,
-                        source,
-                    )
+                    self._save(self._state(index, step, wer), optimizations, source.state_dict())
                 if stops:
                     raise KeyboardInterrupt
 
     def _stop(self) -> None:
         say("stopping after this step, with a checkpoint; interrupt again to stop at once")
         self.accelerator.set_trigger()
+        if self.waits and self.accelerator.num_processes == 1:  # others may be in the middle of a step
+            raise KeyboardInterrupt
 
     def _wrapped(self, losses: LossGraph) -> nn.Module:
         """The graph for this process; made anew when other weights are trained, for the gradients are exchanged."""
@@ -390,9 +398,13 @@ class _Run:
         self.log({"stage": stage.name, "step": step, **entry})
         self.tracker.numbers(entry, total_steps)
 
-    def _save(self, run: RunState, optimizations: Mapping[str, Optimization], source: BatchSource) -> None:
+    def _state(self, stage: int, step: int, wer: float | None) -> RunState:
+        total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
+        return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages())
+
+    def _save(self, run: RunState, optimizations: Mapping[str, Optimization], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             sounds = {} if self.sounds is None else self.sounds.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), sounds, state_of(optimizations), source.state_dict())
+            state = Checkpoint(run, self.model.state_dict(), sounds, state_of(optimizations), position)
             save_checkpoint(self.output, state, self.config)
         self.accelerator.wait_for_everyone()
