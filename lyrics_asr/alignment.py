@@ -32,7 +32,7 @@ from lyrics_asr.decoding import WordSpan, mean_confidence, word_spans
 from lyrics_asr.text import WILDCARD, Lyrics, spell
 from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, least_frames
 
-_LETTER_PAUSE_SECONDS = 0.08
+_LETTER_PAUSE_SECONDS = 0.1
 _WORD_PAUSE_SECONDS = 0.2
 _LONGEST_LINE_WORDS = 16
 _ANYTHING = 0.01

@@ -70,7 +70,7 @@ def best_states(given, lines):
         if kind == "letter":
             return probs[frame, column].log()
         if kind == "inside":
-            return blank.log() - frame_seconds / 0.08
+            return blank.log() - frame_seconds / 0.1
         return pause.log() - (frame_seconds / 0.2 if kind == "between" else 0.0)
 
     def may_be_left_out(state):
