@@ -62,7 +62,7 @@ def main() -> int:
                     [replace(stage, anchor_weight=anchor)],
                     output,
                     training=[options.training],
-                    development=options.development,
+                    development=[options.development],
                     validation_examples=options.songs,
                     model="embedded",
                     lyrics="",

@@ -133,9 +133,10 @@ def draw_pause(
     if not len(pauses):
         return None
     pause = int(rng.choice(pauses))
-    length = min(longest_seconds, starts[pause] - ends[pause])
-    start = float(rng.uniform(ends[pause], starts[pause] - length))
-    return Chunk(start, start + float(length), ())
+    pause_seconds = float(starts[pause] - ends[pause])
+    length = min(longest_seconds, pause_seconds)
+    start = float(ends[pause] + rng.uniform(0, pause_seconds - length))
+    return Chunk(start, start + length, ())
 
 
 def _draw_sung(
