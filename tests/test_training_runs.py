@@ -179,6 +179,22 @@ def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkp
     assert_same_curve(resumed, curve(whole.output), 1e-5)
 
 
+def test_a_run_that_is_asked_to_stop_right_after_a_validation_keeps_what_it_found(training_config, monkeypatch):
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], validate_every_steps=1)
+    log, given = JsonLog(Path(config.output)), loop.endless
+
+    def waiting(source):
+        yield next(given(source))
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it waited on")
+
+    monkeypatch.setattr(loop, "endless", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, log)
+    run = read_run(newest_checkpoint(Path(config.output)))
+    assert (run.step, run.wer is None) == (1, False)
+
+
 def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts, tmp_path):
     stage = replace(on_cuts.stages[0], steps=6)
     one = replace(on_cuts, stages=[replace(stage, accumulation=2)])

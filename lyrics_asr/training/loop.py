@@ -40,6 +40,7 @@ from lyrics_asr.training.checkpoints import (
     load_checkpoint,
     newest_checkpoint,
     packages,
+    read_run,
     save_checkpoint,
 )
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
@@ -199,7 +200,9 @@ class _Run:
                     self.waits = True  # for songs to be made, or files to be read
                     own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
                 except KeyboardInterrupt:
-                    self._save(self._state(index, step - 1, None), optimizations, position)
+                    state = self._state(index, step - 1, None)
+                    if state.total_steps > self._saved_steps():  # that checkpoint may know its WER
+                        self._save(state, optimizations, position)
                     raise
                 finally:
                     self.waits = False
@@ -401,6 +404,10 @@ class _Run:
     def _state(self, stage: int, step: int, wer: float | None) -> RunState:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
         return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages())
+
+    def _saved_steps(self) -> int:
+        newest = newest_checkpoint(self.output)
+        return 0 if newest is None else read_run(newest).total_steps
 
     def _save(self, run: RunState, optimizations: Mapping[str, Optimization], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:

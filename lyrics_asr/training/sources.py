@@ -33,7 +33,21 @@ class BatchSource(Protocol):
         ...
 
 
-class NumberedBatches:
+class _Counted:
+    """What hands out batches by their number knows how many of them are gone, by all processes."""
+
+    _handed_out = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches were handed out by all processes."""
+        return {"handed_out": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._handed_out = int(state["handed_out"])
+
+
+class NumberedBatches(_Counted):
     """Batches that are made by their number.
 
     Args:
@@ -48,7 +62,6 @@ class NumberedBatches:
         self._rank = rank
         self._world_size = world_size
         self._workers = workers
-        self._handed_out = 0  # by all processes
 
     def __iter__(self) -> Iterator[Batch]:
         numbers = range(self._handed_out + self._rank, len(self._batches), self._world_size)
@@ -65,16 +78,8 @@ class NumberedBatches:
             self._handed_out += self._world_size
             yield batch
 
-    def state_dict(self) -> dict[str, Any]:
-        """How many batches were handed out by all processes."""
-        return {"handed_out": self._handed_out}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._handed_out = int(state["handed_out"])
-
-
-class StreamedBatches:
+class StreamedBatches(_Counted):
     """Batches of songs that come in rounds, each of as many batches, the last of what is left.
 
     Args:
@@ -102,7 +107,6 @@ class StreamedBatches:
         self._rank = rank
         self._world_size = world_size
         self._workers = workers
-        self._handed_out = 0  # by all processes
 
     def __iter__(self) -> Iterator[Batch]:
         while self._handed_out < self._batches:
@@ -114,14 +118,6 @@ class StreamedBatches:
             for batch in in_round:
                 self._handed_out += self._world_size
                 yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many batches were handed out by all processes."""
-        return {"handed_out": self._handed_out}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._handed_out = int(state["handed_out"])
 
 
 class RepeatedBatch:
