@@ -10,7 +10,16 @@ import pytest
 from lyrics_asr import batch, local_engine
 from lyrics_asr.console import Counter
 from lyrics_asr.parallel_decoding import usable_cores
-from tests.kitchen import NAMES, OddError, check_command_line, check_what_became, order_for, songs_named, told
+from tests.kitchen import (
+    TROUBLES,
+    OddError,
+    check_command_line,
+    check_what_became,
+    names_with,
+    order_for,
+    songs_named,
+    told,
+)
 
 
 class SharesSeen(Counter):
@@ -66,14 +75,14 @@ def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
     assert "in read" in str(odd.__cause__)  # its traceback
 
 
-def test_workers_that_die_lose_no_song(tmp_path, capsys):
-    outcomes = work(songs_named(tmp_path, *NAMES), order_for(tmp_path, group_seconds=100.0))
-    check_what_became(outcomes)
-    deadly = next(str(outcome.error) for outcome in outcomes if outcome.job.stem.name == "deadly")
-    assert "(killed by SIGKILL)" in deadly
-    said = capsys.readouterr().err
-    assert "ended (killed by SIGKILL)" in said
-    assert "ended (AcceleratorError: CUDA error: out of smoke)" in said
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_workers_that_die_lose_no_song(trouble, tmp_path, capsys):
+    outcomes = work(songs_named(tmp_path, *names_with(trouble)), order_for(tmp_path, group_seconds=100.0))
+    check_what_became(outcomes, trouble)
+    cause = "AcceleratorError: CUDA error: out of smoke" if trouble == "sparks" else "killed by SIGKILL"
+    assert f"ended ({cause})" in capsys.readouterr().err
+    for outcome in outcomes:
+        assert outcome.job.stem.name != "deadly" or "(killed by SIGKILL)" in str(outcome.error)
     assert not any(map(is_alive, loaded(tmp_path)))
 
 
