@@ -48,8 +48,11 @@ def main() -> int:
     parser.add_argument("--model", default="embedded", help="name or folder of a model (%(default)s)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    model = load_model(options.model, device=options.device)
-    songs = [song for corpus in options.corpora for song in _songs(corpus)]
+    try:
+        model = load_model(options.model, device=options.device)
+        songs = [song for corpus in options.corpora for song in _songs(corpus)]
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     heard = [listen(song.audio, model) for song in songs]
     print(f"{len(songs)} songs, {sum(len(song.words) for song in songs)} words")
     print(f"{'':<20} {'mean':>9} {'median':>9} {'in 0.3 s':>9}")

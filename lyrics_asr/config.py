@@ -229,7 +229,10 @@ def _cause(error: Exception) -> str:
     if isinstance(error, IndexError) and not isinstance(error, OmegaConfBaseException):
         return "is not of the form key.sub=value"
     key = getattr(error, "full_key", None)
-    return "".join(str(error).splitlines()[:1]) + (f" (key {key})" if key else "")
+    cause = "".join(str(error).splitlines()[:1])
+    if "is not a ListConfig" in cause:
+        cause = "must be a list, such as [a, b]"
+    return cause + (f" (key {key})" if key else "")
 
 
 @dataclass(frozen=True)

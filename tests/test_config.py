@@ -11,6 +11,7 @@ from lyrics_asr.config import (
     SeparationOptions,
     SilenceOptions,
     StageOptions,
+    TrainingConfig,
     dump_config,
     load_config,
 )
@@ -78,6 +79,11 @@ def test_unusable_override_is_named_in_one_line(override, message):
         load_config(InferenceOptions, overrides=["lines.max_words=3", override])
     assert type(caught.value) is ValueError
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_value_in_the_place_of_a_list_is_told_so():
+    with pytest.raises(ValueError, match=r"development=a\.jsonl: must be a list, such as \[a, b\] \(key development\)"):
+        load_config(TrainingConfig, overrides=["development=a.jsonl"])
 
 
 def test_wrong_choice_names_its_source(tmp_path):
