@@ -15,6 +15,7 @@ from lyrics_asr.config import (
 )
 from lyrics_asr.datasets.chunks import Batch
 from lyrics_asr.datasets.labels import UNKNOWN_SOUND
+from lyrics_asr.datasets.lyrics import LANGUAGE_NAMES
 from lyrics_asr.datasets.manifest import read_manifest, write_manifest
 from lyrics_asr.model import LyricsModel, load_model
 from lyrics_asr.separation import build_separator
@@ -270,6 +271,13 @@ def test_the_configs_for_fine_tuning_are_valid(name):
     config = load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
     assert config.model
     assert config.stages[0].separator.learning_rate < config.stages[0].acoustic.learning_rate or config.lora.rank
+
+
+@pytest.mark.parametrize("name", ["embedded_languages", "embedded_languages_again"])
+def test_the_configs_for_four_languages_are_valid(name):
+    config = load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
+    assert set(config.stream.languages) == set(LANGUAGE_NAMES)
+    assert len(config.development) == 4
 
 
 def test_the_config_of_the_embedded_model_is_valid():
