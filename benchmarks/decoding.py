@@ -102,7 +102,7 @@ def main() -> int:
     reached = True
     with tempfile.TemporaryDirectory() as folder:
         if given.songs is not None:
-            model = load_model("embedded", device="cpu")
+            model = load_model("embedded-english", device="cpu")
             assert model.language_model_path is not None
             emissions, references = hear(model, given.songs, given.cache, given.count)
             reached = compare("embedded model", emissions, references, model.language_model_path, model.decoding)

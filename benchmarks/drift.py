@@ -64,7 +64,7 @@ def main() -> int:
                     training=[options.training],
                     development=[options.development],
                     validation_examples=options.songs,
-                    model="embedded",
+                    model="embedded-english",
                     lyrics="",
                     seed=seed,
                     validate_every_steps=options.steps,
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def _at_start(development: Path, songs: int) -> dict[str, Any]:
-    model = load_model("embedded", device="cpu")
+    model = load_model("embedded-english", device="cpu")
     examples = examples_of(read_manifest(development)[: songs or None], model)
     progress, _ = measure(model, examples, accelerator=Accelerator(cpu=True), start=copy.deepcopy(model.separator))
     return asdict(progress)

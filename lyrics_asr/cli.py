@@ -382,7 +382,8 @@ def _add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = T
         "--model",
         default="published",
         metavar="NAME",
-        help="published (downloaded on first use), embedded, or a model's folder (default: %(default)s)",
+        help="published (downloaded on first use), embedded or embedded-english (in this package), or a model's folder "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--separator",

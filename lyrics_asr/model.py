@@ -44,7 +44,8 @@ from lyrics_asr.types import Emissions, ModelInfo
 __all__ = ["KNOWN_MODELS", "KnownModel", "LyricsModel", "ModelNotFoundError", "cached_paths", "download", "load_model"]
 
 SCHEMA = "lyrics-asr/model/1"
-EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "embedded"
+ASSETS_FOLDER = Path(__file__).parent / "assets"
+"""Holds the models that are part of this package, each in a folder of its name."""
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
 _LANGUAGE_MODELS = tuple(f"language_model{suffix}" for suffix in LANGUAGE_MODEL_SUFFIXES)
@@ -66,7 +67,8 @@ KNOWN_MODELS = (
         f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}, downloaded on first use",
         ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
     ),
-    KnownModel("embedded", "a small model that is part of this package and needs no download", ()),
+    KnownModel("embedded", "a small model in this package, needs no download: English, Spanish, French, German", ()),
+    KnownModel("embedded-english", "its sibling for English alone, better where the band is plain", ()),
 )
 
 
@@ -166,8 +168,8 @@ class LyricsModel(nn.Module):
     def info(self) -> ModelInfo:
         """Names for the transcripts that this model makes."""
         path = self.language_model_path
-        if path is not None and path.parent == EMBEDDED_FOLDER:
-            path = Path("embedded", path.name)
+        if path is not None and path.parent.parent == ASSETS_FOLDER:
+            path = path.relative_to(ASSETS_FOLDER)
         return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
 
     def save(self, folder: Path, *, half: bool = False) -> None:
@@ -213,8 +215,8 @@ def load_model(
     """The model that is called `name`, in evaluation mode.
 
     Args:
-        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" (part of this package), or a folder that
-            `LyricsModel.save` wrote.
+        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (parts of this package),
+            or a folder that `LyricsModel.save` wrote.
         separator: another separator in place of the model's own, as `load_separator` takes it.
         acoustic: another acoustic model in place of the model's own, as `load_acoustic` takes it.
         language: adapter of a multilingual acoustic model, e.g. "eng" for MMS.
@@ -265,7 +267,8 @@ def cached_paths(name: str) -> tuple[Path, ...]:
     """Folders that hold a known model's weights on this computer; empty when any of them is missing."""
     repositories = _known_model(name).repositories
     if not repositories:
-        return (EMBEDDED_FOLDER,) if (EMBEDDED_FOLDER / "model.json").is_file() else ()
+        folder = ASSETS_FOLDER / name
+        return (folder,) if (folder / "model.json").is_file() else ()
     revisions = SEPARATOR_REVISIONS | ACOUSTIC_REVISIONS
     try:
         return tuple(
@@ -323,9 +326,10 @@ def _read_folder(name: str) -> _Parts:
 
 
 def _expanded(name: str) -> str:
-    """`name`, with "embedded" and what is below it as a path in this package."""
-    if name == "embedded" or name.startswith("embedded/"):
-        return str(EMBEDDED_FOLDER.joinpath(*Path(name).parts[1:]))
+    """`name`, as a path in this package where a model of the package is meant, or what is below one."""
+    model, *below = name.split("/")
+    if any(model == known.name and not known.repositories for known in KNOWN_MODELS):
+        return str(ASSETS_FOLDER.joinpath(model, *below))
     return name
 
 

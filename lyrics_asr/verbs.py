@@ -75,7 +75,7 @@ def models(args: argparse.Namespace) -> int:
     if args.action == "list":
         for model in KNOWN_MODELS:
             state = "on this computer" if cached_paths(model.name) else "not downloaded"
-            print(f"{model.name:<12}{state:<18}{model.description}")
+            print(f"{model.name:<18}{state:<18}{model.description}")
         return DONE
     paths = download(args.name) if args.action == "download" else cached_paths(args.name)
     if not paths:

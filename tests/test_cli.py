@@ -333,7 +333,8 @@ def test_lm_build(tmp_path, capsys):
 
 def test_models_list_and_path(capsys):
     assert run("models", "list") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["published", "embedded"]
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["published", "embedded", "embedded-english"]
     assert run("models", "path", "unheard-of") == 1
     assert "not a known model" in capsys.readouterr().err
 

@@ -320,7 +320,7 @@ def test_offline_without_weights_fails_fast_in_a_fresh_process(tmp_path):
 
 
 def test_embedded_model_is_named_and_not_located(tmp_path, monkeypatch):
-    monkeypatch.setattr(lyrics_asr.model, "EMBEDDED_FOLDER", tmp_path / "embedded")
+    monkeypatch.setattr(lyrics_asr.model, "ASSETS_FOLDER", tmp_path)
     (tmp_path / "embedded").mkdir()
     assert cached_paths("embedded") == ()
     (models,) = (finding.detail for finding in examine() if finding.subject == "models")
@@ -368,11 +368,12 @@ def test_bad_arguments(tmp_path, monkeypatch):
         load_model("embedded", device="toaster")
     with pytest.raises(ValueError, match="device 'cuda:99'"):
         load_model("embedded", device="cuda:99")
-    with pytest.raises(ValueError, match="'large' is not a known model; choose one of published, embedded"):
+    known = "published, embedded, embedded-english"
+    with pytest.raises(ValueError, match=f"'large' is not a known model; choose one of {known}"):
         cached_paths("large")
     tiny_model().save(tmp_path / "mine")
     monkeypatch.setattr(lyrics_asr.model, "load_acoustic", None)  # nothing is loaded before the name is checked
-    with pytest.raises(ValueError, match=r"mine' is not a known model; choose one of published, embedded"):
+    with pytest.raises(ValueError, match=f"mine' is not a known model; choose one of {known}"):
         download(str(tmp_path / "mine"))
     monkeypatch.undo()
     tiny_model().save(tmp_path)
