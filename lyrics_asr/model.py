@@ -168,7 +168,7 @@ class LyricsModel(nn.Module):
     def info(self) -> ModelInfo:
         """Names for the transcripts that this model makes."""
         path = self.language_model_path
-        if path is not None and path.parent.parent == ASSETS_FOLDER:
+        if path is not None and path.is_relative_to(ASSETS_FOLDER):
             path = path.relative_to(ASSETS_FOLDER)
         return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
 
