@@ -22,7 +22,7 @@ from lyrics_asr.evaluation.report import HEADLINES, interval, shown, write_repor
 from lyrics_asr.evaluation.results import Comparison, Results, collect, compare, read_results, write_results
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, make_predictor
 from lyrics_asr.files import require_writable_folder
-from lyrics_asr.model import load_model
+from lyrics_asr.models.registry import load_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

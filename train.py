@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lyrics_asr.config import TrainingConfig, load_config
+from lyrics_asr.config import load_config
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.loop import train
-from lyrics_asr.training.monitors import JsonLog
+from lyrics_asr.training.trackers import JsonLog
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.rendition import Rendition
-from lyrics_asr.datasets.synthetic import dali_annotations
-from lyrics_asr.datasets.voices import HELD_OUT_VOICES
+from lyrics_asr.synthesis.corpus import dali_annotations
+from lyrics_asr.synthesis.lyrics import load_lyrics
+from lyrics_asr.synthesis.singers import HELD_OUT_VOICES
+from lyrics_asr.synthesis.song import Rendition
 from lyrics_asr.types import TimedWord
 
 ROOT = Path(__file__).resolve().parent.parent

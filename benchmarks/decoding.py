@@ -35,17 +35,18 @@ from pathlib import Path
 import torch
 from pyctcdecode import build_ctcdecoder
 
-from lyrics_asr.config import DecodingOptions
-from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.manifest import read_manifest
-from lyrics_asr.decoding import BeamSearch
-from lyrics_asr.emission_cache import EmissionCache
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.decoding.pool import decode_all
+from lyrics_asr.evaluation.metrics import word_errors
+from lyrics_asr.inference.emission_cache import EmissionCache
+from lyrics_asr.inference.pipeline import listen, options_for
 from lyrics_asr.language_model import build_language_model, read_unigrams
-from lyrics_asr.metrics import word_errors
-from lyrics_asr.model import LyricsModel, load_model
-from lyrics_asr.parallel_decoding import decode_all
-from lyrics_asr.pipeline import listen, options_for
-from lyrics_asr.text import normalize
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import DecodingOptions
+from lyrics_asr.synthesis.lyrics import load_lyrics
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
 LYRICS = Path(__file__).resolve().parent.parent / "data" / "lyrics"

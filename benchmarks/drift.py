@@ -23,9 +23,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from lyrics_asr.config import OptimizerOptions, StageOptions, TrainingConfig
-from lyrics_asr.datasets.manifest import read_manifest
-from lyrics_asr.model import load_model
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.validation import examples_of, measure
 

@@ -14,13 +14,13 @@ import tempfile
 from itertools import pairwise
 from pathlib import Path
 
-from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.figures import FIGURES, STAGES, value_of
 from lyrics_asr.evaluation.predictions import Prediction
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs, make_predictor
-from lyrics_asr.model import load_model
-from lyrics_asr.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.models.registry import load_model
 
 _ERRORS = ("mean_over_songs", "median_pooled", "within_0.3")
 

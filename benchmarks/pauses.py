@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import mean, median
 from unittest.mock import patch
 
-from lyrics_asr import alignment
-from lyrics_asr.datasets.jamendo import read_jamendo
-from lyrics_asr.datasets.manifest import Song, read_manifest
-from lyrics_asr.model import load_model
-from lyrics_asr.pipeline import listen
-from lyrics_asr.text import parse_lyrics
+from lyrics_asr.alignment import forced_alignment as alignment
+from lyrics_asr.corpora.jamendo import read_jamendo
+from lyrics_asr.corpora.manifest import Song, read_manifest
+from lyrics_asr.inference.pipeline import listen
+from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.models.registry import load_model
 from lyrics_asr.types import Emissions
 
 OURS = (alignment._LETTER_PAUSE_SECONDS, alignment._WORD_PAUSE_SECONDS, alignment._ANYTHING)

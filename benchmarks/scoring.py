@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.manifest import Song, write_manifest
+from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.formats import render
+from lyrics_asr.synthesis.lyrics import load_lyrics
 from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
 
 ROOT = Path(__file__).resolve().parent.parent

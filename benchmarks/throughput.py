@@ -31,15 +31,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import Audio, read_audio, write_audio
-from lyrics_asr.config import AcousticOptions, SeparationOptions
-from lyrics_asr.datasets.lyrics import load_lyrics
 from lyrics_asr.language_model import build_language_model
-from lyrics_asr.model import LyricsModel, find_device
-from lyrics_asr.precision import has_bfloat16
-from lyrics_asr.separation import build_separator
-from lyrics_asr.text import normalize
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.precision import has_bfloat16
+from lyrics_asr.models.registry import find_device
+from lyrics_asr.models.separator import build_separator
+from lyrics_asr.options import AcousticOptions, SeparationOptions
+from lyrics_asr.synthesis.lyrics import load_lyrics
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = 44_100

@@ -37,9 +37,13 @@ from lhotse import CutSet
 from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
-from lyrics_asr.acoustic import build_acoustic
 from lyrics_asr.audio import Audio, read_audio, write_audio
-from lyrics_asr.config import (
+from lyrics_asr.corpora.manifest import Song, write_manifest
+from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.registry import find_device, load_model
+from lyrics_asr.models.separator import build_separator
+from lyrics_asr.training.config import (
     AugmentationOptions,
     CutLoaderOptions,
     LoraOptions,
@@ -47,16 +51,13 @@ from lyrics_asr.config import (
     StageOptions,
     TrainingConfig,
 )
-from lyrics_asr.datasets.chunks import Batch
-from lyrics_asr.datasets.cut_batches import CutLoader, make_batch
-from lyrics_asr.datasets.cut_rows import Row, labels_of
-from lyrics_asr.datasets.manifest import Song, write_manifest
-from lyrics_asr.model import LyricsModel, find_device, load_model
-from lyrics_asr.separation import build_separator
+from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.data.cut_loader import CutLoader, make_batch
+from lyrics_asr.training.data.cut_reader import Row, labels_of
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizations
-from lyrics_asr.training.start import prepare_networks, starting_model
+from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.types import TimedWord
 

@@ -9,16 +9,19 @@ Names are imported when they are first used, so that `import lyrics_asr` costs n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lyrics_asr.version import __version__
+
 if TYPE_CHECKING:
     from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
-    from lyrics_asr.config import InferenceOptions
     from lyrics_asr.formats import parse_json, render
-    from lyrics_asr.model import LyricsModel, ModelNotFoundError, load_model
-    from lyrics_asr.pipeline import align, separate, transcribe
-    from lyrics_asr.text import Lyrics, parse_lyrics, read_lyrics
+    from lyrics_asr.inference.pipeline import align, separate, transcribe
+    from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
+    from lyrics_asr.models.hub import ModelNotFoundError
+    from lyrics_asr.models.lyrics_model import LyricsModel
+    from lyrics_asr.models.registry import load_model
+    from lyrics_asr.options import InferenceOptions
     from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Transcript
 
-__version__ = "0.1.0"
 
 __all__ = [
     "AlignmentError",
@@ -32,6 +35,7 @@ __all__ = [
     "TimedLine",
     "TimedWord",
     "Transcript",
+    "__version__",
     "align",
     "load_model",
     "parse_json",
@@ -46,11 +50,13 @@ __all__ = [
 
 _MODULES = {
     "audio": ("Audio", "AudioError", "read_audio", "write_audio"),
-    "config": ("InferenceOptions",),
+    "options": ("InferenceOptions",),
     "formats": ("parse_json", "render"),
-    "model": ("LyricsModel", "ModelNotFoundError", "load_model"),
-    "pipeline": ("align", "separate", "transcribe"),
-    "text": ("Lyrics", "parse_lyrics", "read_lyrics"),
+    "models.hub": ("ModelNotFoundError",),
+    "models.lyrics_model": ("LyricsModel",),
+    "models.registry": ("load_model",),
+    "inference.pipeline": ("align", "separate", "transcribe"),
+    "lyrics.text": ("Lyrics", "parse_lyrics", "read_lyrics"),
     "types": ("AlignmentError", "Emissions", "TimedLine", "TimedWord", "Transcript"),
 }
 _HOME = {name: f"lyrics_asr.{module}" for module, names in _MODULES.items() for name in names}

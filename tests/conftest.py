@@ -30,10 +30,10 @@ def real_dali():
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory):
     """A LyricsModel with random weights and a language model, as `save` writes it."""
-    from lyrics_asr.acoustic import build_acoustic
     from lyrics_asr.language_model import build_language_model
-    from lyrics_asr.model import LyricsModel
-    from lyrics_asr.separation import build_separator
+    from lyrics_asr.models.acoustic import build_acoustic
+    from lyrics_asr.models.lyrics_model import LyricsModel
+    from lyrics_asr.models.separator import build_separator
 
     folder = tmp_path_factory.mktemp("model")
     language_model = folder / "words.arpa"
@@ -71,8 +71,8 @@ def tiny_model_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def training_corpus(tmp_path_factory):
     """Manifest of two short synthetic songs with stems."""
-    from lyrics_asr.config import SyntheticOptions
-    from lyrics_asr.datasets import synthetic
+    from lyrics_asr.synthesis import corpus as synthetic
+    from lyrics_asr.synthesis.options import SyntheticOptions
 
     folder = tmp_path_factory.mktemp("songs")
     lyrics = Path(__file__).parent.parent / "data" / "lyrics"
@@ -85,7 +85,7 @@ def training_config(training_corpus, tmp_path):
     """Of a run of one step from nothing, with networks of a few thousand weights."""
     from accelerate.state import AcceleratorState
 
-    from lyrics_asr.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrainingConfig
+    from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrainingConfig
 
     yield TrainingConfig(
         training=[str(training_corpus)],

@@ -3,18 +3,16 @@ import re
 
 import pytest
 
-from lyrics_asr.config import (
+from lyrics_asr.config import dump_config, load_config
+from lyrics_asr.options import (
     AcousticOptions,
     DecodingOptions,
     InferenceOptions,
     LineOptions,
     SeparationOptions,
     SilenceOptions,
-    StageOptions,
-    TrainingConfig,
-    dump_config,
-    load_config,
 )
+from lyrics_asr.training.config import StageOptions, TrainingConfig
 
 
 def test_file_goes_over_the_defaults_and_overrides_over_the_file(tmp_path):

@@ -8,7 +8,8 @@ import jiwer
 import numpy as np
 
 from lyrics_asr.evaluation.scores import SongScores, TimedPair
-from lyrics_asr.text import normalize, parse_lyrics
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.lyrics.text import parse_lyrics
 
 AXIS_WIDTH = 680
 """Pixels from the first to the last moment of a time axis."""

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lyrics_asr.metrics import TOLERANCES_SECONDS
+from lyrics_asr.evaluation.metrics import TOLERANCES_SECONDS
 
 DRAWS = 2000
 _SEED = 0

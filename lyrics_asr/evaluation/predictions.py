@@ -16,18 +16,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lyrics_asr import decoding
 from lyrics_asr.audio import Audio, probe
-from lyrics_asr.config import InferenceOptions
-from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.emission_cache import EmissionCache, networks_fingerprint
+from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.evaluation.metrics import BssEval, bss_eval, si_sdr
 from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.formats import parse_json, render
-from lyrics_asr.metrics import BssEval, bss_eval, si_sdr
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import audio_info, read_mixture, time_lyrics, write_down
-from lyrics_asr.stopwatch import Stopwatch
-from lyrics_asr.text import parse_lyrics
+from lyrics_asr.inference.emission_cache import EmissionCache, networks_fingerprint
+from lyrics_asr.inference.pipeline import audio_info, read_mixture, time_lyrics, write_down
+from lyrics_asr.inference.stopwatch import Stopwatch
+from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.options import InferenceOptions
 from lyrics_asr.types import AudioInfo, Emissions, TimedLine, Transcript
 
 SCHEMA = "lyrics-asr/evaluated-song/1"
@@ -103,7 +104,7 @@ class Predictor:
         self._output = output
         self._bss_eval = bss_eval
         self._cache = None if cache is None else EmissionCache(cache, model, options.separation, options.acoustic)
-        self._beam_search = decoding.BeamSearch(model.acoustic.vocabulary, model.language_model_path, options.decoding)
+        self._beam_search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, options.decoding)
         language_model = model.language_model_path
         self._networks = networks_fingerprint(model, options.separation, options.acoustic)
         self._decoding = json.dumps(
@@ -183,7 +184,7 @@ class Predictor:
         stopwatch: Stopwatch,
     ) -> tuple[Prediction, Transcript, Transcript]:
         with stopwatch("greedy"):
-            greedy = " ".join(word.text for word in decoding.greedy(emissions))
+            greedy = " ".join(word.text for word in greedy_search(emissions))
         with stopwatch("beam_search"):
             decode = self._beam_search.decode
             heard = write_down(

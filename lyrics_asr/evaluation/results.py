@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from lyrics_asr.config import DecodingOptions
 from lyrics_asr.evaluation.figures import DRAWS, FIGURES, Difference, Estimate, Part, difference, estimate, value_of
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
 from lyrics_asr.evaluation.scores import SongScores
 from lyrics_asr.files import write_text
+from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import ModelInfo
 
 SCHEMA = "lyrics-asr/evaluation/2"

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lyrics_asr.config import AcousticOptions, LineOptions, SeparationOptions
 from lyrics_asr.console import duration
-from lyrics_asr.datasets.dali import read_dali
-from lyrics_asr.datasets.folder import read_folder
-from lyrics_asr.datasets.jam_alt import read_jam_alt
-from lyrics_asr.datasets.jamendo import read_jamendo
-from lyrics_asr.datasets.manifest import Song, read_manifest
-from lyrics_asr.datasets.musdb_alt import read_musdb_alt
+from lyrics_asr.corpora.dali import read_dali
+from lyrics_asr.corpora.folder import read_folder
+from lyrics_asr.corpora.jam_alt import read_jam_alt
+from lyrics_asr.corpora.jamendo import read_jamendo
+from lyrics_asr.corpora.manifest import Song, read_manifest
+from lyrics_asr.corpora.musdb_alt import read_musdb_alt
 from lyrics_asr.evaluation.figures import FIGURES, value_of
 from lyrics_asr.evaluation.predictions import Prediction, Predictor, read_prediction
 from lyrics_asr.evaluation.scores import SongScores, score_song
 from lyrics_asr.files import OutputError
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import options_for
+from lyrics_asr.inference.pipeline import options_for
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.options import AcousticOptions, LineOptions, SeparationOptions
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,9 @@ Conventions
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
-from lyrics_asr.datasets.manifest import Song
+from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.figures import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Part
-from lyrics_asr.evaluation.predictions import Prediction, SeparationScores
-from lyrics_asr.metrics import (
+from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     AlignmentErrors,
     alignment_errors,
@@ -22,7 +21,9 @@ from lyrics_asr.metrics import (
     jam_alt_counts,
     word_errors,
 )
-from lyrics_asr.text import normalize, parse_lyrics
+from lyrics_asr.evaluation.predictions import Prediction, SeparationScores
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.types import TimedLine
 
 

@@ -15,14 +15,7 @@ from pathlib import Path
 
 from lyrics_asr.files import OutputError, atomic_path, open_packed, require_writable_folder
 from lyrics_asr.language_model import kneser_ney, mixing
-from lyrics_asr.language_model.files import (
-    BEGIN,
-    END,
-    LANGUAGE_MODEL_SUFFIXES,
-    MAX_ORDER,
-    RESERVED,
-    load_kenlm,
-)
+from lyrics_asr.language_model.files import BEGIN, END, LANGUAGE_MODEL_SUFFIXES, MAX_ORDER, RESERVED, load_kenlm
 from lyrics_asr.language_model.kenlm_tools import find_tool, require_tool, run_build_binary, run_lmplz
 
 ESTIMATORS = ("auto", "kenlm", "own")

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lyrics_asr.text import normalize, stream_lyrics
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.lyrics.text import stream_lyrics
 
 
 @dataclass(frozen=True)

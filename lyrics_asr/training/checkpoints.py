@@ -24,9 +24,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from lyrics_asr import __version__
-from lyrics_asr.config import TrainingConfig, dump_config
+from lyrics_asr.config import dump_config
 from lyrics_asr.files import OutputError
+from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.version import __version__
 
 SCHEMA = "lyrics-asr/checkpoint/1"
 _PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "accelerate", "peft", "lhotse", "numpy")

@@ -3,18 +3,20 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from lyrics_asr.config import DecodingOptions, TrainingConfig, load_config
-from lyrics_asr.datasets.lyrics import load_lyrics
-from lyrics_asr.datasets.manifest import read_manifest
+from lyrics_asr.config import load_config
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.evaluation.decoder_tuning import Trial, tune
 from lyrics_asr.files import write_text
+from lyrics_asr.inference.pipeline import listen
 from lyrics_asr.language_model import build_language_model
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import listen
-from lyrics_asr.text import normalize
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.options import DecodingOptions
+from lyrics_asr.synthesis.lyrics import load_lyrics
 from lyrics_asr.training.checkpoints import best_checkpoint, read_run
-from lyrics_asr.training.monitors import Log
-from lyrics_asr.training.start import trained_model
-from lyrics_asr.tuning import Trial, tune
+from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.setup import trained_model
+from lyrics_asr.training.trackers import Log
 
 _LANGUAGE_MODEL = "language_model.arpa.gz"
 

@@ -8,10 +8,10 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from lyrics_asr.acoustic import AcousticModel
-from lyrics_asr.config import FreezingPhase, LoraOptions, StageOptions
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.separation import Separator
+from lyrics_asr.models.acoustic import AcousticModel
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.separator import Separator
+from lyrics_asr.training.config import FreezingPhase, LoraOptions, StageOptions
 
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
 _ADAPTER = "lora_"  # in the names of an adapter's weights

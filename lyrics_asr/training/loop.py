@@ -22,18 +22,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
-from lyrics_asr.config import StageOptions, TrainingConfig, dump_config
+from lyrics_asr.config import dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.datasets.chunks import ChunkBatches, SoundFormat, prepare_stems
-from lyrics_asr.datasets.cut_batches import CutLoader
-from lyrics_asr.datasets.lhotse_cuts import cuts_fingerprint
-from lyrics_asr.datasets.manifest import Song, read_manifest
-from lyrics_asr.datasets.song_stream import SongSource, SongStream
-from lyrics_asr.datasets.vocals_cache import require_separator
+from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.files import file_fingerprint, write_text
-from lyrics_asr.interrupts import asked_to_stop
-from lyrics_asr.model import LyricsModel
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
     RunState,
@@ -43,13 +37,9 @@ from lyrics_asr.training.checkpoints import (
     read_run,
     save_checkpoint,
 )
-from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
-from lyrics_asr.training.losses import LossGraph
-from lyrics_asr.training.monitors import Log, Tracker, log_with
-from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of
-from lyrics_asr.training.separated import separate_songs
-from lyrics_asr.training.sounds import SoundClassifier
-from lyrics_asr.training.sources import (
+from lyrics_asr.training.config import StageOptions, TrainingConfig
+from lyrics_asr.training.data.batch import SoundFormat
+from lyrics_asr.training.data.batch_sources import (
     BatchSource,
     NumberedBatches,
     RepeatedBatch,
@@ -57,7 +47,16 @@ from lyrics_asr.training.sources import (
     endless,
     first_rows,
 )
-from lyrics_asr.training.start import (
+from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.lhotse_io import cuts_fingerprint
+from lyrics_asr.training.data.separated_stems import separate_songs
+from lyrics_asr.training.data.song_stream import SongSource, SongStream
+from lyrics_asr.training.data.stem_chunks import ChunkBatches, prepare_stems
+from lyrics_asr.training.data.vocals_cache import require_separator
+from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
+from lyrics_asr.training.losses import LossGraph
+from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of
+from lyrics_asr.training.setup import (
     architecture,
     prepare_networks,
     starting_model,
@@ -65,7 +64,10 @@ from lyrics_asr.training.start import (
     stream_folder,
     training_sounds,
 )
+from lyrics_asr.training.signals import asked_to_stop
+from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.training.step import StepReport, take_step
+from lyrics_asr.training.trackers import Log, Tracker, log_with
 from lyrics_asr.training.validation import (
     Example,
     examples_in,

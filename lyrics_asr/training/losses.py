@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss, nll_loss
 
-from lyrics_asr.config import StageOptions
-from lyrics_asr.datasets.chunks import Batch
-from lyrics_asr.datasets.labels import UNKNOWN_SOUND
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.separation import Separator
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.separator import Separator
+from lyrics_asr.training.config import StageOptions
+from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.data.labels import UNKNOWN_SOUND
 from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.types import FrameGrid
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
-from lyrics_asr.config import OptimizerOptions, StageOptions
-from lyrics_asr.model import LyricsModel
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.training.config import OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import first_trained_step
 
 HEAD = "lm_head"  # of every Hugging Face CTC network over raw audio

@@ -11,7 +11,7 @@ from typing import Any, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lyrics_asr.acoustic import AcousticModel
+from lyrics_asr.models.acoustic import AcousticModel
 
 
 class SoundClassifier(nn.Module):

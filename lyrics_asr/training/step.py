@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from lyrics_asr.config import StageOptions
-from lyrics_asr.datasets.chunks import Batch
+from lyrics_asr.training.config import StageOptions
+from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.losses import Losses, LossGraph
 from lyrics_asr.training.optimizers import Optimization
 

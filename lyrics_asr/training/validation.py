@@ -21,17 +21,19 @@ from accelerate.utils import gather_object
 from lhotse import CutSet
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
-from lyrics_asr.config import AcousticOptions, AugmentationOptions, SeparationOptions
-from lyrics_asr.datasets.chunks import Batch, SoundFormat
-from lyrics_asr.datasets.cut_rows import SEPARATOR, read_row
-from lyrics_asr.datasets.lhotse_cuts import manifest_files, our_decoder
-from lyrics_asr.datasets.manifest import Song
-from lyrics_asr.decoding import BeamSearch, greedy
-from lyrics_asr.metrics import character_errors, si_sdr, word_errors
-from lyrics_asr.model import LyricsModel
-from lyrics_asr.pipeline import read_mixture
-from lyrics_asr.separation import Separator
-from lyrics_asr.text import normalize
+from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.decoding.greedy import greedy
+from lyrics_asr.evaluation.metrics import character_errors, si_sdr, word_errors
+from lyrics_asr.inference.pipeline import read_mixture
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.separator import Separator
+from lyrics_asr.options import AcousticOptions, SeparationOptions
+from lyrics_asr.training.config import AugmentationOptions
+from lyrics_asr.training.data.batch import Batch, SoundFormat
+from lyrics_asr.training.data.cut_reader import SEPARATOR, read_row
+from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
 from lyrics_asr.types import TimedWord
 
 MOST_DB = 100.0

@@ -1,0 +1,1 @@
+"""Given lyrics placed on the frames of a song."""

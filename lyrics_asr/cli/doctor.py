@@ -1,0 +1,77 @@
+"""What `lyrics-asr doctor` looks at: versions, device, codecs, models on this computer."""
+
+import platform
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+
+_CODECS = ("aac", "alac", "flac", "mp3", "opus", "vorbis", "wmav2")
+_OLDEST, _NEWEST = (3, 10), (3, 12)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `detail` says what is there, or what is wrong and what to do."""
+
+    subject: str
+    ok: bool
+    detail: str
+
+
+def examine() -> tuple[Finding, ...]:
+    """Look at everything that transcribing and aligning need; nothing is downloaded."""
+    checks: dict[str, Callable[[], str]] = {"device": _device, "codecs": _codecs, "models": _models}
+    return (_python(), *_packages(), *(_finding(subject, check) for subject, check in checks.items()))
+
+
+def _finding(subject: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, True, check())
+    except Exception as error:  # a broken installation fails in many ways, and each of them is the finding
+        return Finding(subject, False, f"{type(error).__name__}: {error}")
+
+
+def _python() -> Finding:
+    fits = _OLDEST <= sys.version_info[:2] <= _NEWEST
+    remedy = "" if fits else "; Python 3.10 to 3.12 is needed"
+    return Finding("python", fits, f"{platform.python_version()} on {platform.platform()}{remedy}")
+
+
+def _packages() -> tuple[Finding, ...]:
+    """What the project requires without an extra, and the version that is installed."""
+    try:
+        requirements = metadata.requires("lyrics-asr") or []
+    except metadata.PackageNotFoundError:
+        return (Finding("lyrics-asr", False, "not installed; run pip install -e . in its folder"),)
+    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if "extra ==" not in line]
+    return tuple(_finding(name, partial(metadata.version, name)) for name in ["lyrics-asr", *names])
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"cpu, {torch.get_num_threads()} threads; no CUDA device"
+    return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+
+
+def _codecs() -> str:
+    import av
+
+    missing = [name for name in _CODECS if name not in av.codecs_available]
+    if missing:
+        raise RuntimeError(f"av cannot decode {', '.join(missing)}; install the wheel of av from the package index")
+    return f"{', '.join(_CODECS)}: decoded by av {av.__version__}, no ffmpeg program needed"
+
+
+def _models() -> str:
+    from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths
+
+    states = []
+    for model in KNOWN_MODELS:
+        absent = "is not downloaded" if model.repositories else "is missing from this package"
+        states.append(f"{model.name} {'is here' if cached_paths(model.name) else absent}")
+    return ", ".join(states)

@@ -1,0 +1,60 @@
+"""The exact probability of a text, given the emissions, by the forward algorithm of CTC.
+
+Source: Graves et al., 2006, Connectionist Temporal Classification, equations 6 to 8, with other silences than theirs:
+before, between and after words there may be any number of blanks and delimiters, of which at least one between two
+words is a delimiter, because texts that differ in their delimiters alone are the same text.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from lyrics_asr.decoding.lexicon import BLANK_COLUMN, DELIMITER
+
+
+def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[str], words: Sequence[str]) -> float:
+    """Natural logarithm of the summed probability of all paths that spell `words`; minus infinity where there is none.
+
+    Args:
+        log_probs: at least one frame.
+        labels: of the columns: the blank first, " " for the delimiter if there is one, and letters.
+        words: without empty ones, spelled with `labels`.
+    """
+    given = log_probs.double().numpy()
+    blank = given[:, BLANK_COLUMN]
+    delimiter = given[:, labels.index(DELIMITER)] if DELIMITER in labels else np.full(len(given), -np.inf)
+    silence = np.logaddexp(blank, delimiter)
+    if not words:
+        return float(silence.sum())
+
+    # The states are passed from left to right: one frame may enter a state, or stay in it. A blank may be left out
+    # between two letters that differ, and between a word and the delimiter after it.
+    enter, stay, skips = [silence], [silence], [False]
+    for i, word in enumerate(words):
+        if i > 0:
+            enter += [blank, delimiter]
+            stay += [blank, silence]
+            skips += [False, True]
+        for k, letter in enumerate(word):
+            if k > 0:
+                enter.append(blank)
+                stay.append(blank)
+                skips.append(False)
+            enter.append(given[:, labels.index(letter)])
+            stay.append(enter[-1])
+            skips.append(k > 0 and letter != word[k - 1])
+    enter.append(silence)
+    stay.append(silence)
+    skips.append(False)
+    entering, staying = np.stack(enter, axis=1), np.stack(stay, axis=1)
+    closed = np.where(skips, 0.0, -np.inf)
+
+    reached = np.full(len(skips), -np.inf)
+    reached[:2] = entering[0, :2]
+    before, two_before = np.full(len(skips), -np.inf), np.full(len(skips), -np.inf)
+    for frame in range(1, len(given)):
+        before[1:], two_before[2:] = reached[:-1], reached[:-2]
+        reached = np.logaddexp(reached + staying[frame], np.logaddexp(before, two_before + closed) + entering[frame])
+    return float(np.logaddexp(reached[-1], reached[-2]))

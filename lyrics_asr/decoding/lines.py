@@ -1,0 +1,33 @@
+"""Words to lines."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from lyrics_asr.decoding.ctc_paths import mean_confidence
+from lyrics_asr.options import LineOptions
+from lyrics_asr.types import TimedLine, TimedWord
+
+
+def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:
+    """Cut a transcript into lines at its silences; of equally long ones, the one nearest to the line's middle."""
+    # Rounded, so that silences of equally many frames are equally long.
+    gaps = [round(after.start_seconds - before.end_seconds, 6) for before, after in pairwise(words)]
+    pauses = [i + 1 for i, gap in enumerate(gaps) if gap >= options.pause_seconds]
+    pending = list(zip([0, *pauses], [*pauses, len(words)], strict=True))[::-1]
+    lines = []
+    while pending:
+        start, end = pending.pop()
+        if end - start > options.max_words:
+            middle = (start + end) / 2
+            cut = max(range(start + 1, end), key=lambda i: (gaps[i - 1], -abs(i - middle)))
+            pending += [(cut, end), (start, cut)]
+        elif end > start:
+            lines.append(timed_line(words[start:end]))
+    return tuple(lines)
+
+
+def timed_line(words: Sequence[TimedWord]) -> TimedLine:
+    """The line of at least one word."""
+    text = " ".join(word.text for word in words)
+    score = mean_confidence([word.confidence for word in words])
+    return TimedLine(text, words[0].start_seconds, words[-1].end_seconds, score, tuple(words))

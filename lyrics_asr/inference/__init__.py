@@ -1,0 +1,1 @@
+"""Songs through the models, one or many, on one device or several."""

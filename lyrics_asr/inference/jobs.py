@@ -1,0 +1,164 @@
+"""Which files a command works on, and where their results go.
+
+Conventions
+- A folder is searched at all depths, in the order of the names; hidden files and the output folder are left out.
+- The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
+- A list of songs is a manifest (.jsonl, see `corpora.manifest`), whose ids name the results, or a .csv with a column
+  `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
+- `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
+- Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.corpora.parsing import inside, read_csv
+
+LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
+"""What the names of lists of songs end in."""
+
+
+class LayoutError(ValueError):
+    """The named files cannot be worked on as asked: none there, or results would overwrite each other or an input."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to work on.
+
+    Args:
+        source: the file.
+        stem: where its results go, relative to the output folder and without a suffix.
+        lyrics: the file of the lyrics that are read with it, if any are.
+        lyrics_text: the lyrics themselves, where a manifest holds them.
+    """
+
+    source: Path
+    stem: Path
+    lyrics: Path | None = None
+    lyrics_text: str | None = None
+
+    def target(self, output: Path, suffix: str) -> Path:
+        """The result with this suffix, e.g. ".json"."""
+        return output / self.stem.with_name(self.stem.name + suffix)
+
+
+def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | None) -> tuple[Job, ...]:
+    """The files among `inputs`, and those with one of `suffixes` in the folders among them.
+
+    Args:
+        inputs: files, folders and lists of songs; a file may have any suffix, and may be missing.
+        suffixes: in lower case, with the dot.
+        output: a folder that is left out of the search.
+
+    Raises:
+        LayoutError: a folder or list holds no such file, or two files would have the same results.
+        FileNotFoundError: no such list.
+        ValueError: a list that is not as its layout says; the message names it.
+    """
+    found: dict[Path, Path] = {}
+    listed: list[Job] = []
+    for path in inputs:
+        if path.suffix.lower() in LIST_SUFFIXES:
+            listed += _listed(path)
+        elif path.is_dir():
+            below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
+            if not below:
+                raise LayoutError(f"{path}: no file in it ends with {' '.join(sorted(suffixes))}; check the folder")
+            found.update(below)
+        else:
+            found[path] = Path(path.name)
+    stems = Counter(relative.with_suffix("") for relative in found.values())
+    jobs = tuple(
+        Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
+        for path, relative in found.items()
+    )
+    jobs = (*jobs, *listed)
+    taken: dict[Path, Job] = {}
+    for job in jobs:
+        if job.stem in taken:
+            raise LayoutError(
+                f"{taken[job.stem].source} and {job.source} would both be written to {job.stem}; "
+                "rename one, or work on them with an output folder each"
+            )
+        taken[job.stem] = job
+    return jobs
+
+
+def can_name_results(stem: Path) -> bool:
+    """Whether results that are named so lie below their folder."""
+    return bool(stem.name) and not stem.is_absolute() and ".." not in stem.parts
+
+
+def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], written: Mapping[str, float]) -> None:
+    """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
+
+    A text in the output folder counts as somebody's lyrics, unless it is an earlier result and has not been changed
+    since.
+
+    Args:
+        jobs: what is to be done.
+        output: the folder of the results.
+        suffixes: of each job's results.
+        written: earlier results, relative to `output`, and when they were written, in whole seconds since 1970.
+
+    Raises:
+        LayoutError: one would; the message names it.
+    """
+    jobs = tuple(jobs)
+    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path is not None and path.exists()}
+    root = output.resolve()
+    for job in jobs:
+        for suffix in suffixes:
+            target = job.target(output, suffix)
+            if target.resolve() in inputs:
+                raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
+            if not target.resolve().is_relative_to(root):
+                raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
+            if (
+                suffix == ".txt"
+                and target.exists()
+                and target.stat().st_mtime >= written.get(target.relative_to(output).as_posix(), -math.inf) + 1
+            ):
+                raise LayoutError(
+                    f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
+                    "move it away, or choose another --output"
+                )
+
+
+def _listed(path: Path) -> tuple[Job, ...]:
+    """The songs of a list."""
+    if path.suffix.lower() == ".csv":
+        folder = path.parent
+        jobs = []
+        for number, row in enumerate(read_csv(path, ["audio"]), start=2):
+            try:
+                audio = inside(folder, row["audio"])
+                lyrics = inside(folder, row["lyrics"]) if row.get("lyrics") else None
+            except ValueError as error:
+                raise ValueError(f"{path}, row {number}: {error}") from error
+            jobs.append(Job(audio, Path(row["audio"]).with_suffix(""), lyrics))
+    else:
+        jobs = [Job(song.audio, Path(song.id), lyrics_text=song.lyrics) for song in read_manifest(path)]
+    for job in jobs:
+        if not can_name_results(job.stem):
+            raise LayoutError(f"{path}: {str(job.stem)!r} cannot name a result; give the song another id")
+    if not jobs:
+        raise LayoutError(f"{path}: lists no songs; check the file")
+    return tuple(jobs)
+
+
+def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:
+    """Paths below `folder`, relative to it."""
+    excluded = None if output is None else output.resolve()
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield (here / name).relative_to(folder)

@@ -1,0 +1,78 @@
+"""Songs too long to be held in memory at the separator's rate, such as a concert: separated block by block.
+
+What comes out is what the whole song would give, to rounding: blocks begin where a segment of the separator begins, and
+have enough context on either side. Only the voice is kept, mono at the acoustic model's rate: 230 MB for an hour.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, LEAST_BYTES_PER_SECOND, Audio, probe, read_audio, require_peak
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.options import SeparationOptions
+
+LONG_SECONDS = 600
+"""Longer songs are separated in blocks."""
+
+BLOCK_SECONDS = 240
+"""Length of a block."""
+
+_RESAMPLER_MARGIN_SECONDS = 1
+"""Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""
+
+
+def separate_in_blocks(
+    path: Path, model: LyricsModel, options: SeparationOptions, progress: Callable[[float], None] | None = None
+) -> Audio:
+    """The voice of a song, mono at 16 kHz.
+
+    Args:
+        path: of the song.
+        model: whose separator is used.
+        options: how it goes over each block.
+        progress: told the share that is done, 0..1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+    """
+    rate = model.separator.sample_rate_hz
+    grid, context = model.separator.block_grid(options)
+    margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
+    stated_seconds = max(1.0, probe(path).duration_seconds)
+    possible_seconds = path.stat().st_size / LEAST_BYTES_PER_SECOND  # no header can ask for more memory than that
+    whole = torch.empty(math.ceil(min(stated_seconds, possible_seconds) * ACOUSTIC_SAMPLE_RATE_HZ))
+    filled, start, peak = 0, 0, torch.zeros(())
+    while True:
+        first = max(0, start - margin - context) // grid * grid
+        wanted = start + block + margin + context - first
+        audio = read_audio(
+            path,
+            sample_rate_hz=rate,
+            channels=model.mixture_channels,
+            start_seconds=first / rate,
+            duration_seconds=wanted / rate,
+        )
+        is_last = audio.samples.shape[1] < wanted
+        peak = torch.maximum(peak, audio.samples.abs().max())
+        (vocals,) = model.vocals([audio], options)
+        left = max(0, start - margin)
+        right = None if is_last else start + block + margin - first
+        resampled = model.voice(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]
+        skipped = (start - left) // rate * ACOUSTIC_SAMPLE_RATE_HZ
+        kept = None if is_last else skipped + BLOCK_SECONDS * ACOUSTIC_SAMPLE_RATE_HZ
+        piece = resampled[skipped:kept]
+        if filled + len(piece) > len(whole):  # longer than its header says
+            whole = torch.cat([whole[:filled], torch.empty(len(piece))])
+        whole[filled : filled + len(piece)] = piece
+        filled += len(piece)
+        start += block
+        if progress is not None:
+            progress(min(1.0, start / (stated_seconds * rate)))
+        if is_last:
+            break
+    require_peak(peak, path)
+    return Audio(whole[None, :filled], ACOUSTIC_SAMPLE_RATE_HZ)

@@ -1,0 +1,121 @@
+"""What is said for digits and symbols, in the language of the lyrics."""
+
+import re
+import unicodedata
+from decimal import Decimal
+from functools import lru_cache
+
+from num2words import CONVERTER_CLASSES, num2words
+
+# ISO 639-3, as multilingual acoustic models name languages, to num2words' names: ISO 639-1 for the most part.
+_LANGUAGES = {
+    "amh": "am", "ara": "ar", "arb": "ar", "aze": "az", "azj": "az", "bel": "be", "ben": "bn", "cat": "ca", "che": "ce",
+    "ces": "cs", "cym": "cy", "dan": "da", "deu": "de", "eng": "en", "epo": "eo", "spa": "es", "fas": "fa", "pes": "fa",
+    "fin": "fi", "fra": "fr", "heb": "he", "hun": "hu", "ind": "id", "isl": "is", "ita": "it", "jpn": "ja", "kan": "kn",
+    "kor": "ko", "kaz": "kz", "kk": "kz", "lit": "lt", "lav": "lv", "lvs": "lv", "nld": "nl", "nor": "no", "nob": "no",
+    "nb": "no", "pol": "pl", "por": "pt", "ron": "ro", "rus": "ru", "slk": "sk", "slv": "sl", "srp": "sr", "swe": "sv",
+    "tel": "te", "tgk": "tg", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi",
+}  # fmt: skip
+
+
+_SYMBOLS = {
+    "en": {"&": "and", "%": "percent", "+": "plus"},
+    "es": {"&": "y", "%": "por ciento", "+": "más"},
+    "fr": {"&": "et", "%": "pour cent", "+": "plus"},
+    "de": {"&": "und", "%": "Prozent", "+": "plus"},
+}
+
+
+# Singular and plural.
+_CURRENCIES = {
+    "en": {"$": ("dollar", "dollars"), "€": ("euro", "euros"), "£": ("pound", "pounds")},
+    "es": {"$": ("dólar", "dólares"), "€": ("euro", "euros"), "£": ("libra", "libras")},
+    "fr": {"$": ("dollar", "dollars"), "€": ("euro", "euros"), "£": ("livre", "livres")},
+    "de": {"$": ("Dollar", "Dollar"), "€": ("Euro", "Euro"), "£": ("Pfund", "Pfund")},
+}
+
+
+_ORDINALS = {"en": "st|nd|rd|th", "es": r"\.?[ºª]", "fr": "ère|ème|er|re|nde|nd|e", "de": r"(?!)"}
+
+
+_DECADE = r"'?s"
+
+
+_UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
+
+
+def verbalize(text: str, language: str) -> str:
+    """Replace digits and symbols by the words that are said for them; the rest stays as it is, in Unicode's NFC."""
+    language = re.split("[-_]", language.lower())[0]
+    language = _LANGUAGES.get(language, language)
+    text = re.sub(r"\.{2,}|…", " ", unicodedata.normalize("NFC", text))
+    if language in CONVERTER_CLASSES:
+        text = _number_pattern(language).sub(lambda match: f" {_say_number(match, language)} ", text)
+    for symbol, said in _SYMBOLS.get(language, {}).items():
+        text = text.replace(symbol, f" {said} ")
+    return text
+
+
+@lru_cache(maxsize=16)
+def _number_pattern(language: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"""(?P<before>[$€£])?
+        (?P<number>\d+(?:[.,]\d+)*)
+        (?: (?P<after>[$€£])
+          | (?P<ordinal>{_ORDINALS.get(language, "(?!)")})(?!\w)
+          | (?P<decade>{_DECADE if language == "en" else "(?!)"})(?!\w) )?""",
+        re.VERBOSE | re.IGNORECASE,
+    )
+
+
+def _say_number(match: re.Match[str], language: str) -> str:
+    thousands, decimal = (",", ".") if language == "en" else (".", ",")
+    number = match["number"]
+    if re.fullmatch(rf"\d{{1,3}}(\{thousands}\d{{3}})+(\{decimal}\d+)?", number):
+        number = number.replace(thousands, "")
+    whole, mark, fraction = number.partition(decimal)
+    if not (whole + fraction).isdigit() or len(whole) > _longest_cardinal_digits(language):
+        return " ".join(_say_digits(digits, language) for digits in re.findall(r"\d+", number))
+
+    currency = _CURRENCIES.get(language, {}).get(match["before"] or match["after"] or "")
+    if currency:
+        unit = currency[0] if int(whole) == 1 and not fraction else currency[1]
+        if len(fraction) == 2:
+            return f"{_say_digits(whole, language)} {unit} {_say_digits(fraction, language)}"
+        return f"{_say_decimal(whole, fraction, language)} {unit}"
+    if match["ordinal"] and not mark:
+        return _say(int(whole), language, "ordinal")
+    if match["decade"] and not mark:
+        said = _say_digits(whole, language)
+        return said[:-1] + "ies" if said.endswith("y") else said + "s"
+    return _say_decimal(whole, fraction, language)
+
+
+def _say_decimal(whole: str, fraction: str, language: str) -> str:
+    if not fraction:
+        return _say_digits(whole, language)
+    return _say(Decimal(f"{int(whole)}.{fraction[: _longest_cardinal_digits(language)]}"), language)
+
+
+def _say_digits(digits: str, language: str) -> str:
+    """A whole number; a year where it can be one; digit by digit with a leading zero or when it is very long."""
+    if len(digits) > _longest_cardinal_digits(language) or (len(digits) > 1 and int(digits[0]) == 0):
+        return _say_each(digits, language)
+    is_year = language in ("en", "de") and len(digits) == 4 and 1100 <= int(digits) < 2100
+    return _say(int(digits), language, "year" if is_year else "cardinal")
+
+
+def _say(number: int | Decimal, language: str, to: str = "cardinal") -> str:
+    """A number, digit by digit where num2words fails: its languages differ in how far they count and in their gaps."""
+    try:
+        return str(num2words(number, lang=language, to=to))
+    except _UNREADABLE:
+        return _say_each(f"{Decimal(number):f}", language)
+
+
+def _say_each(digits: str, language: str) -> str:
+    return " ".join(str(num2words(int(digit), lang=language)) for digit in digits if digit.isdigit())
+
+
+def _longest_cardinal_digits(language: str) -> int:
+    return 6 if language == "am" else 12  # with longer Amharic numbers num2words does not come to an end

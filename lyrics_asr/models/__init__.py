@@ -1,0 +1,1 @@
+"""The networks: separator and acoustic model, their weights, and where these are found."""

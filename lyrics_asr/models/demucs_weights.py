@@ -1,0 +1,302 @@
+"""Demucs weights: names, folders, bags and the files that they are read from and written to."""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import pickle
+import urllib.request
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import demucs.states
+import torch
+import yaml
+from demucs.demucs import Demucs
+from demucs.hdemucs import HDemucs
+from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
+from demucs.htdemucs import HTDemucs
+from huggingface_hub import constants
+from huggingface_hub.errors import RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.models.hub import (
+    _HUB_TIMEOUT_SECONDS,
+    PUBLISHED_REPOSITORY,
+    ModelNotFoundError,
+    hub_snapshot,
+    not_found,
+    probe_hub,
+)
+from lyrics_asr.models.separator import VOCALS, DemucsNetwork, Separator
+
+# Commits of the published weights on the Hugging Face hub; other names follow the head of their repository.
+SEPARATOR_REVISIONS = {
+    "adefossez/HTDemucs": "cbc8a9b1a87023b7fd74e7b3412e6321c0eab003",
+    "adefossez/HTDemucs-ft": "d74ac89c3a1e874fc78f152555cf4d8533f06cd4",
+}
+
+
+def load_separator(name: str) -> Separator:
+    """The separator that is called `name`, on the CPU and in evaluation mode.
+
+    Args:
+        name: "none" (a cappella: the mixture is the vocals); a folder with a bag (NAME.yaml and SIGNATURE.safetensors)
+            or with one weights file; a weights file; or whatever `demucs.pretrained.get_model` takes: "htdemucs",
+            "htdemucs_ft", a signature such as "955717e8", "hf://namespace/name".
+
+    Raises:
+        ModelNotFoundError: the weights are not here and cannot be downloaded.
+        FileNotFoundError: no such folder or file.
+        ValueError: the weights are damaged, or name a class that is not a Demucs network.
+    """
+    path = Path(name)
+    if name == "none":
+        separator = Separator(name, [])
+    elif path.is_dir():
+        separator = _load_folder(name, path)
+    elif path.is_file():
+        separator = Separator(name, [_load_network(path)])
+    elif not name.startswith("hf://") and (path.suffix or len(path.parts) > 1):
+        raise FileNotFoundError(f"{name}: no such separator folder or file; check the path")
+    elif name in _legacy_packages():
+        separator = Separator(name, [_load_network(_legacy_file(name, download=True))])
+    else:
+        separator = _load_published_bag(name)
+    return separator.eval()
+
+
+def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> None:
+    """Write a separator as Demucs' hub layout, `FOLDER.yaml` and a `SIGNATURE.safetensors` for each network.
+
+    Args:
+        separator: one that has networks.
+        folder: made if need be; its name becomes the bag's.
+        half: store the weights in float16, as the published ones are.
+    """
+    if not separator.networks:
+        raise ValueError("the separator 'none' has no weights to save")
+    signatures = []
+    for index in range(len(separator.networks)):
+        network = separator.network(index)
+        args, kwargs = cast(tuple[Any, Any], network._init_args_kwargs)
+        state = {key: _storable(value, half) for key, value in network.state_dict().items()}
+        metadata = {
+            "klass": f"{type(network).__module__}.{type(network).__qualname__}",
+            "args": json.dumps(args, default=_encode_fraction),
+            "kwargs": json.dumps({**kwargs, "segment": network.segment}, default=_encode_fraction),
+        }
+        digest = hashlib.sha256(json.dumps(metadata).encode())
+        for key in sorted(state):
+            digest.update(state[key].numpy().tobytes())
+        signatures.append(digest.hexdigest()[:8])
+        with atomic_path(folder / f"{signatures[-1]}.safetensors") as path:
+            save_file(state, path, metadata)
+    bag: dict[str, Any] = {"models": signatures}
+    if len(signatures) > 1:
+        bag["weights"] = [[weight] * len(separator.network(0).sources) for weight in separator.weights]
+    write_text(folder / f"{folder.name}.yaml", yaml.safe_dump(bag))
+
+
+def _load_folder(name: str, folder: Path) -> Separator:
+    bags = sorted(folder.glob("*.yaml"))
+    named = folder / f"{folder.name}.yaml"
+    if named in bags:
+        bags = [named]
+    if len(bags) == 1:
+        return _load_bag(name, bags[0], lambda signature: _signature_file(folder, signature))
+    files = sorted(path for suffix in ("*.safetensors", "*.th") for path in folder.glob(suffix))
+    if not bags and len(files) == 1:
+        return Separator(name, [_load_network(files[0])])
+    raise FileNotFoundError(
+        f"{folder}: found {len(bags)} bags (*.yaml) and {len(files)} weight files; "
+        "a separator folder has one bag with its weight files, or one weight file"
+    )
+
+
+def _signature_file(folder: Path, signature: str) -> Path:
+    for path in (folder / f"{signature}.safetensors", folder / f"{signature}.th", *folder.glob(f"{signature}-*.th")):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder}: weights {signature}.safetensors of the bag are missing; copy them there")
+
+
+def _load_published_bag(name: str) -> Separator:
+    namespace, slash, short = name.removeprefix("hf://").partition("/")
+    if not slash:
+        namespace, short = DEFAULT_NAMESPACE, namespace
+    repository = f"{namespace}/{hf_repo_name(short)}"
+    revision = SEPARATOR_REVISIONS.get(repository)
+
+    def fetch(file_name: str) -> Path:
+        folder = hub_snapshot(
+            repository,
+            revision,
+            [file_name],
+            complete=lambda folder: (folder / file_name).is_file(),
+            published=repository == PUBLISHED_REPOSITORY,
+        )
+        return folder / file_name
+
+    try:
+        return _load_bag(name, fetch(f"{short}.yaml"), lambda signature: fetch(f"{signature}.safetensors"))
+    except ModelNotFoundError as error:
+        bag = demucs.pretrained.REMOTE_ROOT / f"{name}.yaml"
+        if not bag.is_file():
+            raise
+        # The hub is the publisher's present place; the older one serves names that the hub lacks, or an older cache.
+        download = isinstance(error.__cause__, RepositoryNotFoundError)
+        try:
+            return _load_bag(name, bag, lambda signature: _legacy_file(signature, download))
+        except ModelNotFoundError:
+            raise error from error.__cause__
+
+
+def _legacy_packages() -> dict[str, str]:
+    packages: dict[str, str] = demucs.pretrained._parse_remote_files(demucs.pretrained.REMOTE_ROOT / "files.txt")
+    return packages
+
+
+def _legacy_file(signature: str, download: bool) -> Path:
+    url = _legacy_packages()[signature]
+    file_name = url.rsplit("/", 1)[1]
+    path = Path(torch.hub.get_dir(), "checkpoints", file_name)
+    if path.is_file():
+        return path
+    if not download or constants.HF_HUB_OFFLINE:
+        raise not_found(file_name, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        probe_hub(lambda: urllib.request.urlopen(url, timeout=_HUB_TIMEOUT_SECONDS).close())
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[1], progress=False)
+    except OSError as error:
+        raise not_found(url, error) from error
+    return path
+
+
+def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> Separator:
+    """The networks of a bag that have a say in the vocals; the files of the others are not even read."""
+    bag = yaml.safe_load(bag_path.read_text(encoding="utf-8"))
+    signatures = bag.get("models") if isinstance(bag, dict) else None
+    if not isinstance(signatures, list) or not signatures or not all(_is_signature(item) for item in signatures):
+        raise ValueError(f"{bag_path}: 'models' must be a list of signatures; this is no Demucs bag")
+    load = functools.cache(lambda signature: _load_network(find(signature)))
+    rows = bag.get("weights") or [[1.0] * len(load(signatures[-1]).sources)] * len(signatures)
+    column = load(signatures[-1]).sources.index(VOCALS)
+    weights: dict[str, float] = {}
+    for signature, row in zip(signatures, rows, strict=True):
+        weights[signature] = weights.get(signature, 0.0) + float(row[column])
+    chosen = {signature: weight for signature, weight in weights.items() if weight != 0}
+    networks = [load(signature) for signature in chosen]
+    segment = bag.get("segment")
+    for network in networks:
+        if segment is not None and (not isinstance(network, HTDemucs) or segment <= network.segment):
+            network.segment = segment
+    return Separator(name, networks, list(chosen.values()))
+
+
+def _is_signature(item: object) -> bool:
+    return isinstance(item, str) and item.replace("-", "").replace("_", "").isalnum()
+
+
+def _load_network(path: Path) -> DemucsNetwork:
+    if path.suffix == ".safetensors":
+        package = _read_safetensors(path)
+    elif path.suffix == ".th":
+        package = _read_pickle(path)
+    else:
+        raise ValueError(f"{path}: separator weights are .safetensors or .th files")
+    if package["klass"] not in (Demucs, HDemucs, HTDemucs):
+        raise ValueError(f"{path}: names the class {package['klass']!r}, which is not a Demucs network")
+    if package["state"].get("__quantized") and importlib.util.find_spec("diffq") is None:
+        raise ValueError(f"{path}: these weights are quantised with DiffQ; `pip install diffq`, or use another model")
+    try:
+        return cast(DemucsNetwork, demucs.states.load_model(package))
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: the weights do not fit the network they name: {error}") from error
+
+
+def _allowed_classes() -> dict[str, type]:
+    """Every class that a weights file may name."""
+    classes: list[type] = [Demucs, HDemucs, HTDemucs]
+    if importlib.util.find_spec("diffq") is not None:
+        diffq = importlib.import_module("diffq")
+        classes += [diffq.DiffQuantizer, diffq.UniformQuantizer]
+    return {f"{each.__module__}.{each.__qualname__}": each for each in classes}
+
+
+def _class_named(path: Path, name: str) -> type:
+    allowed = _allowed_classes()
+    if name not in allowed:
+        raise ValueError(f"{path}: names the class {name!r}; only {', '.join(allowed)} are loaded")
+    return allowed[name]
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """The package of a file whose metadata holds the network's class and arguments as JSON (`demucs.hf`)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        package = {
+            "klass": _class_named(path, metadata["klass"]),
+            "args": json.loads(metadata["args"], object_hook=_decode_fraction),
+            "kwargs": json.loads(metadata["kwargs"], object_hook=_decode_fraction),
+        }
+        structure = json.loads(metadata["structure"]) if "structure" in metadata else None
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged, or not a Demucs safetensors file ({error!r}); download it again") from error
+    package["state"] = tensors if structure is None else _nested_state(path, structure, tensors)
+    return package
+
+
+def _nested_state(path: Path, node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """A state with nested containers (quantised weights) from flat tensors and the tree kept in the metadata."""
+    if not isinstance(node, dict):
+        return node
+    ((kind, value),) = node.items()
+    if kind == "_tensor":
+        return tensors[value]
+    if kind == "_dict":
+        return {key: _nested_state(path, item, tensors) for key, item in value}
+    if kind == "_list":
+        return [_nested_state(path, item, tensors) for item in value]
+    if kind == "_tuple":
+        return tuple(_nested_state(path, item, tensors) for item in value)
+    if kind == "_class":
+        return _class_named(path, value)
+    raise ValueError(f"{path}: unknown entry {kind!r} in the structure of the weights")
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    try:
+        with torch.serialization.safe_globals([*_allowed_classes().values(), Fraction]):
+            package = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        cause = next((line for line in str(error).splitlines() if "GLOBAL" in line), type(error).__name__)
+        raise ValueError(
+            f"{path}: refused, or damaged: {cause.strip()}; use the safetensors weights of this model"
+        ) from error
+    if not isinstance(package, dict) or not {"klass", "args", "kwargs", "state"} <= package.keys():
+        raise ValueError(f"{path}: not a Demucs package")
+    return package
+
+
+def _decode_fraction(value: dict[str, Any]) -> Any:
+    return Fraction(value["numerator"], value["denominator"]) if value.get("_type") == "fraction" else value
+
+
+def _encode_fraction(value: object) -> dict[str, object]:
+    if isinstance(value, Fraction):
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+    raise TypeError(f"cannot store {value!r} among the arguments of a network")
+
+
+def _storable(value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value

@@ -1,0 +1,214 @@
+"""Separator and acoustic model as one differentiable network, and where such models are found.
+
+    mixture (separator's rate) -> vocals -> mono -> 16 kHz -> log-probabilities
+
+A model is a folder:
+
+    model.json                  {"schema": "lyrics-asr/model/1", "separator"}; "separator" is null for the folder
+                                below, else a name that `load_separator` takes, such as "none" or "htdemucs"
+    separator/                  Demucs' hub layout
+    acoustic/                   a Hugging Face `save_pretrained` folder
+    language_model.arpa[.gz]    optional KenLM model, or language_model.bin
+    decoder.yaml                optional `DecodingOptions`, tuned for this model
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchaudio.functional import resample
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
+from lyrics_asr.config import dump_config
+from lyrics_asr.files import OutputError, require_writable_folder, write_text
+from lyrics_asr.language_model import LANGUAGE_MODEL_SUFFIXES
+from lyrics_asr.models.acoustic import AcousticModel, save_acoustic
+from lyrics_asr.models.demucs_weights import save_separator
+from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.registry import KNOWN_MODELS, KnownModel, cached_paths, download, load_model
+from lyrics_asr.models.separator import Separator
+from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
+from lyrics_asr.types import Emissions, ModelInfo
+
+__all__ = ["KNOWN_MODELS", "KnownModel", "LyricsModel", "ModelNotFoundError", "cached_paths", "download", "load_model"]
+
+SCHEMA = "lyrics-asr/model/1"
+ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
+"""Holds the models that are part of this package, each in a folder of its name."""
+LANGUAGE_MODEL_FILES = tuple(f"language_model{suffix}" for suffix in LANGUAGE_MODEL_SUFFIXES)
+_MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *LANGUAGE_MODEL_FILES)
+
+
+class LyricsModel(nn.Module):
+    """A song's mixture in, CTC log-probabilities out.
+
+    Args:
+        name: what `load_model` would find it by.
+        language_model_path: KenLM model to decode with.
+        decoding: beam search options tuned for this model; the general defaults when None.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        acoustic: AcousticModel,
+        *,
+        name: str,
+        language_model_path: Path | None = None,
+        decoding: DecodingOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.separator = separator
+        self.acoustic = acoustic
+        self.language_model_path = language_model_path
+        self.decoding = decoding or DecodingOptions()
+
+    def forward(
+        self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch frames vocab"]:
+        """Log-probabilities of chunks of songs, differentiable from end to end.
+
+        Args:
+            mixture: at the separator's rate.
+            lengths: valid samples of each row; whole rows when None.
+        """
+        return self.listen(self.separator(mixture), lengths)
+
+    def listen(
+        self, vocals: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch frames vocab"]:
+        """Log-probabilities of what the separator gave: the second half of `forward`.
+
+        Args:
+            vocals: at the separator's rate.
+            lengths: valid samples of each row; whole rows when None.
+        """
+        log_probs: Tensor = self.acoustic(
+            self._voice(vocals), None if lengths is None else self._resampled_lengths(lengths)
+        )
+        return log_probs
+
+    def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Frames that `forward` gives for rows of so many samples at the separator's rate."""
+        return self.acoustic.frame_counts(self._resampled_lengths(lengths))
+
+    def vocals(
+        self, songs: Sequence[Audio], options: SeparationOptions, progress: Callable[[float], None] | None = None
+    ) -> list[Audio]:
+        """The vocals of whole songs, on the model's device, at the separator's rate and with its channels."""
+        rate = self.separator.sample_rate_hz
+        mixtures = [song.resampled(rate).to_channels(self.mixture_channels).samples for song in songs]
+        return [Audio(vocals, rate) for vocals in self.separator.separate(mixtures, options, progress)]
+
+    def voice(self, vocals: Audio) -> Audio:
+        """Vocals as the acoustic model takes them: mono at 16 kHz, where they are, resampled as in training."""
+        return Audio(self._voice(vocals.samples[None]), ACOUSTIC_SAMPLE_RATE_HZ)
+
+    def emissions(self, voices: Sequence[Audio], options: AcousticOptions) -> list[Emissions]:
+        """Log-probabilities of whole songs.
+
+        Args:
+            voices: what `voice` gives.
+            options: of the acoustic model.
+        """
+        return self.acoustic.emissions([voice.samples[0] for voice in voices], options)
+
+    @property
+    def mixture_channels(self) -> Literal[1, 2]:
+        """Channels that the separator takes.
+
+        Raises:
+            ValueError: neither mono nor stereo.
+        """
+        channels = self.separator.audio_channels
+        if channels not in (1, 2):
+            raise ValueError(f"separator {self.separator.name!r} takes {channels} channels; use one for mono or stereo")
+        return cast(Literal[1, 2], channels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.acoustic.parameters()).device
+
+    @property
+    def info(self) -> ModelInfo:
+        """Names for the transcripts that this model makes."""
+        path = self.language_model_path
+        if path is not None and path.is_relative_to(ASSETS_FOLDER):
+            path = path.relative_to(ASSETS_FOLDER)
+        return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
+
+    def save(self, folder: Path, *, half: bool = False) -> None:
+        """Write the model as a folder that `load_model` takes, in place of a model that is there.
+
+        Args:
+            folder: made if need be; files there that are not a model's are kept.
+            half: store the weights in float16: half the size, for models that are not trained further.
+
+        Raises:
+            OutputError: the folder cannot be written; a model that was there is still there.
+        """
+        with _replacing(folder.resolve()) as new:
+            if self.separator.networks:
+                save_separator(self.separator, new / "separator", half=half)
+            save_acoustic(self.acoustic, new / "acoustic", half=half)
+            if self.language_model_path is not None:
+                suffix = language_model_suffix(self.language_model_path)
+                shutil.copyfile(self.language_model_path, new / f"language_model{suffix}")
+            write_text(new / "decoder.yaml", dump_config(self.decoding))
+            description = {"schema": SCHEMA, "separator": None if self.separator.networks else "none"}
+            write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
+
+    def _voice(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:
+        with torch.autocast(vocals.device.type, enabled=False):  # it would convolve the waveform in 8 bits
+            mono: Tensor = resample(vocals.float().mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
+        return mono
+
+    def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        # torchaudio rounds up, in integers: ceil(a / b) = -(-a // b).
+        return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
+
+
+def language_model_suffix(path: Path) -> str:
+    for suffix in LANGUAGE_MODEL_SUFFIXES:
+        if path.name.endswith(suffix):
+            return suffix
+    raise ValueError(f"{path}: a language model is one of {', '.join(LANGUAGE_MODEL_SUFFIXES)}")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Lend an empty folder beside `folder`, whose model files take the place of those there when the block ends well.
+
+    Whatever ends the block early leaves `folder` as it was. Files there that are not a model's move along.
+    """
+    require_writable_folder(folder.parent)
+    if folder.exists():
+        require_writable_folder(folder)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new, old = scratch / "new", scratch / "old"
+    try:
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error}; free some space, or choose another folder") from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for path in list(old.iterdir()) if old.exists() else []:
+            if path.name not in _MODEL_FILES:
+                path.rename(folder / path.name)
+        shutil.rmtree(scratch, ignore_errors=True)

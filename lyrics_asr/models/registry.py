@@ -1,0 +1,198 @@
+"""Models by name or folder: which are known, where their parts are, how they are loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lyrics_asr.config import load_config
+from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, is_complete, load_acoustic
+from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, load_separator
+from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
+from lyrics_asr.models.lyrics_model import (
+    ASSETS_FOLDER,
+    LANGUAGE_MODEL_FILES,
+    SCHEMA,
+    LyricsModel,
+    language_model_suffix,
+)
+from lyrics_asr.options import DecodingOptions
+
+PUBLISHED_SEPARATOR = "htdemucs"
+
+
+PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that `load_model` finds by its name alone, and the hub repositories it comes from."""
+
+    name: str
+    description: str
+    repositories: tuple[str, ...]
+
+
+KNOWN_MODELS = (
+    KnownModel(
+        "published",
+        f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}, downloaded on first use",
+        ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
+    ),
+    KnownModel("embedded", "a small model in this package, needs no download: English, Spanish, French, German", ()),
+    KnownModel("embedded-english", "its sibling for English alone, better where the band is plain", ()),
+)
+
+
+def load_model(
+    name: str = "published",
+    *,
+    separator: str | None = None,
+    acoustic: str | None = None,
+    language: str | None = None,
+    language_model: str | None = None,
+    device: str = "auto",
+) -> LyricsModel:
+    """The model that is called `name`, in evaluation mode.
+
+    Args:
+        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (parts of this package),
+            or a folder that `LyricsModel.save` wrote.
+        separator: another separator in place of the model's own, as `load_separator` takes it.
+        acoustic: another acoustic model in place of the model's own, as `load_acoustic` takes it.
+        language: adapter of a multilingual acoustic model, e.g. "eng" for MMS.
+        language_model: another KenLM model in place of the model's own; "none" for none at all.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        ModelNotFoundError: weights are neither here nor within reach.
+        FileNotFoundError: no such folder or file.
+        ValueError: a damaged model, or an unknown device.
+    """
+    target = find_device(device)
+    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
+    parts = published if name == "published" else _read_folder(name)
+    language_model_path = parts.language_model
+    if language_model is not None:
+        language_model_path = None if language_model == "none" else Path(_expanded(language_model))
+        if language_model_path is not None and not language_model_path.is_file():
+            raise FileNotFoundError(f"{language_model}: no such language model; check the path")
+        if language_model_path is not None:
+            language_model_suffix(language_model_path)
+    separator = separator or parts.separator
+    acoustic = acoustic or parts.acoustic
+    model = LyricsModel(
+        load_separator(_expanded(separator)),
+        load_acoustic(_expanded(acoustic), language=language),
+        name=name,
+        language_model_path=language_model_path,
+        decoding=parts.decoding,
+    )
+    model.separator.name, model.acoustic.name = separator, acoustic
+    return model.to(target).eval()
+
+
+def download(name: str) -> tuple[Path, ...]:
+    """Fetch a known model's weights into the cache, check that they load, and say where they are.
+
+    Raises:
+        ValueError: not a known model.
+        ModelNotFoundError: the weights are out of reach.
+    """
+    _known_model(name)
+    load_model(name, device="cpu")
+    return cached_paths(name)
+
+
+def cached_paths(name: str) -> tuple[Path, ...]:
+    """Folders that hold a known model's weights on this computer; empty when any of them is missing."""
+    repositories = _known_model(name).repositories
+    if not repositories:
+        folder = ASSETS_FOLDER / name
+        return (folder,) if (folder / "model.json").is_file() else ()
+    revisions = SEPARATOR_REVISIONS | ACOUSTIC_REVISIONS
+    try:
+        return tuple(
+            hub_snapshot(
+                repository,
+                revisions[repository],
+                complete=is_complete if repository in ACOUSTIC_REVISIONS else _has_safetensors,
+            )
+            for repository in repositories
+        )
+    except ModelNotFoundError:
+        return ()
+
+
+def _known_model(name: str) -> KnownModel:
+    known = {model.name: model for model in KNOWN_MODELS}
+    if name not in known:
+        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(known)}")
+    return known[name]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a model is made of, by the names that the loaders take."""
+
+    separator: str
+    acoustic: str
+    language_model: Path | None
+    decoding: DecodingOptions | None
+
+
+def _read_folder(name: str) -> _Parts:
+    folder = Path(_expanded(name))
+    path = folder / "model.json"
+    if not path.is_file():
+        names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS)
+        raise ModelNotFoundError(f"{name}: no model there ({path} is missing); give a model's folder, or {names}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); the model is damaged, copy it again") from error
+    if not isinstance(description, dict) or description.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: not a model of this version; its schema must be {SCHEMA!r}")
+    separator = description.get("separator")
+    if not isinstance(separator, str | None):
+        raise ValueError(f"{path}: 'separator' must be a name or null, not {separator!r}")
+    candidates = [folder / file_name for file_name in LANGUAGE_MODEL_FILES]
+    decoder = folder / "decoder.yaml"
+    return _Parts(
+        separator=separator or f"{name.rstrip('/')}/separator",
+        acoustic=f"{name.rstrip('/')}/acoustic",
+        language_model=next((candidate for candidate in candidates if candidate.is_file()), None),
+        decoding=load_config(DecodingOptions, decoder) if decoder.is_file() else None,
+    )
+
+
+def _expanded(name: str) -> str:
+    """`name`, as a path in this package where a model of the package is meant, or what is below one."""
+    model, *below = name.split("/")
+    if any(model == known.name and not known.repositories for known in KNOWN_MODELS):
+        return str(ASSETS_FOLDER.joinpath(model, *below))
+    return name
+
+
+def _has_safetensors(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """The device that is called `name`, which is there.
+
+    Raises:
+        ValueError: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown; use auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r}: this computer has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
+    return device

@@ -1,0 +1,1 @@
+"""Synthetic songs with exact word times."""

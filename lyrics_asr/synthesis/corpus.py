@@ -1,0 +1,219 @@
+"""Corpora of synthetic songs with exact word times: original lyrics, made into songs by `rendition`.
+
+A corpus is a folder with `manifest.jsonl` (see `corpora.manifest`) and one folder a song:
+
+    mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
+    lyrics.txt                                    the lines that are sung, as often as they are
+    sounds.json                                   the sounds of each word: name, start and end in seconds
+    dali.json                                     the annotations as DALI's JSON export has them
+
+Splits: see `lyrics.load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of
+    songs nor of processes changes it.
+"""
+
+import json
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.corpora.manifest import Song, Sound, write_manifest
+from lyrics_asr.files import write_text
+from lyrics_asr.synthesis import band as backing
+from lyrics_asr.synthesis import singing
+from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES, LYRICS_FOLDER, Stanzas, draw_song, load_lyrics, part_of_lyric
+from lyrics_asr.synthesis.options import SyntheticOptions
+from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_voice
+from lyrics_asr.synthesis.song import Rendition, render
+from lyrics_asr.synthesis.tts import reset
+from lyrics_asr.synthesis.vocoder import FRAME_SECONDS
+from lyrics_asr.types import TimedWord
+
+_LINES_OF_A_STANZA = 4
+
+
+@dataclass(frozen=True)
+class SongJob:
+    """A song to make, and the generator that draws the rest of it."""
+
+    name: str
+    title: str
+    language: str
+    stanzas: Stanzas
+    voice: singing.Voice
+    a_cappella: bool
+    rng: np.random.Generator
+
+
+def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER) -> list[Song]:
+    """Make a corpus; songs that are already complete in `out` are kept.
+
+    Raises:
+        FileNotFoundError: no lyrics.
+        ValueError: `out` holds a corpus of other options or lyrics.
+        OutputError: a file cannot be written.
+    """
+    songs = load_lyrics(lyrics, options.split, options.language)
+    _claim(out, options, songs)
+    jobs = [draw_job(songs, options, number) for number in range(options.songs)]
+    # A single process is one of its own too: espeak-ng draws from C's `rand`, which threads of other libraries move on.
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        made = list(pool.map(partial(_make_song, out), jobs))
+    write_manifest(out / "manifest.jsonl", made)
+    return made
+
+
+def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) -> SongJob:
+    """Draw song `number` of the endless corpus that split, language and seed name.
+
+    Args:
+        songs: the split's lyrics in the language, see `lyrics.load_lyrics`.
+        options: how many `songs` they ask for does not matter.
+        number: from 0.
+    """
+    rng = np.random.default_rng([options.seed, zlib.crc32(f"{options.split} {options.language}".encode()), number])
+    if options.split == "training":
+        stanzas = draw_song(
+            songs,
+            options.language,
+            rng,
+            lines=options.lines,
+            word_salad_share=options.word_salad_share,
+            generated_share=options.generated_share,
+        )
+        title = stanzas[0][0]
+    else:
+        title, lines = part_of_lyric(songs, number)
+        stanzas = [lines[i : i + _LINES_OF_A_STANZA] for i in range(0, len(lines), _LINES_OF_A_STANZA)]
+    if options.split == "held_out":
+        voices = HELD_OUT_VOICES[options.language]
+        voice = voices[(number + number // len(songs)) % len(voices)]
+    else:
+        voice = draw_voice(options.language, rng)
+    a_cappella = bool(rng.random() < options.a_cappella_share)
+    name = f"{options.language}_{options.split}_{options.seed}_{number:05d}"
+    return SongJob(name, title, options.language, stanzas, voice, a_cappella, rng)
+
+
+def perform_job(job: SongJob) -> Rendition:
+    """Make the song of a job, once: its generator moves on."""
+    reset()
+    return render(job.stanzas, job.voice, job.rng, a_cappella=job.a_cappella)
+
+
+def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> None:
+    """Write down what the corpus is made from, or make sure that it is the same as before."""
+    made_from = {key: value for key, value in asdict(options).items() if key not in ("songs", "processes")}
+    made_from["lyrics_crc32"] = zlib.crc32(json.dumps(songs, sort_keys=True).encode())
+    path = out / "corpus.json"
+    if not path.exists():
+        write_text(path, json.dumps(made_from, indent=1) + "\n")
+    elif json.loads(path.read_text("utf-8")) != made_from:
+        raise ValueError(f"{out}: holds songs made with other options or lyrics (see {path}); choose another folder")
+
+
+def _make_song(out: Path, job: SongJob) -> Song:
+    folder = out / job.name
+    if not (folder / "sounds.json").exists():  # written last: its song is complete
+        _write_song(folder, job, perform_job(job))
+    return _song_record(folder, job.language)
+
+
+def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:
+    stems = {
+        "mixture": rendition.vocals + rendition.accompaniment,
+        "vocals": rendition.vocals,
+        "accompaniment": rendition.accompaniment,
+    }
+    for stem, samples in stems.items():
+        audio = Audio(torch.from_numpy(samples), backing.SAMPLE_RATE_HZ)
+        write_audio(folder / f"{stem}.flac", audio)
+    lines = (" ".join(word.text for word in line) for line in rendition.lines)
+    write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
+    annotations = dali_annotations(job.name, job.title, rendition, job.voice, job.language)
+    write_text(folder / "dali.json", json.dumps(annotations, indent=1) + "\n")
+    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
+
+
+def dali_annotations(
+    song_id: str, title: str, rendition: Rendition, voice: singing.Voice, language: str = "en"
+) -> dict[str, Any]:
+    """The annotations as DALI's JSON export lays them out (Meseguer-Brocal et al. 2018), horizontal.
+
+    Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, the entry above it.
+    A word has one note, its first.
+    """
+    words: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+    pitches = iter(rendition.pitches_hz)
+    for number, line in enumerate(rendition.lines):
+        own: list[dict[str, Any]] = []
+        for word in line:
+            pitch = next(pitches)
+            time = [word.start_seconds, word.end_seconds]
+            own.append({"text": word.text, "time": time, "freq": [pitch, pitch], "index": number})
+        lines.append(
+            {
+                "text": " ".join(word.text for word in line),
+                "time": [line[0].start_seconds, line[-1].end_seconds],
+                "freq": [min(w["freq"][0] for w in own), max(w["freq"][1] for w in own)],
+                "index": 0,
+            }
+        )
+        words += own
+    paragraph = {
+        "text": "\n".join(line["text"] for line in lines),
+        "time": [lines[0]["time"][0], lines[-1]["time"][1]],
+        "freq": [min(line["freq"][0] for line in lines), max(line["freq"][1] for line in lines)],
+        "index": 0,
+    }
+    notes = [{**word, "index": i} for i, word in enumerate(words)]
+    return {
+        "info": {
+            "id": song_id,
+            "artist": voice.espeak_name,
+            "title": title,
+            "dataset_version": 1.0,
+            "ground-truth": True,
+            "scores": {"NCC": 1.0, "manual": 0},
+            "audio": {"url": None, "path": "mixture.flac", "working": True},
+            "metadata": {
+                "language": LANGUAGE_NAMES[language],
+                "genres": ["synthetic"],
+                "album": None,
+                "release_date": None,
+                "cover": None,
+            },
+        },
+        "annotations": {
+            "type": "horizontal",
+            "annot": {"notes": notes, "words": words, "lines": lines, "paragraphs": [paragraph]},
+            "annot_param": {"fr": 1 / FRAME_SECONDS, "offset": 0.0},
+        },
+    }
+
+
+def _song_record(folder: Path, language: str) -> Song:
+    annotations = json.loads((folder / "dali.json").read_text("utf-8"))
+    sounds = json.loads((folder / "sounds.json").read_text("utf-8"))
+    words = tuple(
+        TimedWord(word["text"], word["time"][0], word["time"][1], 1.0)
+        for word in annotations["annotations"]["annot"]["words"]
+    )
+    return Song(
+        id=folder.name,
+        audio=folder / "mixture.flac",
+        lyrics=(folder / "lyrics.txt").read_text("utf-8").rstrip("\n"),
+        words=words,
+        language=language,
+        vocals=folder / "vocals.flac",
+        accompaniment=folder / "accompaniment.flac",
+        sounds=tuple(tuple(Sound(*sound) for sound in own) for own in sounds),
+    )

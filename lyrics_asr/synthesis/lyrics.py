@@ -1,0 +1,237 @@
+"""What synthetic songs sing: original lyrics of four languages, and words that nobody has ever heard.
+
+A folder of lyrics has a folder for each language, named by its code (`en`), with one song a file and two lists of the
+songs that are not for training: `held_out.txt` for evaluation and `development.txt` for tuning.
+
+A training song sings consecutive lines of one lyric, some of them replaced by lines of words in random order and some
+by lines of generated words, so that a model learns sounds and spellings and not a list of words. Generated words are
+letter approximations of the language (Shannon 1948, "A Mathematical Theory of Communication", section 3): each letter
+is drawn given the three before it. Where few words have shown what follows those, the draw backs off to two letters and
+to one, as often as Witten and Bell 1991 ("The Zero-Frequency Problem", method C) expect something new; every pair of
+letters of a generated word occurs in the language.
+"""
+
+import re
+from bisect import bisect
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from lyrics_asr.lyrics.text import parse_lyrics
+
+LYRICS_FOLDER = Path("data/lyrics")
+SPLIT_LISTS = {
+    "development": "development.txt",
+    "held_out": "held_out.txt",
+}  # names of songs; the others are for training
+LANGUAGE_NAMES = {"en": "english", "es": "spanish", "fr": "french", "de": "german"}
+ALPHABETS = {
+    "en": "abcdefghijklmnopqrstuvwxyz",
+    "es": "abcdefghijklmnopqrstuvwxyzáéíñóúü",
+    "fr": "abcdefghijklmnopqrstuvwxyzàâæçèéêëîïôùûüÿœ",
+    "de": "abcdefghijklmnopqrstuvwxyzßäöü",
+}
+
+Stanzas = list[list[str]]
+"""The lines of a song, by stanza."""
+
+_VOWELS = "aeiouyàáâäæèéêëíîïòóôöœùúûüÿ"
+_SILENT_ENDING = re.compile("([gq]u)?(e|es|ents?)$")
+_PARTS_OF_A_LYRIC = 3
+_WORDS_OF_A_DRAWN_LINE = (3, 6)
+_LETTERS_OF_A_GENERATED_WORD = range(2, 13)
+_CONTEXT_LETTERS = 3
+_TRIES = 2000
+_BORDER = " "  # stands before and after a word's letters
+_ESCAPE = "\0"  # in place of a letter: draw it given a shorter context
+
+
+def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, Stanzas]:
+    """The stanzas of every lyric of a language and split, by name.
+
+    Raises:
+        FileNotFoundError: the folder holds no lyrics of that language or split, or the lists of songs are missing.
+    """
+    own = folder / language
+    if not own.is_dir():
+        there = ", ".join(path.name for path in sorted(folder.glob("*/"))) or "none"
+        raise FileNotFoundError(
+            f"{folder}: no lyrics in the language {language!r} (there: {there}); run this in the project's folder or "
+            "give --lyrics"
+        )
+    lists = {name: set((own / file).read_text("utf-8").split()) for name, file in SPLIT_LISTS.items()}
+    reserved = set().union(*lists.values())
+    songs = {}
+    for path in sorted(own.glob("*.txt")):
+        belongs = path.stem in lists[split] if split in lists else path.stem not in reserved
+        if belongs and path.name not in SPLIT_LISTS.values():
+            stanzas = [
+                [line.text for line in parse_lyrics(block).lines]
+                for block in re.split(r"\n\s*\n", path.read_text("utf-8"))
+                if block.strip()
+            ]
+            songs[path.stem] = [stanza for stanza in stanzas if stanza]
+    if not songs:
+        raise FileNotFoundError(f"{own}: no lyrics of the split {split!r}")
+    return songs
+
+
+def part_of_lyric(songs: dict[str, Stanzas], index: int) -> tuple[str, list[str]]:
+    """The name of a lyric and a third of its lines: `3 * len(songs)` songs sing every line of the split once."""
+    name = sorted(songs)[index % len(songs)]
+    lines = [line for stanza in songs[name] for line in stanza]
+    part = index // len(songs) % _PARTS_OF_A_LYRIC
+    return name, lines[part * len(lines) // _PARTS_OF_A_LYRIC : (part + 1) * len(lines) // _PARTS_OF_A_LYRIC]
+
+
+def draw_song(
+    songs: dict[str, Stanzas],
+    language: str,
+    rng: np.random.Generator,
+    *,
+    lines: int,
+    word_salad_share: float,
+    generated_share: float,
+) -> Stanzas:
+    """Draw what a training song sings: a stretch of one lyric with some of its lines replaced.
+
+    Args:
+        songs: lyrics of one language, see `load_lyrics`.
+        language: their language.
+        rng: draws the song.
+        lines: how many; fewer where the lyric has no more.
+        word_salad_share: share of the lines that become words of `songs` in random order.
+        generated_share: share of the lines that become generated words, see `WordModel`.
+    """
+    stanzas = songs[sorted(songs)[int(rng.integers(len(songs)))]]
+    total = sum(len(stanza) for stanza in stanzas)
+    first = int(rng.integers(max(1, total - lines + 1)))
+    vocabulary = words_of(songs, language)
+    drawn = []
+    position = 0
+    for stanza in stanzas:
+        own = stanza[max(0, first - position) : max(0, first + lines - position)]
+        position += len(stanza)
+        if own:
+            drawn.append([_draw_line(line, vocabulary, rng, word_salad_share, generated_share) for line in own])
+    return drawn
+
+
+def words_of(songs: dict[str, Stanzas], language: str) -> tuple[str, ...]:
+    """The different words of some lyrics in lower case, sorted, with the apostrophes inside them.
+
+    Words with letters that the language's alphabet lacks are left out.
+    """
+    text = "\n".join(line for stanzas in songs.values() for stanza in stanzas for line in stanza)
+    found = set(re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text.lower().replace("’", "'")))
+    allowed = {*ALPHABETS[language], "'"}
+    return tuple(sorted(word for word in found if allowed.issuperset(word)))
+
+
+@dataclass(frozen=True)
+class WordModel:
+    """Which letters follow which in the words of a language.
+
+    Args:
+        words: what it was learnt from; not empty.
+        lengths: their numbers of letters, as often as they occur.
+        edges: the consonants that they begin and end with, each with the border.
+        following: what follows a context of one to three letters, borders included, and how often each and those before
+            it do; among them the escape to a shorter context.
+    """
+
+    words: frozenset[str]
+    lengths: tuple[int, ...]
+    edges: frozenset[str]
+    following: dict[str, tuple[str, tuple[int, ...]]]
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A word that is not among `words` but can be pronounced, of a length drawn from theirs.
+
+        It begins and ends with consonants that some of them begin and end with, and has a vowel beside the endings that
+        French does not voice. Where `words` are too few to find another, it is one of them.
+        """
+        length = self.lengths[int(rng.integers(len(self.lengths)))]
+        for _ in range(_TRIES):
+            word = self._draw_letters(rng)
+            if (
+                len(word) == length
+                and word not in self.words
+                and is_pronounceable(_SILENT_ENDING.sub("", word))
+                and _edges(word) <= self.edges
+            ):
+                return word
+        return sorted(self.words)[int(rng.integers(len(self.words)))]
+
+    def _draw_letters(self, rng: np.random.Generator) -> str:
+        text = _BORDER
+        while len(text) == 1 or not text.endswith(_BORDER):
+            context = text[-_CONTEXT_LETTERS:]
+            letter = _ESCAPE
+            while letter == _ESCAPE:
+                if context in self.following:
+                    letters, counts = self.following[context]
+                    letter = letters[bisect(counts, rng.random() * counts[-1])]
+                context = context[1:]
+            text += letter
+        return text.strip(_BORDER)
+
+
+@lru_cache(maxsize=8)
+def learn_words(vocabulary: tuple[str, ...]) -> WordModel:
+    """Learn how the words of a language are spelled; what apostrophes part are words of their own.
+
+    Raises:
+        ValueError: there is no word of 2 to 12 letters that can be pronounced.
+    """
+    words = {part for word in vocabulary for part in word.split("'")}
+    words = {word for word in words if len(word) in _LETTERS_OF_A_GENERATED_WORD and is_pronounceable(word)}
+    if not words:
+        raise ValueError(f"no word to learn the spelling from among {vocabulary[:5]}")
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for word in sorted(words):
+        text = f"{_BORDER}{word}{_BORDER}"
+        for i in range(1, len(text)):
+            for first in range(max(0, i - _CONTEXT_LETTERS), i):
+                counts[text[first:i]][text[i]] += 1
+    for context, own in counts.items():
+        if len(context) > 1:
+            own[_ESCAPE] = len(own)
+    following = {context: ("".join(own), tuple(accumulate(own.values()))) for context, own in counts.items()}
+    edges = frozenset().union(*map(_edges, words))
+    return WordModel(frozenset(words), tuple(sorted(map(len, words))), edges, following)
+
+
+def is_pronounceable(word: str) -> bool:
+    """Whether a word in lower case has a vowel, no run of four consonants and no letter three times in a row.
+
+    A digraph (ch, sch) counts as one consonant.
+    """
+    plain = re.sub("sch|ch|ck|ph|sh|th", "c", word)
+    return re.search(f"[{_VOWELS}]", plain) is not None and re.search(rf"[^{_VOWELS}]{{4}}|(.)\1\1", plain) is None
+
+
+def _edges(word: str) -> frozenset[str]:
+    parts = re.split(f"[{_VOWELS}]", word)
+    return frozenset((_BORDER + parts[0], parts[-1] + _BORDER))
+
+
+def _draw_line(
+    line: str,
+    vocabulary: tuple[str, ...],
+    rng: np.random.Generator,
+    word_salad_share: float,
+    generated_share: float,
+) -> str:
+    kind = rng.random()
+    words = int(rng.integers(*_WORDS_OF_A_DRAWN_LINE, endpoint=True))
+    if kind < word_salad_share:
+        return " ".join(vocabulary[i] for i in rng.integers(len(vocabulary), size=words))
+    if kind < word_salad_share + generated_share:
+        model = learn_words(vocabulary)
+        return " ".join(model.draw(rng) for _ in range(words))
+    return line

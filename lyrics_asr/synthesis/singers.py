@@ -1,0 +1,80 @@
+"""Singers, drawn by language."""
+
+import numpy as np
+
+from lyrics_asr.synthesis.singing import Voice
+
+# espeak-ng's voice variants that training songs draw from, by the sex that they suggest. Those with breath (Alicia,
+# Reed, f2, f3, f5, sandro, victor) are left out: their noise goes on from what was said before, `speech.reset` or not.
+_WOMEN = """
+f1 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3
+"""
+_MEN = """
+m1 m2 m3 m4 m5 m6 m8 Alex Andy AnxiousAndy adam antonio benjamin boris croak Denis Diogo ed edward
+edward2 Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike RicishayMax RicishayMax2 grandpa gustave ian
+iven iven2 iven3 john kaukovalta klatt3 klatt5 marcelo max michel miguel mike2 Nguyen norbert pablo paul
+pedro quincy rob robert Storm travis zac
+"""
+_ACCENTS = {
+    "en": {
+        "en-us": 0.35,
+        "en": 0.25,
+        "en-gb-x-rp": 0.1,
+        "en-us-nyc": 0.1,
+        "en-029": 0.05,
+        "en-gb-scotland": 0.05,
+        "en-gb-x-gbclan": 0.05,
+        "en-gb-x-gbcwmd": 0.05,
+    },
+    "es": {"es": 0.45, "es-419": 0.55},
+    "fr": {"fr": 0.6, "fr-be": 0.2, "fr-ch": 0.2},
+    "de": {"de": 1.0},
+}
+HELD_OUT_VOICES = {  # variants that no training song uses
+    language: (Voice(f"{woman}+f4", 1.0, 66.0, 0.3, 5.6, 0.03), Voice(f"{man}+m7", 1.0, 54.0, 0.3, 5.2, 0.03))
+    for language, woman, man in (
+        ("en", "en-us", "en"),
+        ("es", "es", "es-419"),
+        ("fr", "fr", "fr-be"),
+        ("de", "de", "de"),
+    )
+}
+
+_CHILD_SHARE = 0.06
+_ROUGH_SHARE = 0.2
+_BREATHY_SHARE = 0.3
+_STILL_SHARE = 0.25  # without vibrato
+
+
+def draw_voice(language: str, rng: np.random.Generator) -> Voice:
+    """Draw a training voice: accent, variant, vocal tract, range, and habits.
+
+    Raises:
+        ValueError: no voices of that language.
+    """
+    if language not in _ACCENTS:
+        raise ValueError(f"language must be one of {', '.join(_ACCENTS)}, not {language!r}")
+    accents = _ACCENTS[language]
+    accent = str(rng.choice(list(accents), p=list(accents.values())))
+    woman = rng.random() < 0.5
+    variant = str(rng.choice((_WOMEN if woman else _MEN).split()))
+    if rng.random() < _CHILD_SHARE:
+        formant_ratio, center_midi = rng.uniform(1.12, 1.25), rng.uniform(65, 74)
+    elif woman:
+        formant_ratio, center_midi = rng.uniform(0.9, 1.18), rng.uniform(57, 72)  # alto to soprano
+    else:
+        formant_ratio, center_midi = rng.uniform(0.82, 1.1), rng.uniform(43, 61)  # bass to tenor
+    return Voice(
+        espeak_name=f"{accent}+{variant}",
+        formant_ratio=float(formant_ratio),
+        center_midi=float(center_midi),
+        vibrato_semitones=0.0 if rng.random() < _STILL_SHARE else float(rng.uniform(0.05, 1.5) * rng.uniform(0.2, 1)),
+        vibrato_hz=float(rng.uniform(4, 7.5)),
+        breathiness=float(rng.uniform(0.1, 0.35) if rng.random() < _BREATHY_SHARE else rng.uniform(0, 0.1)),
+        vibrato_delay_seconds=float(rng.uniform(0, 0.5)),
+        range_semitones=float(rng.uniform(4, 10)),
+        portamento_seconds=float(0.02 * 12.5 ** rng.random()),
+        scoop_semitones=float(max(0.0, rng.uniform(-2, 3))),
+        roughness=float(rng.uniform(0.15, 0.8) if rng.random() < _ROUGH_SHARE else rng.uniform(0, 0.15)),
+        tilt_db_per_octave=float(rng.uniform(-3, 3)),
+    )

@@ -1,0 +1,138 @@
+"""A synthetic song from its lyrics.
+
+`arrangement` lays it out, `performance` sings it, `backing` accompanies it, `production` mixes it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lyrics_asr.corpora.manifest import Sound
+from lyrics_asr.synthesis import arrangement, production, singing
+from lyrics_asr.synthesis import band as backing
+from lyrics_asr.synthesis.delivery import DELIVERIES, draw_delivery, ornament
+from lyrics_asr.synthesis.tts import Speech, speak, syllables
+from lyrics_asr.synthesis.vocal_tracks import Performance, perform, sing_line, when_sung
+from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ
+from lyrics_asr.types import TimedWord
+
+_FADED_SHARE = 0.25  # of the songs fade out
+_SLOWEST_RAP_SECONDS = 0.16  # a syllable
+_LEAST_VOWEL_SECONDS = 0.06
+_LEAST_CONSONANT_RATIO = 0.7
+_TAIL_SECONDS = 0.3
+_VOICE_DB = (-9.0, -1.0, 6.0)  # against the band, while somebody sings: lowest, likeliest and highest
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """A song as the generator made it; the stems have the same length and add up to the mixture.
+
+    Args:
+        vocals: everybody who sings, stereo, `[2, samples]` at `backing.SAMPLE_RATE_HZ`.
+        accompaniment: the rest.
+        lines: the words of every line that the lead sings, in order.
+        sounds: the sounds of each word.
+        pitches_hz: the first note of each word.
+    """
+
+    vocals: Samples
+    accompaniment: Samples
+    lines: tuple[tuple[TimedWord, ...], ...]
+    sounds: tuple[tuple[Sound, ...], ...]
+    pitches_hz: tuple[float, ...]
+
+
+def render(
+    stanzas: Sequence[Sequence[str]], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False
+) -> Rendition:
+    """Arrange, sing, accompany and produce a song.
+
+    While somebody sings, the voices are 9 dB softer to 6 dB louder than the band (RMS); the mixture peaks at 0.9.
+
+    Args:
+        stanzas: the lyrics, every stanza once; the second is the chorus.
+        voice: the lead.
+        rng: draws everything.
+        a_cappella: nobody accompanies.
+    """
+    music = arrangement.compose(rng)
+    is_rap = music.syllable_seconds <= _SLOWEST_RAP_SECONDS
+    words_per_minute = int(rng.integers(240, 340) if is_rap else rng.integers(140, 200))
+    speeches = {
+        line: speak(_speakable(line), voice.espeak_name, words_per_minute) for stanza in stanzas for line in stanza
+    }
+    lyrics = [[arrangement.Lyric(line, _least_seconds(speeches[line])) for line in stanza] for stanza in stanzas]
+    score = arrangement.arrange(music, lyrics, voice.center_midi, rng)
+    sung = _sing(score, speeches, voice, rng)
+    total_samples = sung.lead.shape[-1]
+    vocals = production.produce_voice(sung.others + sung.lead, music.beat_seconds, rng)
+    accompaniment = np.zeros_like(vocals)
+    if not a_cappella:
+        accompaniment = production.produce_band(backing.play(music, score.sections, total_samples, rng), rng)
+        gain = 10 ** (-rng.triangular(*_VOICE_DB) / 20) * _sung_rms(vocals, sung.lines)
+        accompaniment *= np.float32(gain / _sung_rms(accompaniment, sung.lines))
+    if rng.random() < _FADED_SHARE:
+        fade = _fade_out(score, sung.lines[-1][-1].end_seconds, total_samples)
+        vocals, accompaniment = vocals * fade, accompaniment * fade
+    stems = production.master(vocals, accompaniment, rng)
+    return Rendition(*stems, sung.lines, sung.sounds, sung.pitches_hz)
+
+
+def _sing(
+    score: arrangement.Score, speeches: dict[str, Speech], voice: singing.Voice, rng: np.random.Generator
+) -> Performance:
+    """Each kind of section has its way of singing; what is fast is rapped."""
+    is_rap = score.music.syllable_seconds <= _SLOWEST_RAP_SECONDS
+    kinds = dict.fromkeys(line.section for line in score.lines)
+    deliveries = {kind: DELIVERIES["rapped"] if is_rap else draw_delivery(rng) for kind in kinds}
+    scale_midi = [score.music.degree_midi(degree) for degree in range(-21, 35)]
+    placed = []
+    for line in score.lines:
+        speech, delivery = speeches[line.text], deliveries[line.section]
+        counts = [syllables(word) for word in speech.words]
+        melody = ornament(line.notes_midi, line.durations_seconds, counts, scale_midi, delivery, rng)
+        placed.append((line.start_seconds, sing_line(line.text, speech, melody, voice, delivery, rng)))
+    total_seconds = max(score.duration_seconds, when_sung(placed)[-1][1] + _TAIL_SECONDS)
+    return perform(placed, voice, scale_midi, total_seconds, rng)
+
+
+def _speakable(line: str) -> str:
+    """The line without punctuation, which espeak-ng would turn into pauses, but for what is inside words."""
+    return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
+
+
+def _least_seconds(speech: Speech) -> tuple[float, ...]:
+    """The least time of each syllable: a short vowel, and consonants shorter than they were spoken."""
+    least: list[float] = []
+    for word in speech.words:
+        has_vowel = any(phone.is_vowel for phone in word.phones)
+        for i, phone in enumerate(word.phones):
+            if phone.is_vowel or (i == 0 and not has_vowel):
+                least.append(_LEAST_VOWEL_SECONDS)
+            elif least:
+                spoken_seconds = (phone.end_samples - phone.start_samples) / SPEECH_SAMPLE_RATE_HZ
+                least[-1] += _LEAST_CONSONANT_RATIO * spoken_seconds
+    return tuple(least)
+
+
+def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:
+    """RMS of a stem while somebody sings."""
+    rate = backing.SAMPLE_RATE_HZ
+    spans = [stem[:, round(line[0].start_seconds * rate) : round(line[-1].end_seconds * rate)] for line in lines]
+    power = sum(float(np.square(span).sum()) for span in spans) / max(1, sum(span.size for span in spans))
+    return float(np.sqrt(max(power, 1e-12)))
+
+
+def _fade_out(score: arrangement.Score, last_word_seconds: float, total_samples: int) -> Samples:
+    """A gain that falls to nothing from the last word, or the outro if it begins later, to the end."""
+    outro_seconds = score.sections[-1].first_bar * score.music.bar_seconds
+    first = round(max(last_word_seconds, outro_seconds) * backing.SAMPLE_RATE_HZ)
+    gain = np.ones(total_samples, dtype=np.float32)
+    gain[first:] = np.linspace(1, 0, max(0, total_samples - first))
+    return gain

@@ -1,0 +1,263 @@
+"""Lines spoken by espeak-ng, with the exact time of every sound.
+
+espeak-ng reports where each phoneme of what it says begins. Which of them are syllables is read off their mnemonics,
+which are the same in English, Spanish, French and German where it matters here.
+
+Conventions: `*_samples` count at `vocoder.SPEECH_SAMPLE_RATE_HZ`; languages are "en", "es", "fr" and "de".
+"""
+
+import _ctypes
+import ctypes
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+from lyrics_asr.synthesis import vocoder
+from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ, Samples
+
+# How espeak-ng's mnemonics of vowels begin, diphthongs, nasal vowels and r-coloured ones included.
+_VOWEL_LETTERS = frozenset("aAeEiIoOuUV0@3WYy")
+_SYLLABIC_CONSONANTS = frozenset(("l-", "m-", "n-"))
+_GLIDES = frozenset("iuy")  # before another vowel
+_STRESS_MARKS = "'\",;%="
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A stretch of speech with one sound, named as espeak-ng does, without stress."""
+
+    name: str
+    start_samples: int
+    end_samples: int
+    is_vowel: bool
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word and its sounds."""
+
+    text: str
+    phones: tuple[Phone, ...]
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A spoken line; stretches that belong to no phone are pauses."""
+
+    samples: Samples
+    words: tuple[SpokenWord, ...]
+
+    @cached_property
+    def analysis(self) -> vocoder.Analysis:
+        """Its pitch and envelope, for all the voices that sing it."""
+        return vocoder.analyse(self.samples)
+
+
+def reset() -> None:
+    """Begin anew: what follows sounds the same in any process.
+
+    espeak-ng carries the phase of its wave generator and of its noise from one utterance to the next, and has no way to
+    start them again but to load it again.
+    """
+    _espeak.cache_clear()
+
+
+def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:
+    """Let espeak-ng say a line.
+
+    Raises:
+        ValueError: no such voice, or a word without any sound.
+    """
+    words = text.split()
+    samples, events = _synthesize(text, voice_name, words_per_minute)
+    if sum(event.kind == _EVENT_WORD for event in events) != len(words):
+        # espeak-ng runs pairs such as "in the" together and reports one word: say such a line word by word.
+        return _join([speak_word(word, voice_name, words_per_minute) for word in words])
+    return Speech(samples, _group(words, events, len(samples)))
+
+
+def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
+    """Let espeak-ng say one word on its own.
+
+    Raises:
+        ValueError: no such voice, or a word without any sound.
+    """
+    samples, events = _synthesize(word, voice_name, words_per_minute)
+    # espeak-ng reports no word event for some single words, and several for others; there is one word.
+    sounds = [event for event in events if event.kind != _EVENT_WORD]
+    speech = Speech(samples, _group([word], [_Event(_EVENT_WORD, 0, ""), *sounds], len(samples)))
+    end = speech.words[0].phones[-1].end_samples
+    return Speech(samples[:end], speech.words)
+
+
+def syllables(word: SpokenWord) -> int:
+    """Notes that a word takes: its vowels, at least one."""
+    return max(1, sum(phone.is_vowel for phone in word.phones))
+
+
+def _join(parts: list[Speech]) -> Speech:
+    words: list[SpokenWord] = []
+    offset = 0
+    for part in parts:
+        words.extend(
+            SpokenWord(
+                w.text,
+                tuple(
+                    replace(p, start_samples=p.start_samples + offset, end_samples=p.end_samples + offset)
+                    for p in w.phones
+                ),
+            )
+            for w in part.words
+        )
+        offset += len(part.samples)
+    return Speech(np.concatenate([part.samples for part in parts]), tuple(words))
+
+
+def _group(words: list[str], events: list["_Event"], total_samples: int) -> tuple[SpokenWord, ...]:
+    """Phonemes, given to the word that they belong to.
+
+    Each lasts until the next one or a pause begins. Marks of a change of language, such as "(en)", are passed over.
+    """
+    sounds: list[tuple[int, str, int]] = []  # start, mnemonic, word index; a pause belongs to no word
+    word = -1
+    for event in events:
+        if event.kind == _EVENT_WORD:
+            word += 1
+        elif event.name.startswith("_"):
+            sounds.append((event.sample, "", -1))
+        elif word >= 0 and event.name.strip(_STRESS_MARKS) and not event.name.startswith("("):
+            sounds.append((event.sample, event.name, word))
+    own: list[list[tuple[str, int, int]]] = [[] for _ in words]
+    for (start, mnemonic, index), (end, _, _) in zip(sounds, [*sounds[1:], (total_samples, "", -1)], strict=True):
+        if index >= 0 and end > start:
+            own[index].append((mnemonic, start, end))
+    for text, phones in zip(words, own, strict=True):
+        if not phones:
+            raise ValueError(f"espeak-ng has no sound for {text!r}")
+    return tuple(
+        SpokenWord(
+            text,
+            tuple(
+                Phone(mnemonic.strip(_STRESS_MARKS), start, end, _is_syllable([name for name, _, _ in phones], i))
+                for i, (mnemonic, start, end) in enumerate(phones)
+            ),
+        )
+        for text, phones in zip(words, own, strict=True)
+    )
+
+
+def _is_syllable(mnemonics: Sequence[str], index: int) -> bool:
+    """Whether a sound of a word carries a note.
+
+    The i, u and y of "rien", "ruido" and "nuit", which espeak-ng calls vowels, are glides: unstressed, before a vowel,
+    and not after two consonants as in "oublier", unless before another i ("pluie").
+    """
+    names = [mnemonic.strip(_STRESS_MARKS) for mnemonic in mnemonics]
+    name, following = names[index], "".join(names[index + 1 : index + 2])
+    if name in _SYLLABIC_CONSONANTS:
+        return True
+    if mnemonics[index] not in _GLIDES or following[:1] not in _VOWEL_LETTERS:
+        return name[0] in _VOWEL_LETTERS
+    before = names[max(0, index - 2) : index]
+    return following != "i" and len(before) == 2 and all(other[0] not in _VOWEL_LETTERS for other in before)
+
+
+# --- espeak-ng's C interface, speak_lib.h
+# ---------------------------------------------------------------------------------------
+
+_EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
+_RETRIEVE_MODE = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nothing is played
+_PHONEME_EVENTS_AND_NO_EXIT = 0x1 | 0x8000
+_PARAMETER_RATE = 1
+_CHARACTERS_UTF8 = 1
+
+
+class _RawEvent(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+@dataclass(frozen=True)
+class _Event:
+    kind: int
+    sample: int
+    name: str
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_RawEvent))
+
+
+class _Espeak:
+    """The library, with its global state; not for threads."""
+
+    def __init__(self) -> None:
+        # A private copy: opened twice, one file is one library, with one state.
+        with tempfile.NamedTemporaryFile(suffix=".so") as copy:
+            copy.write(Path(espeakng_loader.get_library_path()).read_bytes())
+            copy.flush()
+            self._library = ctypes.CDLL(copy.name)
+        weakref.finalize(self, _unload, self._library)
+        rate = self._library.espeak_Initialize(
+            _RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS_AND_NO_EXIT
+        )
+        if rate != SPEECH_SAMPLE_RATE_HZ:
+            raise RuntimeError(f"espeak-ng gave {rate} Hz in place of {SPEECH_SAMPLE_RATE_HZ} Hz")
+        self._callback = _Callback(self._receive)  # kept: the library holds only a pointer to it
+        self._library.espeak_SetSynthCallback(self._callback)
+        self._samples: list[NDArray[np.int16]] = []
+        self._events: list[_Event] = []
+
+    def synthesize(self, text: str, voice_name: str, words_per_minute: int) -> tuple[Samples, list[_Event]]:
+        self._samples.clear()
+        self._events.clear()
+        if self._library.espeak_SetVoiceByName(voice_name.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice_name!r}")
+        self._library.espeak_SetParameter(_PARAMETER_RATE, words_per_minute, 0)
+        encoded = text.encode()
+        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _CHARACTERS_UTF8, None, None)
+        self._library.espeak_Synchronize()
+        if not self._samples:
+            raise ValueError(f"espeak-ng has no sound for {text!r}")
+        return np.concatenate(self._samples).astype(np.float64) / 32768, list(self._events)
+
+    def _receive(
+        self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_RawEvent]"
+    ) -> int:
+        if count > 0:
+            self._samples.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        i = 0
+        while (event := events[i]).type != _EVENT_END:
+            if event.type in (_EVENT_WORD, _EVENT_PHONEME):
+                name = event.id.decode("utf-8", "replace") if event.type == _EVENT_PHONEME else ""
+                self._events.append(_Event(event.type, event.sample, name))
+            i += 1
+        return 0
+
+
+def _unload(library: ctypes.CDLL) -> None:
+    library.espeak_Terminate()
+    _ctypes.dlclose(library._handle)
+
+
+@cache
+def _espeak() -> _Espeak:
+    return _Espeak()
+
+
+def _synthesize(text: str, voice_name: str, words_per_minute: int) -> tuple[Samples, list[_Event]]:
+    return _espeak().synthesize(text, voice_name, words_per_minute)

@@ -1,0 +1,1 @@
+"""Training chunks: Lhotse cuts, how they are made, read and batched."""

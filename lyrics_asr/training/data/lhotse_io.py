@@ -1,0 +1,203 @@
+"""Lhotse's manifests: recordings, cuts with the times of their words, Shar; and Lhotse's reading of audio.
+
+Lhotse's own readers know neither m4a nor video files unless more packages are installed; `our_decoder` has it read
+with `lyrics_asr.audio`, so that the samples are the same wherever a file is read.
+"""
+
+import hashlib
+import json
+import os
+import random
+import secrets
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lhotse import CutSet, Recording
+from lhotse.audio import AudioSource
+from lhotse.audio.backend import LibsndfileBackend, get_current_audio_backend, set_current_audio_backend
+from numpy.typing import NDArray
+
+from lyrics_asr.audio import AudioError, AudioHeader, read_audio
+from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.files import atomic_path, file_fingerprint, open_packed
+from lyrics_asr.training.data.stem_chunks import Chunk
+
+_SHARD_CUTS = 1000
+_TOLERANCE_SECONDS = 0.1  # headers of lossy formats are off by a packet; Lhotse pads what lacks
+
+
+def make_recording(song_id: str, path: Path, header: AudioHeader) -> dict[str, Any]:
+    """The `lhotse.Recording` of a file as Lhotse writes it, by its absolute path; the file is not opened."""
+    samples = round(header.duration_seconds * header.sample_rate_hz)
+    channels = list(range(header.channels))
+    recording: dict[str, Any] = Recording(
+        id=song_id,
+        sources=[AudioSource(type="file", channels=channels, source=os.path.abspath(path))],
+        sampling_rate=header.sample_rate_hz,
+        num_samples=samples,
+        duration=samples / header.sample_rate_hz,
+        channel_ids=channels,
+    ).to_dict()
+    return recording
+
+
+def render_cut(
+    song: Song,
+    recording: Mapping[str, Any],
+    number: int,
+    chunk: Chunk,
+    stems: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """A chunk of a song as Lhotse writes a cut, a line of JSON.
+
+    Lhotse's own `Cut.to_dict`, which copies every word several times, took a third of all the time that DALI took.
+
+    Args:
+        song: with the words.
+        recording: of the song.
+        number: of the chunk in the song.
+        chunk: the window and the numbers of its words.
+        stems: recordings by the names of the cut's custom fields, "vocals" and "accompaniment"; they begin with the
+            song.
+    """
+    cut_id = f"{song.id}-{number:03}"
+    duration_seconds = chunk.end_seconds - chunk.start_seconds
+    words = [song.words[i] for i in chunk.words]
+    channels = recording["channel_ids"]
+    channel = 0 if len(channels) == 1 else channels
+    supervision = {
+        "id": cut_id,
+        "recording_id": song.id,
+        "start": 0.0,
+        "duration": duration_seconds,
+        "channel": channel,
+        "text": " ".join(word.text for word in words),
+        "language": song.language,
+        "alignment": {
+            "word": [  # the last of each is a score
+                (word.text, word.start_seconds - chunk.start_seconds, word.end_seconds - word.start_seconds, None)
+                for word in words
+            ]
+        },
+    }
+    cut = {
+        "id": cut_id,
+        "start": chunk.start_seconds,
+        "duration": duration_seconds,
+        "channel": channel,
+        "supervisions": [supervision],
+        "recording": recording,
+        **({"custom": stems} if stems else {}),
+        "type": "MonoCut" if len(channels) == 1 else "MultiCut",  # as `Recording.to_cut` has it
+    }
+    return json.dumps(cut)
+
+
+def write_cuts(path: Path, lines: Iterable[str]) -> None:
+    """Write cuts as a compressed `lhotse.CutSet`, atomically; the same cuts give the same bytes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, open_packed(temporary, level=6) as compressed:
+        compressed.writelines(f"{line}\n".encode() for line in lines)
+
+
+def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
+    """Write cuts with their sound as Lhotse Shar (FLAC), all of them or none.
+
+    The order is random, so that a stream does not hear one song after the other.
+
+    Args:
+        cuts: files of cuts by the name of their folder in `folder`.
+        folder: where the shards go; must not exist.
+
+    Raises:
+        AudioError: a file that ends before its header says, or cannot be decoded; the message names it.
+        FileNotFoundError: an audio file is gone.
+        OSError: the shards cannot be written.
+    """
+    temporary = folder.with_name(f".{secrets.token_hex(8)}")
+    try:
+        with our_decoder():
+            for name, path in cuts.items():
+                (temporary / name).mkdir(parents=True)
+                shuffled = CutSet.from_jsonl_lazy(path).shuffle(random.Random(0))
+                fields, on_terminal = {"recording": "flac"}, sys.stderr.isatty()
+                shuffled.to_shar(temporary / name, fields=fields, shard_size=_SHARD_CUTS, verbose=on_terminal)
+        temporary.rename(folder)
+    except AudioError as error:
+        raise AudioError(str(error).partition("\n[extra info]")[0]) from error  # Lhotse adds whole cuts
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def manifest_files(path: Path) -> list[Path]:
+    """The files that list cuts: `path` itself, or those of a folder of Lhotse Shar.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: not JSON Lines, or a folder that is not one of Shar.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("cuts.*.jsonl*"))
+        if not files:
+            raise ValueError(
+                f"{path}: is not a folder of Lhotse Shar; name a file of cuts in it, such as {path / 'train.jsonl.gz'}"
+            )
+        return files
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such cuts; `lyrics-asr data dali` and `lyrics-asr data cuts` write them")
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise ValueError(f"{path}: cuts are read from .jsonl and .jsonl.gz; write them so with `CutSet.to_file`")
+    return [path]
+
+
+def cuts_fingerprint(paths: Sequence[Path]) -> str:
+    """A SHA-256 of the files that list the cuts; the sound is not looked at.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: not cuts, by their name.
+    """
+    fingerprints = [file_fingerprint(file) for path in paths for file in manifest_files(path)]
+    return hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()
+
+
+@contextmanager
+def our_decoder() -> Iterator[None]:
+    """Let Lhotse read audio files, or windows of them, with `read_audio` inside the block.
+
+    Sound that is in memory, as in Lhotse Shar, and whatever is written go through libsndfile.
+    """
+    before = get_current_audio_backend()
+    set_current_audio_backend(_FileBackend())
+    try:
+        yield
+    finally:
+        set_current_audio_backend(before)
+
+
+class _FileBackend(LibsndfileBackend):  # type: ignore[misc]  # Lhotse has no types
+    def read_audio(
+        self,
+        path_or_fd: Any,
+        offset: int | float = 0.0,
+        duration: int | float | None = None,
+        force_opus_sampling_rate: int | None = None,
+    ) -> tuple[NDArray[np.float32], int]:
+        if not isinstance(path_or_fd, str | Path):
+            samples, sample_rate_hz = super().read_audio(path_or_fd, offset, duration, force_opus_sampling_rate)
+            return samples, sample_rate_hz
+        path, start_seconds = Path(path_or_fd), float(offset)
+        duration_seconds = None if duration is None else float(duration)
+        audio = read_audio(path, start_seconds=start_seconds, duration_seconds=duration_seconds)
+        if duration_seconds is not None and audio.duration_seconds < duration_seconds - _TOLERANCE_SECONDS:
+            ends_seconds = start_seconds + audio.duration_seconds
+            raise AudioError(f"{path}: ends at {ends_seconds:.2f} s, before its header says; get the file again")
+        return audio.samples.numpy(), audio.sample_rate_hz

@@ -1,0 +1,256 @@
+"""DALI to training data: songs are checked, cut into chunks and written as Lhotse cuts with the times of their words.
+
+The output folder holds
+- train.jsonl.gz, validation.jsonl.gz, test.jsonl.gz: a `lhotse.CutSet` each. A cut is a window of the song's file, with
+  one supervision: `text` has the words as they are annotated, `alignment["word"]` their times from the cut's start,
+  `language` the ISO 639 code. Songs in mono are `MonoCut`s, others `MultiCut`s with all their channels.
+- report.json: `CutReport`, with the reason for each song that was dropped.
+- with Shar, shar/SPLIT/: the same cuts in random order with their sound (FLAC, 16 bit), for streaming.
+
+Conventions
+- Audio is probed by its header and not decoded, but for Shar. Windows are read when a model is trained: by Lhotse's own
+  readers, or by ours in `lhotse_cuts.our_decoder`, which knows more formats.
+- A song is dropped when more than a tenth of its words lie outside its audio, before its start or past its end: its
+  annotation is of another recording or shifted against it. Nothing is listened to, so a smaller shift goes unnoticed.
+- Of songs with the same lyrics (see `copies`), whichever their splits, the one with the highest NCC is kept, that of
+  the lower id where it is equal. Songs that are dropped for another reason take no part in this.
+- Every song is kept or dropped for one reason; every word of the songs that are not dropped as a whole is in a chunk or
+  dropped for one reason.
+"""
+
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lyrics_asr.audio import AudioError, read_header
+from lyrics_asr.corpora.dali import (
+    NEGATIVE_TIME,
+    SPLITS,
+    DaliEntry,
+    Split,
+    SplitThresholds,
+    iterate_dali,
+    require_language,
+)
+from lyrics_asr.corpora.dali_remarks import Remark, read_remarks
+from lyrics_asr.corpora.duplicates import find_copies
+from lyrics_asr.files import require_writable_folder, write_text
+from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts, write_shar
+from lyrics_asr.training.data.segmentation import PAST_THE_END, chunk_song
+
+_MOST_OUTSIDE_SHARE = 0.1
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """Which songs of DALI are cut, and how.
+
+    Args:
+        language: as DALI names it; None for all.
+        thresholds: the NCC of the splits.
+        chunks: how songs are cut.
+    """
+
+    language: str | None = "english"
+    thresholds: SplitThresholds = field(default_factory=SplitThresholds)
+    chunks: ChunkOptions = field(default_factory=ChunkOptions)
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much a split holds; seconds are those of its chunks."""
+
+    songs: int
+    chunks: int
+    words: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CutReport:
+    """What became of a corpus.
+
+    Args:
+        options: as the songs were cut.
+        splits: what is in them.
+        songs: how many there were.
+        dropped_songs: the reason for each song that was dropped, by its id.
+        copies: the songs that were dropped as copies, and the song that was kept.
+        words: how many the songs have that were not dropped as a whole.
+        dropped_words: how many of these are in no chunk, by reason.
+        crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
+    """
+
+    options: CutOptions
+    splits: Mapping[Split, SplitSize]
+    songs: int
+    dropped_songs: Mapping[str, str]
+    copies: Mapping[str, str]
+    words: int
+    dropped_words: Mapping[str, int]
+    crowded_chunks: int
+
+
+def cut_dali(
+    annotations: Path,
+    audio: Path,
+    output: Path,
+    *,
+    options: CutOptions | None = None,
+    ground_truth: Path | None = None,
+    remarks: Path | None = None,
+    shar: bool = False,
+) -> CutReport:
+    """Write the cuts of DALI's songs, and the report, to a folder.
+
+    Args:
+        annotations: folder of the annotations.
+        audio: folder of the audio, named by DALI's ids.
+        output: folder of the results; older ones are replaced, but for Shar.
+        options: None for the defaults.
+        ground_truth: DALI's file of corrected timings; remarks are applied to the corrected times.
+        remarks: a reviewer's table, see `dali_remarks`.
+        shar: also write the cuts with their sound.
+
+    Raises:
+        FileNotFoundError: no annotations in the folder, or a file that was named is missing.
+        ValueError: a file that is refused, damaged or not as its layout says, no song in the language, or older Shar
+            in the output folder; the message names it.
+        OutputError: the output cannot be written.
+    """
+    options = options or CutOptions()
+    require_writable_folder(output)
+    if shar and (output / "shar").exists():
+        raise ValueError(f"{output / 'shar'}: holds older shards; remove them or choose another folder")
+    remarked = {} if remarks is None else read_remarks(remarks)
+    dropped: dict[str, str] = {}
+    prepared: list[_Prepared] = []
+    languages: set[str] = set()
+    songs = 0
+    for entry in iterate_dali(annotations, audio, ground_truth=ground_truth):
+        songs += 1
+        languages.add(entry.score.language)
+        found = _prepare(entry, options, remarked.get(entry.score.id))
+        if isinstance(found, str):
+            dropped[entry.score.id] = found
+        else:
+            prepared.append(found)
+    require_language(annotations, options.language, languages)
+    prepared.sort(key=lambda each: (-each.ncc, each.id))
+    copies = {
+        prepared[copy].id: prepared[original].id
+        for copy, original in find_copies([each.normalized for each in prepared]).items()
+    }
+    dropped |= dict.fromkeys(copies, "with the lyrics of another song")
+    kept = sorted((each for each in prepared if each.id not in copies), key=lambda each: each.id)
+    sizes = {split: _write_split(output, split, [each for each in kept if each.split == split]) for split in SPLITS}
+    report = CutReport(
+        options,
+        sizes,
+        songs,
+        dict(sorted(dropped.items())),
+        copies,
+        sum(each.words for each in kept),
+        dict(sum((each.left_out for each in kept), Counter()).most_common()),
+        sum(each.crowded_chunks for each in kept),
+    )
+    write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
+    if shar:
+        files: dict[str, Path] = {split: output / f"{split}.jsonl.gz" for split in SPLITS if sizes[split].chunks}
+        write_shar(files, output / "shar")
+    return report
+
+
+# ---- One song ----
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A song that is cut, with what the report and the choice between copies need.
+
+    Args:
+        id: of the song.
+        split: where it belongs.
+        ncc: of its annotation.
+        normalized: its lyrics, those of dropped words included.
+        cuts: a line of JSON each. Objects would take several times the memory over all songs.
+        size: how much the cuts hold.
+        words: how many there are, dropped ones included.
+        left_out: the dropped ones by reason.
+        crowded_chunks: see `ChunkedSong`.
+    """
+
+    id: str
+    split: Split
+    ncc: float
+    normalized: str
+    cuts: tuple[str, ...]
+    size: SplitSize
+    words: int
+    left_out: Counter[str]
+    crowded_chunks: int
+
+
+def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _Prepared | str:
+    """The song in chunks, or why it is dropped."""
+    if options.language not in (None, entry.score.language):
+        return "in another language"
+    split = options.thresholds.split(entry.score.ncc)
+    if split is None:
+        return "with an NCC below all splits"
+    if remark is not None and remark.fault:
+        return remark.fault
+    left_out: Counter[str] = Counter()
+    annotated = entry.song(left_out)
+    if annotated is None:
+        return "without words"
+    if not entry.audio.is_file():
+        return "without audio"
+    try:
+        header = read_header(entry.audio)
+    except AudioError as error:
+        _logger.warning("%s", error)
+        return "with audio that cannot be read"
+    song = annotated if remark is None else remark.correct(annotated, left_out)
+    chunked = chunk_song(song.words, header.duration_seconds, language=song.language, options=options.chunks)
+    words = len(song.words) + left_out.total()
+    left_out += chunked.left_out
+    if left_out[NEGATIVE_TIME] + left_out[PAST_THE_END] > _MOST_OUTSIDE_SHARE * words:
+        return "whose words lie outside the audio"
+    if not chunked.chunks:
+        return "without a chunk"
+    recording = make_recording(song.id, song.audio, header)
+    return _Prepared(
+        song.id,
+        split,
+        entry.score.ncc,
+        normalize(annotated.lyrics, annotated.language),
+        tuple(render_cut(song, recording, number, chunk) for number, chunk in enumerate(chunked.chunks)),
+        SplitSize(
+            songs=1,
+            chunks=len(chunked.chunks),
+            words=sum(len(chunk.words) for chunk in chunked.chunks),
+            seconds=sum(chunk.end_seconds - chunk.start_seconds for chunk in chunked.chunks),
+        ),
+        words,
+        left_out,
+        chunked.crowded_chunks,
+    )
+
+
+def _write_split(output: Path, split: Split, songs: Sequence[_Prepared]) -> SplitSize:
+    write_cuts(output / f"{split}.jsonl.gz", (line for song in songs for line in song.cuts))
+    return SplitSize(
+        len(songs),
+        sum(song.size.chunks for song in songs),
+        sum(song.size.words for song in songs),
+        math.fsum(song.size.seconds for song in songs),
+    )

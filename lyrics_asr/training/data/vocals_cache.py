@@ -1,0 +1,126 @@
+"""The vocals of songs as a frozen separator gives them, computed once for the cuts of these songs.
+
+The output folder holds
+- audio/ID.flac: the vocals of the recording ID, as inference makes them, mono at the acoustic model's rate, 16 bit.
+- cuts by the names of those that were given, whose recordings are these files, and whose custom field "separator" names
+  the separator; a cut whose song failed is left out.
+- separator.json: the name and the fingerprint of the separator. A folder is of one separator.
+- run.jsonl: what became of every song; a song that is finished is not done again.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lhotse.serialization import load_jsonl
+
+from lyrics_asr.audio import read_header
+from lyrics_asr.inference.emission_cache import weights_fingerprint
+from lyrics_asr.inference.jobs import Job, can_name_results
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.training.data.cut_reader import SEPARATOR
+from lyrics_asr.training.data.lhotse_io import make_recording, manifest_files, write_cuts
+
+AUDIO_SUFFIX = ".flac"
+
+_FOLDER = Path("audio")
+
+
+def find_songs(cuts: Sequence[Path]) -> tuple[Job, ...]:
+    """The songs that cuts are windows of, as jobs whose results are named by the recordings' ids.
+
+    Raises:
+        FileNotFoundError: no such cuts.
+        ValueError: not cuts of whole files, two files of cuts with one name, or two songs with one id.
+    """
+    sources: dict[str, Path] = {}
+    for path in cuts:
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder; name the files of cuts in it, whose songs are whole")
+        if any(path.name == other.name for other in cuts if other is not path):
+            raise ValueError(f"{path}: another file of cuts has this name too; cache them in a folder each")
+        for cut in _read_cuts(path):
+            recording_id, source = _source(path, cut)
+            if sources.setdefault(recording_id, source) != source:
+                raise ValueError(f"{path}: the recording {recording_id!r} is two files; ids must differ")
+    return tuple(Job(source, _FOLDER / recording_id) for recording_id, source in sources.items())
+
+
+def write_cached_cuts(cuts: Sequence[Path], output: Path) -> int:
+    """Write the cuts with their recordings in the cache, and tell how many were left out for want of them.
+
+    Raises:
+        ValueError: not cuts.
+        OutputError: the folder cannot be written.
+    """
+    separator = json.loads((output / "separator.json").read_text(encoding="utf-8"))
+    left_out = 0
+    for path in cuts:
+        recordings: dict[str, dict[str, Any] | None] = {}
+
+        def lines(path: Path = path, recordings: dict[str, dict[str, Any] | None] = recordings) -> Iterator[str]:
+            nonlocal left_out
+            for cut in _read_cuts(path):
+                recording_id, _ = _source(path, cut)
+                if recording_id not in recordings:
+                    file = Job(path, _FOLDER / recording_id).target(output, AUDIO_SUFFIX)
+                    recordings[recording_id] = (
+                        make_recording(recording_id, file, read_header(file)) if file.is_file() else None
+                    )
+                if recordings[recording_id] is None:
+                    left_out += 1
+                    continue
+                supervisions = [{**each, "channel": 0} for each in cut["supervisions"]]
+                changes = {"supervisions": supervisions, "recording": recordings[recording_id], "type": "MonoCut"}
+                yield json.dumps({**cut, **changes, "channel": 0, "custom": {SEPARATOR: separator}})
+
+        write_cuts(output / path.name, lines())
+    return left_out
+
+
+def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
+    """Make sure that cuts of separated vocals, if there are any, are of the separator of `model`.
+
+    Raises:
+        ValueError: they are of another; the message names both.
+    """
+    for path in cuts:
+        for file in manifest_files(path):
+            for cut in islice(_read_cuts(file), 1):
+                made_by = (cut.get("custom") or {}).get(SEPARATOR)
+                if made_by is not None:
+                    _require_same(path, made_by, model)
+
+
+def _require_same(place: Path, made_by: Any, model: LyricsModel) -> None:
+    fingerprint = made_by.get("fingerprint") if isinstance(made_by, dict) else None
+    if fingerprint != weights_fingerprint(model.separator):
+        name = made_by.get("name") if isinstance(made_by, dict) else made_by
+        raise ValueError(
+            f"{place}: holds the vocals of another separator, {name!r}, whose weights are not those of "
+            f"{model.separator.name!r}; choose another folder, or cache the vocals of this one"
+        )
+
+
+def _read_cuts(path: Path) -> Iterator[dict[str, Any]]:
+    manifest_files(path)
+    try:
+        yield from load_jsonl(path)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not cuts as Lhotse writes them ({error}); make them again") from error
+
+
+def _source(path: Path, cut: dict[str, Any]) -> tuple[str, Path]:
+    """The id of a cut's recording, which can name a file, and the file that it is."""
+    try:
+        recording_id, (source,) = str(cut["recording"]["id"]), cut["recording"]["sources"]
+        if source["type"] != "file" or cut["recording"].get("transforms") or (cut.get("custom") or {}).get(SEPARATOR):
+            raise ValueError("its sound is not a song in a file")
+        if not can_name_results(Path(recording_id)):
+            raise ValueError(f"{recording_id!r} cannot name a file")
+        return recording_id, Path(source["source"])
+    except (KeyError, TypeError, ValueError) as error:
+        name = cut.get("id") if isinstance(cut, dict) else cut
+        raise ValueError(f"{path}: cut {name!r}: {error}; give cuts of songs in one file each") from error

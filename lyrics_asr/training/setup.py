@@ -1,0 +1,130 @@
+"""The model that a run begins with, and the model that came of it."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from lyrics_asr.config import load_config
+from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.separator import Separator, build_separator
+from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
+from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
+from lyrics_asr.training.data.labels import sound_names
+from lyrics_asr.training.data.song_stream import stream_sounds
+from lyrics_asr.training.filterbank import start_as_filterbank
+from lyrics_asr.training.freezing import add_adapters, merge_adapters
+
+
+def starting_model(config: TrainingConfig) -> LyricsModel:
+    """The model that `config` says to start from, on the CPU, with its adapters.
+
+    Raises:
+        ModelNotFoundError: the weights to start from are neither here nor within reach.
+        ValueError: damaged weights.
+    """
+    torch.manual_seed(config.seed)
+    name = str(Path(config.output, "model"))
+    if config.model:
+        model = load_model(config.model, device="cpu")
+        model.name = name
+    else:
+        separator, acoustic = build_separator(config.separator), build_acoustic(config.acoustic, config.letters)
+        model = LyricsModel(separator, acoustic, name=name)
+        start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
+    if config.lora.rank:
+        add_adapters(model.acoustic, config.lora)
+    return model
+
+
+def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator | None:
+    """A copy of the separator that stays as it was at the start; None where the start is noise, or no stage moves it.
+
+    Args:
+        config: of the run.
+        model: at its start.
+    """
+    if not config.model or not any(stage.separator.learning_rate for stage in config.stages):
+        return None
+    return copy.deepcopy(model.separator).requires_grad_(False)
+
+
+def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
+    """Set up what training alone needs of the networks: masks, recomputation, compilation."""
+    network = cast(Any, model.acoustic.network)
+    masks = config.spec_augment or SpecAugmentOptions(time_probability=0.0)
+    network.config.apply_spec_augment = config.spec_augment is not None
+    network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
+    network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
+    if not hasattr(network.base_model, "masked_spec_embed"):  # a network that was made without masks
+        nothing = torch.zeros(network.config.hidden_size)
+        network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
+    if config.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.compile:
+        for each in (*model.separator.networks, network):
+            each.compile()
+
+
+def training_sounds(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str, ...]:
+    """The names of the speech sounds, the same throughout the run; none if no stage asks for them.
+
+    Args:
+        config: of the run.
+        songs: that are stored.
+
+    Raises:
+        FileNotFoundError: no lyrics of a language of the stream.
+        ValueError: songs whose sounds are not known.
+    """
+    if not any(stage.sound_weight for stage in config.stages):
+        return ()
+    if config.stream is not None:
+        return stream_sounds(stream_folder(config), config.stream)
+    without = [song.id for song in songs if not song.sounds]
+    if without:
+        raise ValueError(
+            f"sound_weight needs the sounds of every word, which {len(without)} songs lack, such as {without[0]!r}; "
+            "set it to 0, or make the corpus again with `lyrics-asr data synth`"
+        )
+    return sound_names(songs)
+
+
+def stream_folder(config: TrainingConfig) -> Path:
+    """Where a run keeps the songs that are made while it trains."""
+    return Path(config.output, "stream")
+
+
+def architecture(config: TrainingConfig) -> str:
+    """What the weights of a run's checkpoints belong to."""
+    return json.dumps(
+        [config.model, config.separator, config.acoustic, config.letters, config.lora.rank], sort_keys=True
+    )
+
+
+def trained_model(run: Path) -> LyricsModel:
+    """The model of a run's best checkpoint by validation WER, on the CPU, in evaluation mode, its adapters merged.
+
+    Args:
+        run: a run's output, or the folder of one of its checkpoints.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        ValueError: a damaged checkpoint.
+        ModelNotFoundError: what the run started from is not within reach; it says how the networks are built.
+    """
+    folder = run if (run / "run.json").is_file() else best_checkpoint(run)
+    if folder is None:
+        raise FileNotFoundError(f"{run}: no checkpoint there; give the `output` of a run of train.py")
+    config = load_config(TrainingConfig, folder / "config.yaml")
+    model = starting_model(config)
+    model.load_state_dict(load_checkpoint(folder).model)
+    if config.lora.rank:
+        merge_adapters(model.acoustic)
+    return model.eval()

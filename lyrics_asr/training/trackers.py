@@ -1,0 +1,103 @@
+"""Where a run tells how it goes: lines on the console and in `log.jsonl`, and Weights & Biases through Accelerate."""
+
+import json
+import math
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from accelerate import Accelerator
+
+from lyrics_asr.config import dump_config
+from lyrics_asr.files import write_text
+from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.validation import Heard
+
+Log = Callable[[dict[str, object]], None]
+_COLUMNS = ["id", "reference", "greedy", "with language model", "vocals"]
+
+
+class JsonLog:
+    """A log that prints every entry and keeps it as a line of `log.jsonl`; what is not finite is null there."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.jsonl"
+
+    def __call__(self, entry: dict[str, object]) -> None:
+        """Keep an entry."""
+        line = json.dumps(
+            {name: None if _is_broken(value) else value for name, value in entry.items()}, allow_nan=False
+        )
+        over_counter = "\r\033[K" if sys.stdout.isatty() else ""
+        print(f"{over_counter}{line}", flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+class Tracker:
+    """Accelerate's trackers, which are none unless the configuration asks for Weights & Biases.
+
+    A run that is started again goes on in the same place.
+
+    Args:
+        accelerator: made with `log_with` as `log_with` says.
+        config: of the run.
+    """
+
+    def __init__(self, accelerator: Accelerator, config: TrainingConfig) -> None:
+        self._accelerator = accelerator
+        if config.tracking.wandb == "off":
+            return
+        output = Path(config.output)
+        options = {
+            "mode": config.tracking.wandb,
+            "dir": str(output),
+            "id": _run_id(output) if accelerator.is_main_process else None,
+            "name": output.name,
+            "resume": "allow",
+        }
+        accelerator.init_trackers(config.tracking.project, yaml.safe_load(dump_config(config)), {"wandb": options})
+
+    def numbers(self, entry: Mapping[str, object], total_steps: int) -> None:
+        """Log the numbers of an entry, after so many steps of all stages."""
+        numbers = {name: value for name, value in entry.items() if isinstance(value, int | float)}
+        self._accelerator.log(numbers, step=total_steps)
+
+    def examples(self, heard: Sequence[Heard], total_steps: int) -> None:
+        """Log a table of references and hypotheses, with the vocals of those that kept them."""
+        for tracker in self._accelerator.trackers:
+            if tracker.name == "wandb" and self._accelerator.is_main_process:
+                rows = [_row(each) for each in heard if each.vocals is not None]
+                tracker.log_table("validation", columns=_COLUMNS, data=rows, step=total_steps)
+
+    def close(self) -> None:
+        """Send what is not sent yet."""
+        self._accelerator.end_training()
+
+
+def log_with(config: TrainingConfig) -> list[str] | None:
+    """The trackers that an `Accelerator` is to be made with."""
+    return None if config.tracking.wandb == "off" else ["wandb"]
+
+
+def _is_broken(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _run_id(output: Path) -> str:
+    path = output / "wandb_id"
+    if not path.exists():
+        write_text(path, secrets.token_hex(8))
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _row(heard: Heard) -> list[object]:
+    import wandb
+
+    assert heard.vocals is not None
+    samples = heard.vocals.samples.mean(0).numpy()
+    sound = wandb.Audio(samples, sample_rate=heard.vocals.sample_rate_hz)
+    return [heard.id, heard.reference, heard.greedy, heard.beam, sound]

@@ -1,0 +1,223 @@
+import itertools
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.lyrics.spelling import spell
+from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.types import AlignmentError, Emissions, FrameGrid, Vocabulary
+
+GRID = FrameGrid(320, 400, 16_000)
+ENGLISH = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
+TINY = Vocabulary(("|", "h", "e", "<pad>", "l", "o"), 3, 0)
+NO_DELIMITER = Vocabulary(("h", "e", "l", "<pad>", "o"), 3, None)
+LYRICS = Path(__file__).parents[2] / "data" / "lyrics" / "en"
+
+
+def emissions(log_probs, vocabulary):
+    frames = len(log_probs)
+    return Emissions(log_probs, vocabulary, GRID, (320 * frames + 80) / 16_000)
+
+
+def random_emissions(frames, seed, vocabulary):
+    noise = torch.randn(frames, len(vocabulary.tokens), generator=torch.Generator().manual_seed(seed))
+    return emissions((1.5 * noise).log_softmax(-1), vocabulary)
+
+
+def planted(columns, vocabulary=ENGLISH, probability=0.9):
+    probs = torch.full((len(columns), len(vocabulary.tokens)), (1 - probability) / (len(vocabulary.tokens) - 1))
+    probs[torch.arange(len(columns)), columns] = probability
+    return emissions(probs.log(), vocabulary)
+
+
+def symbols(path, vocabulary=ENGLISH):
+    return [vocabulary.blank_id if symbol == "_" else vocabulary.tokens.index(symbol) for symbol in path]
+
+
+def words_of(lines):
+    return [word for line in lines for word in line.words]
+
+
+def frames_of(word):
+    return GRID.frame(word.start_seconds), GRID.frame(word.end_seconds)
+
+
+def best_states(given, lines):
+    """For each frame the letter that is sung, or None, on the best of all paths, gone through one by one.
+
+    A state is (word, letter), "inside" a word, "between" words of a line, or "out"; the rules are those of the module.
+    """
+    vocabulary, frame_seconds = given.vocabulary, given.grid.frame_seconds
+    anything = 0.01 / len(vocabulary.tokens)
+    probs = 0.99 * given.log_probs.double().exp() + anything
+    chain = [("out", None)]
+    for line in lines:
+        for number, word in enumerate(line):
+            if len(chain) > 1:
+                chain.append(("between" if number else "out", None))
+            for place, column in enumerate(word):
+                if place:
+                    chain.append(("inside", None))
+                chain.append(("letter", column))
+    chain.append(("out", None))
+
+    def score(frame, kind, column):
+        blank = probs[frame, vocabulary.blank_id]
+        pause = blank if vocabulary.word_delimiter_id is None else blank + probs[frame, vocabulary.word_delimiter_id]
+        if kind == "letter":
+            return probs[frame, column].log()
+        if kind == "inside":
+            return blank.log() - frame_seconds / 0.1
+        return pause.log() - (frame_seconds / 0.2 if kind == "between" else 0.0)
+
+    def may_be_left_out(state):
+        if state in (0, len(chain) - 1):
+            return True
+        return chain[state][0] == "inside" and chain[state - 1][1] != chain[state + 1][1]
+
+    best = (-math.inf, ())
+    for path in itertools.combinations_with_replacement(range(len(chain)), len(given.log_probs)):
+        if all(state in path or may_be_left_out(state) for state in range(len(chain))):
+            best = max(best, (float(sum(score(i, *chain[state]) for i, state in enumerate(path))), path))
+    return [(state if chain[state][0] == "letter" else None, chain[state][1]) for state in best[1]]
+
+
+@pytest.mark.parametrize(
+    ("lyrics", "vocabulary", "frames"),
+    [
+        ("hello", TINY, 6),
+        ("hello", TINY, 7),
+        ("ll oh", TINY, 7),
+        ("ho ho", TINY, 7),
+        ("oh\nho", TINY, 9),
+        ("el lo", NO_DELIMITER, 7),
+        ("eel\nle", NO_DELIMITER, 8),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frames, seed):
+    given = random_emissions(frames, seed, vocabulary)
+    spelled = [[spell(word, vocabulary) for word in line.split()] for line in lyrics.split("\n")]
+    states = best_states(given, spelled)
+    letters = sorted({state for state, _ in states if state is not None})
+
+    words = words_of(align_lyrics(given, parse_lyrics(lyrics)))
+    for word, spelling in zip(words, itertools.chain(*spelled), strict=True):
+        own, letters = letters[: len(spelling)], letters[len(spelling) :]
+        at = [(i, column) for i, (state, column) in enumerate(states) if state in own]
+        assert frames_of(word) == (at[0][0], at[-1][0] + 1)
+        log_probs = [given.log_probs[i, column].item() for i, column in at]
+        assert word.confidence == pytest.approx(math.exp(sum(log_probs) / len(log_probs)), rel=1e-5)
+
+
+def test_words_come_back_as_written_at_the_planted_frames():
+    path = "__HH_EL_LLO_|__" + "TW_OO_|_" + "CA_FFE_|" + "_____" + "OH_|_NO_OH|___"
+    lyrics = "[Intro]\n“Hello”, 2 Café…\n\n[Chorus]\nOh — No-oh!\n"
+    lines = align_lyrics(planted(symbols(path)), parse_lyrics(lyrics))
+    assert [line.text for line in lines] == ["“Hello”, 2 Café…", "Oh — No-oh!"]
+    assert [word.text for word in words_of(lines)] == ["“Hello”,", "2", "Café…", "Oh", "—", "No-oh!"]
+    # A delimiter parts "No-oh!", and the planted path has a blank there: the word still ends where it was sung.
+    assert [frames_of(word) for word in words_of(lines)][:5] == [(2, 11), (15, 20), (23, 29), (36, 38), (38, 38)]
+    assert frames_of(words_of(lines)[5])[0] == 41
+    assert [word.confidence for word in lines[0].words] == pytest.approx([0.9] * 3)
+    assert (lines[0].start_seconds, lines[0].end_seconds) == pytest.approx((GRID.seconds(2), GRID.seconds(29)))
+    assert lines[0].confidence == pytest.approx(0.9)
+
+
+def test_repeated_lines_are_each_found_in_their_place():
+    verse = "LA_|LA_|OH_|"
+    path = "_" * 30 + verse + "_" * 40 + verse + "_" * 10 + verse + "_" * 50
+    lines = align_lyrics(planted(symbols(path)), parse_lyrics("La la oh\n" * 3))
+    assert [frames_of(line.words[0])[0] for line in lines] == [30, 30 + 12 + 40, 30 + 24 + 50]
+    assert [frames_of(line.words[2]) for line in lines] == [(38, 40), (90, 92), (112, 114)]
+
+
+def test_a_long_noisy_song_is_recovered_and_stays_fast():
+    generator = torch.Generator().manual_seed(0)
+    lyrics = "\n".join(path.read_text("utf-8") for path in sorted(LYRICS.glob("*.txt"))[:3])
+    parsed = parse_lyrics(lyrics)
+    columns, expected = [0] * 500, []
+    for line in parsed.lines:
+        for word in line.words:
+            start = len(columns)
+            for column in spell(word, ENGLISH):
+                columns += [0] * int(torch.randint(1, 4, (1,), generator=generator)) + [column]
+            first = next(i for i in range(start, len(columns)) if columns[i] != 0)
+            expected.append((first, len(columns)))
+            columns += [4]
+        columns += [0] * 60
+    columns += [0] * (15_000 - len(columns))
+    assert len(columns) == 15_000
+    clean = planted(columns, probability=0.5)
+    noise = 0.7 * torch.randn(clean.log_probs.shape, generator=generator)
+    start_time = time.monotonic()
+    words = words_of(align_lyrics(emissions((clean.log_probs + noise).log_softmax(-1), ENGLISH), parsed))
+    assert time.monotonic() - start_time < 10
+    starts = [frames_of(word)[0] for word in words]
+    assert sum(abs(a - b) <= 1 for a, (b, _) in zip(starts, expected, strict=True)) >= 0.99 * len(expected)
+    assert sum(len(spell(word.text, ENGLISH)) for word in words) > 2400
+
+
+def test_letters_that_the_vocabulary_lacks_match_any_letter():
+    path = "__ON_|_SA_RAN_|_TI_ME__"
+    lines = align_lyrics(planted(symbols(path)), parse_lyrics("on 日本語日 time 😀"))
+    assert [word.text for word in lines[0].words] == ["on", "日本語日", "time", "😀"]
+    assert frames_of(lines[0].words[0]) == (2, 4)
+    assert frames_of(lines[0].words[1]) == (7, 13)
+    assert frames_of(lines[0].words[2]) == (16, 21)
+    assert lines[0].words[1].confidence == pytest.approx(0.9)
+    assert (frames_of(lines[0].words[3]), lines[0].words[3].confidence) == ((21, 21), 0.0)
+
+
+def test_words_that_cannot_be_spelled_stand_between_their_neighbours():
+    lines = align_lyrics(planted(symbols("__OH_|__NO___")), parse_lyrics("… oh …\n***\n— no"))
+    assert [[frames_of(word) for word in line.words] for line in lines] == [
+        [(2, 2), (2, 4), (4, 4)],
+        [(4, 4)],
+        [(8, 8), (8, 10)],
+    ]
+    assert [line.confidence for line in lines] == pytest.approx([0.9, 0.0, 0.9])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_word_is_timed_in_order_inside_the_song_whatever_is_heard(seed):
+    lyrics = parse_lyrics("— One & 2\n\n[Chorus]\n日本 naïve – hello,\n\U0001f600\nooh-ooh aaah!")
+    given = random_emissions(70, seed, ENGLISH)
+    lines = align_lyrics(given, lyrics)
+    assert [(line.text, tuple(word.text for word in line.words)) for line in lines] == [
+        (line.text, line.words) for line in lyrics.lines
+    ]
+    times = [time for word in words_of(lines) for time in (word.start_seconds, word.end_seconds)]
+    assert times == sorted(times)
+    assert times[-1] <= given.duration_seconds
+
+
+def test_impossible_symbols_leave_a_finite_answer():
+    log_probs = torch.full((12, len(ENGLISH.tokens)), -math.inf)
+    log_probs[:, 0] = 0.0
+    (line,) = align_lyrics(emissions(log_probs, ENGLISH), parse_lyrics("hello"))
+    assert 0 <= line.confidence < 1e-10
+
+
+def test_lyrics_that_just_fit_and_lyrics_that_do_not():
+    lyrics = parse_lyrics("hello all")
+    (line,) = align_lyrics(random_emissions(11, 0, ENGLISH), lyrics)
+    assert [frames_of(word) for word in line.words] == [(0, 6), (7, 11)]
+    with pytest.raises(
+        AlignmentError, match=r"2 words need at least 11 frames \(9 tokens\), but the song has 10 frames in 0\.2 s"
+    ):
+        align_lyrics(random_emissions(10, 0, ENGLISH), lyrics)
+
+
+def test_ten_thousand_words_do_not_fit_ten_seconds():
+    with pytest.raises(AlignmentError, match=r"10000 words need at least 49999 frames .* has 500 frames in 10\.0 s"):
+        align_lyrics(random_emissions(500, 0, ENGLISH), parse_lyrics("word " * 10_000))
+
+
+def test_lyrics_without_any_letter_are_refused():
+    with pytest.raises(AlignmentError, match="none of the 2 words can be spelled"):
+        align_lyrics(random_emissions(50, 0, ENGLISH), parse_lyrics("😀 ***"))

@@ -1,0 +1,402 @@
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.cli.main import main
+from lyrics_asr.config import load_config
+from lyrics_asr.corpora.manifest import Song, write_manifest
+from lyrics_asr.formats import FORMATS, parse_json, render
+from lyrics_asr.inference import pipeline
+from lyrics_asr.options import DecodingOptions
+
+VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """A folder with two songs, one of them in a folder below, and lyrics for both."""
+    noise = 0.2 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    for name in ("one", "more/two"):
+        path = tmp_path / "songs" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_audio(path, Audio(noise, 16_000))
+        path.with_suffix(".txt").write_text("One\n[Chorus]\nTwo\n")
+    return tmp_path / "songs"
+
+
+@pytest.fixture
+def model(tiny_model_folder):
+    return ("--model", str(tiny_model_folder), "--device", "cpu")
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def written(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_transcribe_one_song_to_stdout(songs, model, capsys):
+    assert run("transcribe", songs / "one.wav", *model) == 0
+    shown = capsys.readouterr()
+    assert run("transcribe", songs / "one.wav", *model, "--format", "json") == 0
+    assert render(parse_json(capsys.readouterr().out, "stdout"), "txt") == shown.out
+    assert shown.err == ""
+
+
+def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert run("transcribe", songs, "-o", output, "--format", "json,lrc", "--greedy", *model) == 0
+    assert written(output) == ["more/two.json", "more/two.lrc", "one.json", "one.lrc", "run.jsonl"]
+    log = [json.loads(line) for line in (output / "run.jsonl").read_text().splitlines()]
+    assert [entry["outputs"] for entry in log] == [["more/two.json", "more/two.lrc"], ["one.json", "one.lrc"]]
+    assert {entry["status"] for entry in log} == {"done"}
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    *wrote, said = shown.err.splitlines()
+    assert wrote == [
+        f"lyrics-asr: wrote {output}/{name}" for name in ("more/two.json", "more/two.lrc", "one.json", "one.lrc")
+    ]
+    assert re.fullmatch(r"lyrics-asr: 2 of 2 songs done in \d+ s, 2 s of audio \(RTF \d+\.\d{3}\)", said)
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "align", "separate"])
+def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys, verb):
+    output, suffix = tmp_path / "results", "wav" if verb == "separate" else "json"
+
+    def work(*more):
+        assert run(verb, songs, "-o", output, *model, *more) == 0
+        return {line.split("/results/")[1] for line in capsys.readouterr().err.splitlines() if "wrote" in line}
+
+    everything = {f"one.{suffix}", f"more/two.{suffix}"}
+    assert work() == everything
+    written_first = {name: (output / name).read_bytes() for name in everything}
+    assert work() == set()
+    assert work("--overwrite") == everything
+    assert {name: (output / name).read_bytes() for name in everything} == written_first
+    (output / f"one.{suffix}").unlink()
+    assert work() == {f"one.{suffix}"}
+    os.utime(songs / "more/two.wav")  # content counts, and not when it was written
+    write_audio(songs / "one.wav", Audio(0.1 * torch.randn(1, 9_000), 16_000))
+    assert work() == {f"one.{suffix}"}
+    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.border_seconds=2"
+    assert work("--set", option) == everything
+    assert work("--set", option) == set()
+    if verb == "align":
+        (songs / "one.txt").write_text("Other words")
+        assert work("--set", option) == {"one.json"}
+    if verb == "transcribe":
+        assert work("--set", option, "--hotwords", "three") == everything
+        assert work("--set", option, "--hotwords", "three") == set()
+
+
+@pytest.mark.parametrize("verb", ["align", "separate"])
+def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, tmp_path, monkeypatch, verb):
+    groups, hear, take_vocals = [], pipeline.hear, pipeline.take_vocals
+    monkeypatch.setattr(pipeline, "hear", lambda mixtures, *more: groups.append(len(mixtures)) or hear(mixtures, *more))
+    monkeypatch.setattr(
+        pipeline, "take_vocals", lambda mixtures, *more: groups.append(len(mixtures)) or take_vocals(mixtures, *more)
+    )
+    monkeypatch.setattr(pipeline, "LONG_SECONDS", 2.0)
+    for name, seconds in (("long", 2.3), ("short", 0.7)):
+        write_audio(songs / f"{name}.wav", Audio(0.2 * torch.randn(2, round(seconds * 44_100)), 44_100))
+        (songs / f"{name}.txt").write_text("Three\n")
+    (songs / "broken.wav").write_text("no audio")
+    (songs / "broken.txt").write_text("Four")
+    for name, options in (("alone", ()), ("together", ("--set", "separation.batch_size=4"))):
+        assert run(verb, songs, "-o", tmp_path / name, *model, *options) == 3
+    assert groups == [1, 1, 1, 1, 4]
+    for name in ("one", "more/two", "long", "short"):
+        if verb == "separate":
+            both = [read_audio(tmp_path / each / f"{name}.wav").samples for each in ("alone", "together")]
+            torch.testing.assert_close(*both, atol=1e-5, rtol=1e-4)
+        else:
+            texts = [(tmp_path / each / f"{name}.json").read_text() for each in ("alone", "together")]
+            words = [
+                [(word.text, word.start_seconds) for line in parse_json(text, name).lines for word in line.words]
+                for text in texts
+            ]
+            assert words[0] == words[1]
+
+
+def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
+    noise = 0.2 * torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
+    for number in range(30):
+        write_audio(tmp_path / f"songs/{number:02}.wav", Audio(noise * (1 + number) / 31, 16_000))
+    arguments = ["transcribe", str(tmp_path / "songs"), "-o", str(tmp_path / "out"), *model]
+    context = get_context("forkserver")  # whose processes need not import everything again
+    context.set_forkserver_preload(["lyrics_asr.inference.tasks"])
+    log, rng = tmp_path / "out/run.jsonl", random.Random(0)
+    for kill in range(21):
+        lines = len(log.read_text().splitlines()) if log.exists() else 0
+        process = context.Process(target=main, args=(arguments,))
+        process.start()
+        # At a random moment of a random one of the next songs, so that some 20 kills get through all of them.
+        songs = rng.randrange(3)
+        while kill < 20 and process.is_alive():
+            if len(log.read_text().splitlines() if log.exists() else []) >= lines + songs:
+                time.sleep(rng.uniform(0, 0.1))
+                process.kill()
+        process.join()
+        outputs = [path.name for path in (tmp_path / "out").glob("[!.]*.json")]
+        for name in outputs:
+            parse_json((tmp_path / "out" / name).read_text(), name)
+    assert process.exitcode == 0
+    assert sorted(outputs) == [f"{number:02}.json" for number in range(30)]
+    entries = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+    assert {entry["stem"] for entry in entries if entry["status"] == "done"} == {f"{n:02}" for n in range(30)}
+    assert len(entries) < 30 + 21 * 4  # what was finished is not done again
+
+
+def test_align_a_pair_to_stdout_as_lrc(songs, model, tmp_path, capsys):
+    lyrics = tmp_path / "words of the song.txt"
+    lyrics.write_text("Hello, 2 You")
+    assert run("align", songs / "one.wav", lyrics, *model) == 0
+    assert "Hello, 2 You" in capsys.readouterr().out
+
+
+def test_align_a_folder_beside_its_songs(songs, model):
+    assert run("align", songs, "-o", songs, *model) == 0
+    transcript = parse_json((songs / "more/two.json").read_text(), "two.json")
+    assert transcript.text == "One\n[Chorus]\nTwo\n"
+    assert [line.text for line in transcript.lines] == ["One", "Two"]
+
+
+def test_align_and_transcribe_lists(songs, model, tmp_path):
+    write_manifest(songs / "all.jsonl", [Song("live/uno", songs / "one.wav", "Uno, dos", (), "es")])
+    (songs / "all.csv").write_text("audio,lyrics\nmore/two.wav,one.txt\n")
+    output = tmp_path / "results"
+    assert run("align", songs / "all.jsonl", songs / "all.csv", "-o", output, *model) == 0
+    assert written(output) == ["live/uno.json", "more/two.json", "run.jsonl"]
+    assert parse_json((output / "live/uno.json").read_text(), "uno").text == "Uno, dos"
+    assert parse_json((output / "more/two.json").read_text(), "two").text == "One\n[Chorus]\nTwo\n"
+    assert run("transcribe", songs / "all.jsonl", "-o", output, "--format", "lrc", "--greedy", *model) == 0
+    assert (output / "live/uno.lrc").exists()
+
+
+def test_align_reports_songs_without_lyrics_and_does_the_others(songs, model, tmp_path, capsys):
+    (songs / "one.txt").unlink()
+    assert run("align", songs, "-o", tmp_path / "results", *model) == 3
+    assert written(tmp_path / "results") == ["more/two.json", "run.jsonl"]
+    errors = capsys.readouterr().err
+    assert "one.txt: no such file; put the lyrics of one.wav there" in errors
+    assert "1 of 2 songs failed" in errors
+
+
+def test_separate_writes_vocals_of_the_same_length(songs, model, tmp_path):
+    assert run("separate", songs / "one.wav", "-o", tmp_path / "vocals", "--format", "flac", *model) == 0
+    vocals = read_audio(tmp_path / "vocals/one.flac")
+    assert vocals.sample_rate_hz == 44_100
+    assert vocals.samples.shape == (2, 44_100)
+
+
+def test_separate_does_not_mix_vocals_with_songs(songs, model, capsys):
+    before = written(songs)
+    assert run("separate", songs, "-o", songs, *model) == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert written(songs) == before
+
+
+def test_results_do_not_overwrite_lyrics(songs, model, capsys):
+    assert run("transcribe", songs, "-o", songs, "--format", "txt", *model) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert (songs / "one.txt").read_text() == "One\n[Chorus]\nTwo\n"
+
+
+def test_transcribe_beside_the_song_replaces_its_own_text_and_no_other(songs, model, capsys):
+    text = songs / "one.txt"
+    text.unlink()
+    arguments = ("transcribe", songs / "one.wav", "-o", songs, "--format", "txt", "--greedy", *model)
+    assert run(*arguments) == 0
+    heard = text.read_text()
+    assert run(*arguments) == 0
+    assert text.read_text() == heard
+    text.write_text("corrected by hand")
+    changed = time.time() + 10
+    os.utime(text, (changed, changed))
+    assert run(*arguments) == 2
+    assert f"{text}: was not written by lyrics-asr, or was changed since" in capsys.readouterr().err
+    assert text.read_text() == "corrected by hand"
+
+
+def test_render_into_the_folder_of_its_input_again(songs, model, tmp_path):
+    results = tmp_path / "results"
+    assert run("align", songs, "-o", results, *model) == 0
+    for _ in range(2):
+        assert run("render", results, "-o", results, "--format", "txt,srt") == 0
+        assert (results / "more/two.txt").read_text() == "One\n[Chorus]\nTwo\n"
+        assert (results / "more/two.srt").read_text().startswith("1\n00:00:0")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsys, name):
+    run("align", songs / "one.wav", "-o", tmp_path / "results", *model)
+    transcript = parse_json((tmp_path / "results/one.json").read_text(), "one.json")
+    capsys.readouterr()
+    assert run("render", tmp_path / "results/one.json", "--format", name) == 0
+    assert capsys.readouterr().out == render(transcript, name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "mp9"), "unknown format 'mp9'"),
+        (("--format", "json,txt"), "do not go to stdout"),
+        (("--set", "acoustic.windowseconds=3"), "windowseconds"),
+        (("--set", "decoding.beam_width=wide"), "beam_width"),
+        (("--set", "decoding.beam_width=[1"), "command line: decoding.beam_width=[1: is not YAML"),
+        (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
+        (("--greedy", "--hotwords", "zoe"), "--hotwords needs the beam search"),
+        (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
+        (("--set", "acoustic.window_seconds=2"), "more than twice acoustic.border_seconds 1.0"),
+        (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
+    ],
+)
+def test_wrong_usage(songs, model, capsys, arguments, message):
+    assert run("transcribe", songs / "one.wav", *model, *arguments) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+
+
+def test_hot_words_come_from_words_tags_sheets_and_folders(songs, model, tmp_path, monkeypatch):
+    given = {}
+
+    def write_down(info, *_, hot_words, **__):
+        given[Path(info.path).name] = hot_words.split()
+        raise ValueError("enough")
+
+    monkeypatch.setattr("lyrics_asr.inference.pipeline.write_down", write_down)
+    monkeypatch.setattr("lyrics_asr.inference.tasks.read_tags", lambda path: {"title": f"Title of {path.stem}"})
+    sheets = tmp_path / "sheets"
+    (sheets / "more").mkdir(parents=True)
+    (sheets / "more" / "two.txt").write_text("Sheet\n")
+    arguments = ("--hotwords", "Zoe, " + "x" * 5000, "--hotwords", "tags", "--hotwords", sheets)
+    run("transcribe", songs, "-o", tmp_path / "out", *model, *arguments, "--hotwords", songs / "one.txt")
+    common = ["One", "[Chorus]", "Two"]
+    assert given["one.wav"] == ["Zoe,", "x" * 5000, "Title", "of", "one", *common]
+    assert given["two.wav"] == ["Zoe,", "x" * 5000, "Title", "of", "two", "Sheet", *common]
+
+
+def test_several_songs_need_an_output_folder(songs, model, capsys):
+    assert run("transcribe", songs, *model) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_lm_tune_writes_the_decoder_of_a_model(tiny_model_folder, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, model)
+    audio = Audio(0.1 * torch.randn(2, 44_100 * 2, generator=torch.Generator().manual_seed(0)), 44_100)
+    songs = []
+    for name in ("a", "b"):
+        write_audio(tmp_path / f"{name}.wav", audio)
+        songs.append(Song(name, tmp_path / f"{name}.wav", "seven eight nine", (), "en"))
+    write_manifest(tmp_path / "songs.jsonl", songs)
+    assert run("lm", "tune", model, tmp_path / "songs.jsonl", "--cache", tmp_path / "cache") == 0
+    captured = capsys.readouterr()
+    # The language model lacks all of the words.
+    assert "over 2 songs the language model does not help beyond chance: its weight is 0" in captured.out
+    assert "alpha 1.2" in captured.err
+    assert load_config(DecodingOptions, model / "decoder.yaml").alpha == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # the two songs are one
+
+    for arguments, message in (
+        (("published", tmp_path / "songs.jsonl"), "published: no model's folder"),
+        ((model, tmp_path / "songs.jsonl", "--limit", "0"), "--limit is 0"),
+    ):
+        assert run("lm", "tune", *arguments) == 2
+        assert message in capsys.readouterr().err
+    (model / "language_model.arpa").unlink()
+    assert run("lm", "tune", model, tmp_path / "songs.jsonl") == 2
+    assert "has no language model" in capsys.readouterr().err
+
+
+def test_lm_build(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("[Chorus]\nIt's 2 cats\ncats and dogs\n")
+    assert run("lm", "build", tmp_path, "-o", tmp_path / "words.arpa", "--order", "2") == 0
+    unigrams = (tmp_path / "words.arpa").read_text().split("\\1-grams:")[1].split("\\2-grams:")[0]
+    words = {line.split("\t")[1] for line in unigrams.split("\n") if "\t" in line}
+    assert words - {"<s>", "</s>", "<unk>"} == {"it's", "two", "cats", "and", "dogs"}
+
+
+def test_models_list_and_path(capsys):
+    assert run("models", "list") == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["published", "embedded", "embedded-english"]
+    assert run("models", "path", "unheard-of") == 1
+    assert "not a known model" in capsys.readouterr().err
+
+
+def test_doctor_names_what_it_looked_at(capsys):
+    run("doctor")
+    subjects = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert subjects[0] == "python"
+    assert subjects[-3:] == ["device", "codecs", "models"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_is_listed(verb, capsys):
+    assert run(verb, "--help") == 0
+    assert verb in capsys.readouterr().out
+    assert run("--help") == 0
+    assert verb in [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+
+
+def test_help_names_every_format(capsys):
+    run("transcribe", "--help")
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)
+
+
+def test_help_does_not_build_language_models_of_the_songs_that_are_held_out(capsys):
+    run("lm", "build", "--help")
+    assert "lyrics-asr lm build lyrics/ -o" in capsys.readouterr().out
+
+
+def test_help_and_import_are_light():
+    code = (
+        "import sys, lyrics_asr.cli; lyrics_asr.cli.main(['transcribe', '--help'])\n"
+        "print(sorted({'torch', 'numpy', 'omegaconf', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_public_names_exist():
+    import lyrics_asr
+
+    assert all(getattr(lyrics_asr, name) is not None for name in lyrics_asr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'unheard'"):
+        _ = lyrics_asr.unheard
+
+
+def test_a_native_stderr_is_quiet_and_messages_come_through(songs, tiny_model_folder):
+    code = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
+    arguments = [
+        "transcribe",
+        songs / "one.wav",
+        songs / "missing.wav",
+        "-o",
+        songs / "r",
+        "--model",
+        tiny_model_folder,
+    ]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("lyrics-asr: ") for line in lines), lines
+    assert len(lines) == 3

@@ -1,0 +1,141 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lyrics_asr.console import Counter
+from lyrics_asr.decoding.pool import usable_cores
+from lyrics_asr.inference import multi_gpu as local_engine
+from lyrics_asr.inference import runner as batch
+from tests.fake_tasks import (
+    TROUBLES,
+    OddError,
+    check_command_line,
+    check_what_became,
+    names_with,
+    order_for,
+    songs_named,
+    told,
+)
+
+
+class SharesSeen(Counter):
+    """Notes what it is to show."""
+
+    def __init__(self):
+        super().__init__()
+        self.shares = []
+
+    def show(self, name, audio_seconds, share):
+        self.shares.append((name, audio_seconds, share))
+
+    def heard(self, name, audio_seconds):
+        self.shares.append((name, audio_seconds, None))
+
+
+def work(songs, order, devices=("cpu", "cpu"), counter=None):
+    outcomes = []
+    local_engine.work(songs, order, devices, counter=counter or Counter(), report=outcomes.append)
+    return outcomes
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def loaded(folder):
+    """The processes that have worked in a folder."""
+    return [int(path.name.split()[1]) for path in folder.glob("loaded *")]
+
+
+def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
+    names = ("slow 5", *(f"good {number}" for number in range(8)), "odd", "fails", "kept")
+    songs, counter = songs_named(tmp_path, *names), SharesSeen()
+    outcomes = work(songs, order_for(tmp_path), counter=counter)
+    assert len(loaded(tmp_path)) == 2
+    assert not any(map(is_alive, loaded(tmp_path)))
+    heard = {name for name in names if name not in ("odd", "kept")}
+    assert set(counter.shares) == {(name, 60.0, 0.5) for name in heard} | {
+        (name, 60.0 if name != "fails" else 0.0, None) for name in heard
+    }
+    expected = []
+    batch.work(songs, order_for(tmp_path).task("cpu", Counter()), kept=order_for(tmp_path).kept, report=expected.append)
+    assert told(outcomes) == told(expected)
+    assert {(each.job, each.outputs, each.key) for each in outcomes} == {
+        (each.job, each.outputs, each.key) for each in expected
+    }
+    odd = next(outcome.error for outcome in outcomes if outcome.job.stem.name == "odd")
+    assert type(odd).__name__ == "OddError"
+    assert "in read" in str(odd.__cause__)  # its traceback
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_workers_that_die_lose_no_song(trouble, tmp_path, capsys):
+    outcomes = work(songs_named(tmp_path, *names_with(trouble)), order_for(tmp_path, group_seconds=100.0))
+    check_what_became(outcomes, trouble)
+    cause = "AcceleratorError: CUDA error: out of smoke" if trouble == "sparks" else "killed by SIGKILL"
+    assert f"ended ({cause})" in capsys.readouterr().err
+    given_up = [str(outcome.error) for outcome in outcomes if outcome.job.stem.name == "deadly"]
+    assert all("(killed by SIGKILL)" in error for error in given_up)
+    assert not any(map(is_alive, loaded(tmp_path)))
+
+
+def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path):
+    with pytest.raises(ValueError, match="oven: burnt") as caught:
+        work(songs_named(tmp_path, "good", "better"), order_for(tmp_path), ["broken", "broken"])
+    assert type(caught.value).__name__ == OddError.__name__
+
+
+def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, monkeypatch):
+    start = local_engine._Dispatcher._start
+
+    def start_one_late(dispatcher, device):
+        start(dispatcher, device)
+        while device == "cpu" and not loaded(tmp_path):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(local_engine._Dispatcher, "_start", start_one_late)
+    outcomes = work(songs_named(tmp_path, "slow 0", "good 1", "good 2"), order_for(tmp_path), ["cpu", "broken"])
+    assert told(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
+
+
+def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_path, tiny_model_folder):
+    check_command_line(tmp_path, tiny_model_folder, "cpu,cpu", max(1, usable_cores() // 2))
+
+
+PARENT = """
+from pathlib import Path
+import sys
+from lyrics_asr import local_engine
+from lyrics_asr.console import Counter
+from tests.fake_tasks import order_for, songs_named
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    songs = songs_named(folder, "slow 9", "slow 9 too")
+    local_engine.work(songs, order_for(folder), ["cpu", "cpu"], counter=Counter(), report=print)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path, how):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.PIPE, env=environment) as parent:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("tried *"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        parent.send_signal(how)
+        parent.communicate(timeout=30)
+    assert len(loaded(tmp_path)) == 2
+    while any(map(is_alive, loaded(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert time.monotonic() < deadline

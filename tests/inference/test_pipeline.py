@@ -1,0 +1,150 @@
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from lyrics_asr import align, load_model, parse_lyrics, separate, transcribe
+from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.decoding.lines import cut_lines
+from lyrics_asr.inference.pipeline import options_for, read_mixture
+from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions
+from lyrics_asr.types import AlignmentError
+from tests.fake_model import FakeModel, make_song
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder):
+    return load_model(str(tiny_model_folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    """Noise and a tone, 2 s, mono, at a rate that no model has."""
+    path = tmp_path_factory.mktemp("songs") / "song.wav"
+    seconds = torch.arange(2 * 22_050) / 22_050
+    noise = torch.randn(len(seconds), generator=torch.Generator().manual_seed(0))
+    write_audio(path, Audio((0.3 * torch.sin(2770 * seconds) + 0.1 * noise)[None], 22_050))
+    return path
+
+
+def test_transcribe_is_the_stages_in_a_row(model, song):
+    transcript = transcribe(song, model, greedy=True)
+
+    options = InferenceOptions()
+    mixture = read_audio(song, sample_rate_hz=44_100, channels=2)
+    (vocals,) = model.vocals([mixture], options.separation)
+    (emissions,) = model.emissions([model.voice(vocals)], options.acoustic)
+    assert transcript.lines == cut_lines(greedy_search(emissions), options.lines)
+    assert transcript.text == "\n".join(line.text for line in transcript.lines)
+    assert transcript.task == "transcribe"
+    assert transcript.audio.sample_rate_hz == 22_050
+    assert transcript.audio.duration_seconds == pytest.approx(2.0, abs=1e-4)
+    assert transcript.model.language_model is None
+
+
+def test_beam_search_names_its_language_model_and_is_deterministic(model, song):
+    first = transcribe(song, model)
+    assert first.model.language_model is not None
+    assert first.model.language_model.endswith("language_model.arpa")
+    assert transcribe(song, model) == first
+
+
+def test_hot_words_are_read_as_the_vocabulary_spells_them(tmp_path):
+    model = FakeModel()
+    song = make_song(tmp_path, model).audio
+    options = InferenceOptions(decoding=DecodingOptions(token_min_logp=-20.0, hot_word_bonus=20.0))
+    assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
+    # The vocabulary cannot spell the Cyrillic letter; 30 is "thirty".
+    heard = transcribe(song, model, options=options, hot_words="[Chorus]\nMÖÖD, \N{CYRILLIC CAPITAL LETTER ZHE}! 30")
+    assert heard.text.split() == ["sun", "mood", "rain"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_where_memory_runs_out_batches_and_windows_shrink(tmp_path, monkeypatch, error):
+    model, tried = FakeModel(), []
+    song = make_song(tmp_path, model).audio
+
+    def scarce(model, vocals, options, *, emissions=FakeModel.emissions):
+        tried.append((options.batch_size, options.window_seconds))
+        if options.window_seconds > limit_seconds:
+            raise error
+        return emissions(model, vocals, options)
+
+    monkeypatch.setattr(FakeModel, "emissions", scarce)
+    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=40.0, border_seconds=2.0, batch_size=4))
+    limit_seconds = 10.0
+    assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
+    assert tried == [(4, 40.0), (1, 40.0), (1, 20.0), (1, 10.0)]
+    limit_seconds = 0.0
+    with pytest.raises(MemoryError, match=r"even with windows of 10 s, one at a time; close other programs"):
+        transcribe(song, model, options=options)
+
+
+def test_other_errors_of_a_network_are_no_lack_of_memory(tmp_path, monkeypatch):
+    model = FakeModel()
+
+    def fail(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(FakeModel, "vocals", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        transcribe(make_song(tmp_path, model).audio, model)
+
+
+def test_align_keeps_the_lyrics_as_written_inside_the_song(model, song):
+    text = "[Verse 1]\nA Café, 2 cats\n\nThe end\n"
+    transcript = align(song, parse_lyrics(text), model)
+    words = [word for line in transcript.lines for word in line.words]
+    assert [word.text for word in words] == ["A", "Café,", "2", "cats", "The", "end"]
+    times = [time for word in words for time in (word.start_seconds, word.end_seconds)]
+    assert times == sorted(times)
+    assert 0 <= times[0] <= times[-1] <= 2
+    assert transcript.text == text
+    assert transcript.task == "align"
+
+
+def test_too_many_words_name_the_song(model, song):
+    with pytest.raises(AlignmentError, match=r"song\.wav"):
+        align(song, parse_lyrics("many words " * 500), model)
+
+
+def test_separate_gives_the_whole_song_at_the_separators_rate(model, song):
+    vocals = separate(song, model)
+    assert vocals.sample_rate_hz == 44_100
+    assert vocals.samples.shape == (2, 2 * 44_100)
+
+
+def test_progress_ends_at_one(model, song):
+    shares: list[float] = []
+    separate(song, model, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_the_mixture_is_read_as_the_separator_takes_it(model, song, monkeypatch):
+    expected = read_audio(song, sample_rate_hz=44_100, channels=2)
+    assert torch.equal(read_mixture(song, model).samples, expected.samples)
+    monkeypatch.setattr(model.separator, "audio_channels", 4)
+    with pytest.raises(ValueError, match="takes 4 channels; use one for mono or stereo"):
+        read_mixture(song, model)
+
+
+def test_silence_is_an_error(model, tmp_path):
+    write_audio(tmp_path / "silence.wav", Audio(torch.zeros(1, 16_000), 16_000))
+    with pytest.raises(AudioError, match=r"silence\.wav.*silent"):
+        transcribe(tmp_path / "silence.wav", model)
+
+
+def test_overrides_go_over_the_tuned_options_of_the_model(model):
+    tuned = DecodingOptions(beam_width=7, alpha=0.9)
+    model.decoding = tuned
+    try:
+        assert options_for(model).decoding == tuned
+        options = options_for(model, ["decoding.alpha=0.1", "acoustic.window_seconds=11"])
+    finally:
+        model.decoding = DecodingOptions()
+    assert options.decoding == replace(tuned, alpha=0.1)
+    assert asdict(options.acoustic) == {**asdict(InferenceOptions().acoustic), "window_seconds": 11.0}

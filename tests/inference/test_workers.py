@@ -1,0 +1,96 @@
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lyrics_asr import console
+from lyrics_asr.cli.main import main
+from lyrics_asr.console import Counter
+from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.runner import Outcome, describe
+from lyrics_asr.inference.tasks import devices_of
+from lyrics_asr.inference.workers import Parcel
+from tests.fake_tasks import OddError
+
+
+def raised(error):
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+def an_error_of_no_module():
+    class LocalError(OSError):
+        pass
+
+    return LocalError("local.wav: gone; fetch it again")
+
+
+@pytest.mark.parametrize(
+    ("error", "comes_back"),
+    [
+        (ValueError("bad.mp3: not audio"), True),
+        (FileNotFoundError(2, "No such file", "song.mp3"), True),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
+        (KeyError("line"), True),
+        (OddError(dish="soup"), False),
+        (an_error_of_no_module(), False),
+    ],
+)
+def test_errors_come_out_of_a_worker_as_they_were(error, comes_back):
+    outcome = Outcome(Job(Path("a.mp3"), Path("a")), (), raised(error), "key", 3.0, {"reading": 1.0})
+    unpacked = pickle.loads(pickle.dumps(Parcel.of(outcome))).unpacked()
+    assert unpacked.job == outcome.job
+    assert (unpacked.key, unpacked.audio_seconds, unpacked.stages) == ("key", 3.0, {"reading": 1.0})
+    assert describe(unpacked.error) == describe(error)
+    assert type(unpacked.error).__name__ == type(error).__name__
+    assert (type(unpacked.error) is type(error)) == comes_back
+    assert "in raised" in str(unpacked.error.__cause__)
+
+
+def test_auto_is_every_cuda_device_but_no_more_than_songs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert devices_of("auto", 100) == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices_of("auto", 1) == ("cuda:0",)
+    assert devices_of("cuda:2, cuda:1,cpu", 2) == ("cuda:2", "cuda:1")
+    assert devices_of("cpu", 100) == ("cpu",)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert devices_of("auto", 100) == ("auto",)
+    with pytest.raises(ValueError, match="'cuda:1': this computer has 0 CUDA devices"):
+        devices_of("cpu,cuda:1", 2)
+    with pytest.raises(ValueError, match="device '' is unknown"):
+        devices_of("cpu,", 2)
+
+
+def test_what_ray_needs_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    given = ["transcribe", str(tmp_path / "song.mp3"), "--engine", "ray"]
+    assert main(given) == 2
+    assert "give a folder with --output" in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "lyrics_asr.inference.ray_engine", raising=False)
+    monkeypatch.delattr("lyrics_asr.inference.ray_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*given, "-o", str(tmp_path)]) == 1
+    assert "error: ray is not installed; install it" in capsys.readouterr().err
+
+
+def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):
+    now = iter([100.0, 110.0, 120.0, 130.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: type("Size", (), {"columns": 200}))
+    counter = Counter()
+    for _ in range(3):
+        counter.expect(100.0)
+    counter.show("a", 100.0, 0.25)
+    counter.show("b and 1 more", 200.0, 0.25)
+    counter.heard("a", 100.0)
+    counter.finish()
+    counter.show("b and 1 more", 200.0, 0.25)
+    assert capsys.readouterr().err.split("\r\033[K")[1:] == [
+        "0 of 3 songs done, 25 s of 5 min of audio, 2 min left, a:  25%",
+        "0 of 3 songs done, 75 s of 5 min of audio, 60 s left, b and 1 more:  25%",
+        "1 of 3 songs done, 2 min of 5 min of audio, 30 s left, b and 1 more:  25%",
+    ]

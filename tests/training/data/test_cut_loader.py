@@ -1,0 +1,355 @@
+import json
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from lhotse import CutSet
+
+from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.corpora.manifest import Song, write_manifest
+from lyrics_asr.training.config import AugmentationOptions, ChunkOptions, CutLoaderOptions
+from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, write_shar
+from lyrics_asr.training.data.prepare_manifest import cut_songs
+from lyrics_asr.types import TimedWord, Vocabulary
+
+LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
+FILE_HZ, RATE_HZ = 16_000, 8_000
+SECONDS = 24
+PLAIN = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_share=0.0)
+LOUD = AugmentationOptions(speeds=[0.9, 1.0, 1.1], gain_db=6.0, remix_share=0.5)
+
+
+def make_song(folder, number, *, stems=True):
+    """A voice that is a tone of its own, over noise; words of half a second every second, in bursts of some length."""
+    seconds = torch.arange(SECONDS * FILE_HZ) / FILE_HZ
+    voice = 0.2 * torch.sin(2 * torch.pi * (500 + 100 * number) * seconds)[None]
+    rest = 0.1 * torch.randn(1, len(seconds), generator=torch.Generator().manual_seed(number))
+    sounds = {"audio": voice + rest} | ({"vocals": voice, "accompaniment": rest} if stems else {})
+    paths = {name: folder / f"{number}-{name}.wav" for name in sounds}
+    for name, samples in sounds.items():
+        write_audio(paths[name], Audio(samples, FILE_HZ))
+    sung = [at for at in range(SECONDS - 1) if at % 6 not in ((3, 4, 5), (4, 5), (5,))[number % 3]]
+    words = tuple(TimedWord("ab", at + 0.25, at + 0.75, 1.0) for at in sung)
+    return Song(str(number), lyrics="ab", words=words, language="en", **paths)
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    write_manifest(folder / "manifest.jsonl", [make_song(folder, number) for number in range(6)])
+    cut_songs(folder / "manifest.jsonl", folder / "cuts", ChunkOptions(chunk_seconds=5.0, pause_seconds=0.6))
+    return folder / "cuts" / "cuts.jsonl.gz"
+
+
+def loader(cuts, *, rank=0, world_size=1, epochs=None, seed=1, channels=1, **options):
+    settings = {"batch_seconds": 10.0, "buckets": 3, "workers": 0, "augmentation": PLAIN} | options
+    paths = [str(path) for path in (cuts if isinstance(cuts, list) else [cuts])]
+    return CutLoader(
+        CutLoaderOptions(paths, **settings),
+        LETTERS,
+        sample_rate_hz=RATE_HZ,
+        channels=channels,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        epochs=epochs,
+    )
+
+
+def rewritten(cuts, path, change):
+    """The cuts without stems, each as `change` makes it of its JSON."""
+    changed = [
+        change({key: value for key, value in cut.to_dict().items() if key != "custom"}) for cut in open_cuts(cuts)
+    ]
+    path.write_text("".join(f"{json.dumps(cut)}\n" for cut in changed))
+    return path
+
+
+def open_cuts(path):
+    return CutSet.from_jsonl_lazy(path)
+
+
+def assert_same(ours, theirs):
+    assert ours.chunk_ids == theirs.chunk_ids
+    for name, value in vars(ours).items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, getattr(theirs, name), rtol=0, atol=0, msg=name)
+        else:
+            assert value == getattr(theirs, name)
+
+
+def test_rows_are_the_windows_of_the_stems_and_their_labels_count_from_the_start_of_the_row(cuts):
+    by_id = {cut.id: cut for cut in open_cuts(cuts)}
+    for batch in loader(cuts, epochs=1):
+        labels = batch.label_lengths.cumsum(0).tolist()
+        for row, (cut_id, length, end) in enumerate(zip(batch.chunk_ids, batch.lengths, labels, strict=True)):
+            cut = by_id[cut_id]
+            for name in ("vocals", "accompaniment"):
+                path = cuts.parent.parent / f"{cut.recording_id}-{name}.wav"
+                whole = read_audio(path, sample_rate_hz=RATE_HZ).samples
+                first = round(cut.start * RATE_HZ)
+                heard = getattr(batch, name)[row]
+                window = whole[:, first : first + length]
+                inner = slice(100, -100)  # the resampler knows nothing beyond the window
+                torch.testing.assert_close(heard[:, :length][:, inner], window[:, inner], atol=2e-3, rtol=0)
+                assert not heard[:, length:].any()
+            assert length == round(cut.duration * RATE_HZ)
+            own = slice(end - int(batch.label_lengths[row]), end)
+            words = cut.supervisions[0].alignment["word"]
+            assert "".join(LETTERS.tokens[i] for i in batch.labels[own]) == "|".join(word.symbol for word in words)
+            starts = batch.label_spans[own][batch.labels[own] == LETTERS.tokens.index("a"), 0]
+            assert starts.tolist() == pytest.approx([word.start for word in words], abs=1e-5)
+        assert batch.unseparated is None
+        torch.testing.assert_close(batch.mixture, batch.vocals + batch.accompaniment)
+
+
+def test_an_epoch_hears_every_cut_once_in_batches_of_like_length(cuts):
+    expected = sorted(cut.id for cut in open_cuts(cuts))
+    seconds = {cut.id: cut.duration for cut in open_cuts(cuts)}
+    both = loader(cuts, epochs=2)
+    heard = [(both.state_dict()["epoch"], batch.chunk_ids) for batch in both]
+    epochs = [[batch for epoch, batch in heard if epoch == number] for number in range(2)]
+    for epoch in epochs:
+        assert sorted(cut_id for batch in epoch for cut_id in batch) == expected
+    assert epochs[0] != epochs[1]
+    assert epochs[0] == [batch.chunk_ids for batch in loader(cuts, epochs=1)]
+    assert epochs[0] != [batch.chunk_ids for batch in loader(cuts, epochs=1, seed=2)]
+    for _, batch in heard:
+        assert max(map(seconds.get, batch)) * len(batch) <= 10
+    padding = sum(max(map(seconds.get, batch)) - seconds[cut_id] for batch in epochs[0] for cut_id in batch)
+    assert padding < 0.1 * sum(seconds.values())
+
+
+def test_two_processes_hear_what_one_process_does(cuts):
+    """... in turns, over the ends of epochs; their state is that of one process that has taken as many batches."""
+    one = loader(cuts, augmentation=LOUD)
+    ranks = [loader(cuts, augmentation=LOUD, rank=rank, world_size=2) for rank in range(2)]
+    for number, (batch, turn) in enumerate(
+        zip(one, (b for pair in zip(*ranks, strict=False) for b in pair), strict=False)
+    ):
+        assert_same(turn, batch)
+        if number % 2:
+            assert one.state_dict() == ranks[0].state_dict() == ranks[1].state_dict()
+        if number == 25:
+            break
+    assert one.state_dict()["epoch"] >= 1
+
+
+def test_a_run_that_is_killed_goes_on_with_the_very_batches(cuts):
+    """... whatever its workers had read ahead, and with as many workers as there are."""
+    settings = {"augmentation": LOUD, "batch_seconds": 20.0}
+    whole = list(islice(loader(cuts, **settings, workers=1), 12))
+    first = loader(cuts, **settings, workers=2, prefetch_batches=3)
+    taken = 0
+    for batch, expected in zip(first, whole, strict=False):
+        assert_same(batch, expected)
+        taken += 1
+        if first.state_dict() == {"epoch": 1, "batch": 2}:
+            break
+    state = json.loads(json.dumps(first.state_dict()))
+    second = loader(cuts, **settings, workers=1)
+    second.load_state_dict(state)
+    assert taken < len(whole) - 1
+    for batch, expected in zip(islice(second, len(whole) - taken), whole[taken:], strict=True):
+        assert_same(batch, expected)
+
+
+def test_reading_draws_nothing_from_the_random_numbers_of_the_model(cuts):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    next(iter(loader(cuts, augmentation=LOUD)))
+    assert torch.rand(1) == expected
+
+
+def test_a_faster_cut_is_shorter_and_higher_and_so_are_its_words(cuts):
+    fast = replace(PLAIN, speeds=[1.25])
+    plain = {batch.chunk_ids: batch for batch in loader(cuts, epochs=1)}
+    for batch in loader(cuts, epochs=1, augmentation=fast):
+        slow = plain[batch.chunk_ids]
+        torch.testing.assert_close(batch.lengths * 1.25, slow.lengths.float(), atol=2, rtol=0)
+        letters = batch.labels != LETTERS.word_delimiter_id
+        torch.testing.assert_close(batch.label_spans[letters, 0] * 1.25, slow.label_spans[letters, 0])
+        for cut_id, vocals, length in zip(batch.chunk_ids, batch.vocals, batch.lengths, strict=True):
+            spectrum = torch.fft.rfft(vocals[0, :length] * torch.hann_window(int(length))).abs()
+            peak_hz = float(spectrum.argmax()) * RATE_HZ / int(length)
+            assert peak_hz == pytest.approx(1.25 * (500 + 100 * int(cut_id[0])), abs=1)
+
+
+def test_gain_is_within_its_bounds_and_that_of_both_stems(cuts):
+    louder = replace(PLAIN, gain_db=6.0)
+    gains = []
+    for plain, batch in zip(loader(cuts, epochs=1), loader(cuts, epochs=1, augmentation=louder), strict=True):
+        for name in ("vocals", "accompaniment"):
+            ratio = getattr(batch, name).square().sum((1, 2)) / getattr(plain, name).square().sum((1, 2))
+            gains.append(10 * ratio.log10())
+        torch.testing.assert_close(gains[-1], gains[-2])
+    gains = torch.cat(gains)
+    assert float(gains.abs().max()) <= 6.001
+    assert float(gains.std()) > 2
+
+
+def test_a_remixed_voice_is_heard_over_another_song_of_the_batch(cuts):
+    remixed = replace(PLAIN, remix_share=1.0)
+    plain = {batch.chunk_ids: batch for batch in loader(cuts, epochs=1)}
+    songs = 0
+    for batch in loader(cuts, epochs=1, augmentation=remixed):
+        own = plain[batch.chunk_ids]
+        torch.testing.assert_close(batch.vocals, own.vocals)
+        for row, cut_id in enumerate(batch.chunk_ids):
+            others = [i for i, other in enumerate(batch.chunk_ids) if other[0] != cut_id[0]]
+            if not others:
+                torch.testing.assert_close(batch.accompaniment[row], own.accompaniment[row])
+                continue
+            songs += 1
+            samples = min(int(own.lengths[i]) for i in (row, *others))
+            heard = batch.accompaniment[row, 0, :samples]
+            likeness = [torch.cosine_similarity(heard, own.accompaniment[i, 0, :samples], dim=0) for i in others]
+            assert max(likeness) > 0.999
+            level = 10 * (heard.square().mean() / own.vocals[row, 0, :samples].square().mean()).log10()
+            assert -6.5 <= float(level) <= 6.5
+    assert songs > 5
+
+
+def test_songs_without_stems_come_as_they_are_in_the_channels_of_the_separator(cuts, tmp_path):
+    songs = rewritten(cuts, tmp_path / "songs.jsonl", lambda cut: cut)
+    for whole, stems in zip(loader(songs, epochs=1, channels=2), loader(cuts, epochs=1), strict=True):
+        assert whole.chunk_ids == stems.chunk_ids
+        assert whole.vocals is None
+        torch.testing.assert_close(whole.mixture, stems.mixture.repeat(1, 2, 1), atol=1e-5, rtol=0)
+
+
+def test_songs_beside_stems_make_a_batch_of_songs(cuts, tmp_path):
+    renamed = rewritten(cuts, tmp_path / "songs.jsonl", lambda cut: cut | {"id": f"w{cut['id']}"})
+    batches = list(loader([cuts, renamed], epochs=1))
+    assert sum(len(batch.chunk_ids) for batch in batches) == 2 * len(list(open_cuts(cuts)))
+    mixed = [batch for batch in batches if len({cut_id[0] == "w" for cut_id in batch.chunk_ids}) == 2]
+    assert mixed
+    assert all(batch.vocals is None and batch.mixture is not None for batch in mixed)
+
+
+def test_words_without_times_share_the_time_of_their_line(cuts, tmp_path):
+    def change(cut):
+        (supervision,) = cut["supervisions"]
+        line = {key: value for key, value in supervision.items() if key != "alignment"}
+        return cut | {"supervisions": [line | {"start": 1.0, "duration": 2.0, "text": "ab cd"}]}
+
+    lines = rewritten(cuts, tmp_path / "lines.jsonl", change)
+    batch = next(iter(loader(lines)))
+    count = int(batch.label_lengths[0])
+    assert "".join(LETTERS.tokens[i] for i in batch.labels[:count]) == "ab|cd"
+    assert batch.label_spans[0, 0] == pytest.approx(1.0)
+    assert batch.label_spans[3, 0] == pytest.approx(2.0)
+    assert batch.label_spans[count - 1, 1] == pytest.approx(3.0)
+
+
+def test_a_cut_whose_audio_cannot_be_read_is_named_counted_and_left_out(cuts, tmp_path, caplog):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+
+    def change(cut):
+        if cut["recording"]["id"] == "2":
+            cut["recording"]["sources"][0]["source"] = str(broken)
+        if cut["recording"]["id"] == "3":
+            cut["recording"]["sources"][0]["source"] = str(tmp_path / "gone.wav")
+        return cut
+
+    songs = rewritten(cuts, tmp_path / "songs.jsonl", change)
+    ids = {cut.id for cut in open_cuts(cuts)}
+    lost = {cut_id for cut_id in ids if cut_id[0] in "23"}
+    batches = loader(songs, epochs=2, batch_cuts=2)
+    heard = [cut_id for batch in batches for cut_id in batch.chunk_ids]
+    assert sorted(heard) == sorted([*(ids - lost)] * 2)
+    assert batches.failures == dict.fromkeys(lost, 2)
+    assert {record.getMessage().split()[1] for record in caplog.records} == lost
+    assert f"{broken}: is not audio" in caplog.text
+    assert "extra info" not in caplog.text
+
+    nothing = rewritten(
+        songs, tmp_path / "nothing.jsonl", lambda cut: change(cut | {"recording": cut["recording"] | {"id": "3"}})
+    )
+    with pytest.raises(ValueError, match=r"no cut's audio can be read; the first says: .*no such file"):
+        list(loader(nothing))
+
+
+@pytest.mark.parametrize("kind", ["command", "url"])
+def test_what_a_cut_would_run_or_fetch_is_refused(cuts, tmp_path, kind):
+    def change(cut):
+        cut["recording"]["sources"][0] |= {"type": kind, "source": f"touch {tmp_path / 'ran'}"}
+        return cut
+
+    hostile = rewritten(cuts, tmp_path / "hostile.jsonl", change)
+    with pytest.raises(ValueError, match=f"its sound is a {kind} .*not run or fetched"):
+        next(iter(loader(hostile)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_shar_gives_the_same_cuts(cuts, tmp_path):
+    songs = rewritten(cuts, tmp_path / "songs.jsonl", lambda cut: cut)
+    write_shar({"train": songs}, tmp_path / "shar")
+    expected = {cut_id: row for batch in loader(songs, epochs=1) for cut_id, row in rows_of(batch)}
+    shar = loader(tmp_path / "shar" / "train", epochs=1, workers=1)
+    batches = []
+    for batch in shar:
+        batches.append(batch)
+        if len(batches) == 4:
+            state = shar.state_dict()
+    heard = {cut_id: row for batch in batches for cut_id, row in rows_of(batch)}
+    assert set(heard) == set(expected)
+    for cut_id, row in heard.items():
+        torch.testing.assert_close(row, expected[cut_id], atol=1e-3, rtol=0)
+    again = loader(tmp_path / "shar" / "train", epochs=1)
+    again.load_state_dict(state)
+    for ours, theirs in zip(again, batches[4:], strict=True):
+        assert ours.chunk_ids == theirs.chunk_ids
+
+
+def rows_of(batch):
+    return [
+        (name, batch.mixture[i, :, :n]) for i, (name, n) in enumerate(zip(batch.chunk_ids, batch.lengths, strict=True))
+    ]
+
+
+def test_one_cut_alone_is_heard_again_and_again(cuts):
+    batches = list(islice(loader(cuts, limit=1), 3))
+    assert {batch.chunk_ids for batch in batches} == {(next(iter(open_cuts(cuts))).id,)}
+
+
+def test_bad_cuts_are_named_with_the_remedy(cuts, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.jsonl: no such cuts; `lyrics-asr data dali`"):
+        loader(tmp_path / "gone.jsonl")
+    with pytest.raises(ValueError, match=r"not a folder of Lhotse Shar; name a file of cuts in it"):
+        loader(tmp_path)
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"empty\.jsonl: no cut in it"):
+        loader(tmp_path / "empty.jsonl")
+    for content in ("no json", "{}", '{"id": 1, "type": "MonoCut"}', "[1]"):
+        (tmp_path / "bad.jsonl").write_text(content + "\n")
+        with pytest.raises(ValueError, match=r"bad\.jsonl: not cuts as Lhotse writes them"):
+            loader(tmp_path / "bad.jsonl")
+    for state in ({}, {"epoch": 1}, {"epoch": 0, "batch": -1}, {"epoch": 0, "batch": 0.5}):
+        with pytest.raises(ValueError, match="is no position in an order of cuts"):
+            loader(cuts).load_state_dict(state)
+    with pytest.raises(ValueError, match="no process 2 among 2"):
+        loader(cuts, rank=2, world_size=2)
+
+
+def test_the_fingerprint_is_of_the_cuts_and_not_of_their_sound(cuts, tmp_path):
+    copy = tmp_path / "copy.jsonl.gz"
+    copy.write_bytes(cuts.read_bytes())
+    assert cuts_fingerprint([copy]) == cuts_fingerprint([cuts])
+    other = rewritten(cuts, tmp_path / "other.jsonl", lambda cut: cut)
+    assert len({cuts_fingerprint([cuts]), cuts_fingerprint([other]), cuts_fingerprint([cuts, other])}) == 3
+
+
+def test_options_out_of_range_are_named():
+    with pytest.raises(ValueError, match=r"augmentation\.speeds 3"):
+        AugmentationOptions(speeds=[1.0, 3.0])
+    with pytest.raises(ValueError, match="speeds is empty"):
+        AugmentationOptions(speeds=[])
+    with pytest.raises(ValueError, match="cuts is empty"):
+        CutLoaderOptions([])
+    with pytest.raises(ValueError, match="batch_cuts 0"):
+        CutLoaderOptions(["a"], batch_cuts=0)

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+
+from lyrics_asr.corpora.manifest import Song, Sound
+from lyrics_asr.training.data.labels import UNKNOWN_SOUND, Label, Labeller, letters_of, with_borders
+from lyrics_asr.types import TimedWord, Vocabulary
+
+LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
+
+
+def letters(text, start, sounds=(), affinity=None):
+    return letters_of(TimedWord(text, start, start + 1.0, 1.0), sounds, affinity or {}, LETTERS, "en")
+
+
+def spans(labels):
+    return [(label.start_seconds, label.end_seconds) for label in labels]
+
+
+def test_letters_share_the_time_of_a_word_and_what_cannot_be_spelled_is_left_out():
+    words = [letters(text, float(i)) for i, text in enumerate(["It's", "-", "café", "日a"])]
+    assert ["".join(LETTERS.tokens[label.token_id] for label in word) for word in words] == ["it's", "", "cafe", "a"]
+    np.testing.assert_allclose(spans(words[0]), [(0, 0.5), (0.5, 2 / 3), (2 / 3, 5 / 6), (5 / 6, 1)])  # i is held
+
+
+def test_letters_are_sung_with_their_sounds():
+    sounds = [Sound("S", 0.0, 0.2), Sound("aI", 0.2, 1.0)]
+    affinity = {("s", "S"): -0.1, ("h", "S"): -0.1, ("y", "aI"): -0.1}
+    np.testing.assert_allclose(spans(letters("Shy", 0.0, sounds, affinity)), [(0, 0.1), (0.1, 0.2), (0.2, 1)])
+
+
+def test_a_border_is_the_last_moment_before_the_next_word():
+    labels = with_borders([letters("ab", 0.0), [], letters("c", 1.0), letters("d", 3.0)], LETTERS)
+    assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "ab|c|d"
+    expected = [(0, 0.75), (0.75, 0.96), (0.96, 1), (1, 2), (2.96, 3), (3, 4)]  # b gives way, c has a pause behind it
+    np.testing.assert_allclose(spans(labels), expected)
+    assert with_borders([], LETTERS) == []
+
+
+def test_a_border_takes_at_most_half_of_the_letter_before_it():
+    short = Label(3, 0.0, 0.02)
+    np.testing.assert_allclose(
+        spans(with_borders([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
+    )
+
+
+def song_of(language, *words):
+    """A song of words and the names of their sounds, a second each."""
+    spoken = [
+        tuple(Sound(name, i + j / len(names), i + (j + 1) / len(names)) for j, name in enumerate(names))
+        for i, (_, names) in enumerate(words)
+    ]
+    timed = tuple(TimedWord(text, float(i), i + 1.0, 1.0) for i, (text, _) in enumerate(words))
+    return Song(language, Path(), "", timed, language, sounds=tuple(spoken))
+
+
+def test_letters_stand_for_other_sounds_in_another_language():
+    """Z is written a in one language and b in the other: they tell of which the middle of "ab" is."""
+    both = [("ab", ("A", "Z", "B")), ("m", ("M",)), ("n", ("N",)), ("t", ("T",))]
+    english = song_of("en", *both, ("a", ("Z",)), ("ma", ("M", "Z")), ("na", ("N", "Z")), ("ta", ("T", "Z")))
+    spanish = song_of("es", *both, ("b", ("Z",)), ("mb", ("M", "Z")), ("nb", ("N", "Z")), ("tb", ("T", "Z")))
+    labeller = Labeller([english, spanish], LETTERS, ())
+    np.testing.assert_allclose(spans(labeller.letters(english, [0], 0.0)), [(0, 2 / 3), (2 / 3, 1)])
+    np.testing.assert_allclose(spans(labeller.letters(spanish, [0], 0.0)), [(0, 1 / 3), (1 / 3, 1)])
+
+
+def test_sounds_are_numbered_by_the_names_that_are_given():
+    song = song_of("en", ("ab", ("B", "x", "A")))
+    labels = Labeller([song], LETTERS, ("A", "B")).sounds(song, [0], 0.0)
+    assert [label.token_id for label in labels] == [2, UNKNOWN_SOUND, 1]

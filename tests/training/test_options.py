@@ -1,0 +1,255 @@
+"""What options of training change, and what they must not change."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import wandb
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.tracking import WandBTracker
+
+from lyrics_asr.console import steps as step_counter
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.evaluation.metrics import si_sdr
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import SeparationOptions
+from lyrics_asr.training import loop
+from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrackingOptions
+from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.freezing import freeze, phase_at
+from lyrics_asr.training.losses import LossGraph
+from lyrics_asr.training.optimizers import build_optimizations, restore, state_of
+from lyrics_asr.training.setup import prepare_networks, starting_model
+from lyrics_asr.training.step import take_step
+from lyrics_asr.training.trackers import JsonLog
+from lyrics_asr.training.validation import MOST_DB, examples_of, measure
+
+MOVED = OptimizerOptions(learning_rate=1e-3, warmup_steps=1, clip_norm=1e9)
+STAGE = StageOptions("end to end", steps=60, input="mixture", separator=MOVED, acoustic=MOVED, anchor_weight=0.0)
+
+
+@pytest.fixture(autouse=True)
+def forget_precision():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def model(tiny_model_folder):
+    return load_model(str(tiny_model_folder), device="cpu")
+
+
+def rows(*numbers):
+    """Rows of one set of three, each with a voice and an accompaniment."""
+    samples, labels = 22_050, {0: [5, 6], 1: [7], 2: [5, 5, 8]}
+    sounds = [torch.randn(2, 2, samples, generator=torch.Generator().manual_seed(n)) * 0.1 for n in numbers]
+    tokens = [token for n in numbers for token in labels[n]]
+    counts = torch.tensor([len(labels[n]) for n in numbers])
+    spans = torch.tensor([[0.1 * i, 0.1 * i + 0.1] for n in numbers for i in range(len(labels[n]))])
+    return Batch(
+        tuple(map(str, numbers)),
+        torch.stack([sound[0] for sound in sounds]),
+        torch.stack([sound[1] for sound in sounds]),
+        None,
+        torch.tensor([samples - 4000 * n for n in numbers]),
+        torch.tensor(tokens),
+        spans,
+        counts,
+        torch.tensor([], dtype=torch.int64),
+        torch.zeros(0, 2),
+        torch.zeros(len(numbers), dtype=torch.int64),
+    )
+
+
+def gradients(model, stage, batches, start=None, precision="no"):
+    """Losses of a step and its gradients, without dropout."""
+    model, seen = copy.deepcopy(model), {}
+    freeze(model, stage, phase_at(stage, 0))
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "dropout", None), float):  # of attention
+            module.dropout = 0.0
+
+    def see(optimizer):
+        owned = (p for group in optimizer.param_groups for p in group["params"])
+        seen.update((p, p.grad.clone()) for p in owned if p.grad is not None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", see)
+        optimizations = build_optimizations(model, stage)
+        accelerator = Accelerator(mixed_precision=precision, cpu=True)
+        report = take_step(accelerator, LossGraph(model, None, start), stage, batches, optimizations, (0,))
+    assert not report.skipped
+    return report.losses, torch.cat([seen[p].flatten() for p in model.parameters() if p in seen])
+
+
+def disturbed(separator):
+    other = copy.deepcopy(separator).requires_grad_(False)
+    for parameter in other.parameters():
+        parameter.mul_(1.05)
+    return other
+
+
+def test_accumulation_changes_nothing(model):
+    """Uneven batches too: the losses are means over all rows, frames and samples of a step."""
+    without_chance(model)
+    stage = replace(STAGE, separation_weight=0.7, frame_weight=0.5, anchor_weight=0.3)
+    start = disturbed(model.separator)
+    losses, whole = gradients(model, stage, [rows(0, 1, 2)], start)
+    assert min(losses[name] for name in ("separation", "anchor", "ctc", "frames")) > 0
+    parts, summed = gradients(model, stage, [rows(0, 1), rows(2)], start)
+    assert parts == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(summed, whole, rtol=1e-3, atol=1e-5)
+
+
+def without_chance(model):
+    model.acoustic.network.config.apply_spec_augment = False
+    model.acoustic.network.config.layerdrop = 0.0
+
+
+def test_bf16_is_near_fp32(model):
+    without_chance(model)
+    losses, exact = gradients(model, STAGE, [rows(0, 1, 2)])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    rounded, near = gradients(model, STAGE, [rows(0, 1, 2)], precision="bf16")
+    assert rounded["ctc"] == pytest.approx(losses["ctc"], rel=0.03)
+    assert rounded["ctc"] != losses["ctc"]
+    assert torch.cosine_similarity(near, exact, dim=0) > 0.95
+
+
+def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_runs_out(model):
+    plateau = OptimizerOptions(1e-3, warmup_steps=2, schedule="plateau", plateau_factor=0.5, plateau_patience=1)
+    stage = replace(STAGE, acoustic=plateau, head_learning_rate=4e-3)
+
+    def rates(optimizations):
+        return [optimizations["acoustic"].learning_rates[name] for name in ("acoustic", "acoustic head")]
+
+    optimizations = build_optimizations(model, stage)
+    separator = optimizations["separator"].learning_rates
+    assert rates(optimizations) == pytest.approx([5e-4, 2e-3])
+    for _ in range(5):  # the rise takes two steps, and no number of steps lowers the rate again
+        optimizations["acoustic"].step(move=True)
+    seen = []
+    for wer in (0.9, 0.8, 0.8, 0.8, 0.7, 0.9):
+        for each in optimizations.values():
+            each.validated(wer)
+        seen.append(rates(optimizations)[0])
+    assert seen == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4])
+    resumed = build_optimizations(model, stage)
+    restore(resumed, state_of(optimizations))
+    for each in (optimizations, resumed):
+        each["acoustic"].validated(0.9)  # the second in a row that is no better than 0.7
+        assert rates(each) == pytest.approx([2.5e-4, 1e-3])
+    assert optimizations["separator"].learning_rates == separator
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(model):
+    without_chance(model)
+    _, kept = gradients(model, STAGE, [rows(0, 1, 2)])
+    model.acoustic.network.gradient_checkpointing_enable({"use_reentrant": False})
+    _, again = gradients(model, STAGE, [rows(0, 1, 2)])
+    torch.testing.assert_close(again, kept, rtol=1e-4, atol=1e-6)
+
+
+def test_spec_augment_is_on_or_off(training_config):
+    waveform = torch.randn(1, 16_000)
+    no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
+    config = replace(training_config, acoustic={**training_config.acoustic, **no_dropout, "mask_time_prob": 0.0})
+    for masks, masked in ((None, False), (SpecAugmentOptions(0.2), True)):
+        model = starting_model(config)  # made without masks
+        prepare_networks(replace(config, spec_augment=masks), model)
+        with torch.no_grad():
+            heard, plain = model.acoustic.train()(waveform), model.acoustic.eval()(waveform)
+        assert torch.allclose(heard, plain, atol=1e-5) != masked
+
+
+def test_the_anchor_is_the_distance_to_the_vocals_of_the_start_and_pulls_back(model):
+    start, heard = copy.deepcopy(model.separator).requires_grad_(False), rows(0, 1)
+    stage = replace(STAGE, anchor_weight=1.0, ctc_weight=0.0, acoustic=OptimizerOptions())
+    graph, optimizations = LossGraph(model, None, start), build_optimizations(model, stage)
+    freeze(model, stage, phase_at(stage, 0))
+
+    def step():
+        return take_step(Accelerator(), graph, stage, [heard], optimizations, (0,)).losses["anchor"]
+
+    assert step() == 0
+    model.separator.load_state_dict(disturbed(start).state_dict())
+    with torch.no_grad():
+        now, before = model.separator(heard.mixture), start.train()(heard.mixture)
+    distance = float((now - before).abs().mean() / (before.abs().mean() + 1e-4))
+    first = step()
+    assert first == pytest.approx(distance, rel=1e-4)
+    for _ in range(12):
+        last = step()
+    assert last < 0.7 * first
+
+
+def test_drift_is_measured_against_the_start(model, training_corpus):
+    songs = read_manifest(training_corpus)[:1]
+    start = disturbed(model.separator)
+    options = {"accelerator": Accelerator(), "with_text": False}
+    same, _ = measure(model, examples_of(songs, model), start=copy.deepcopy(model.separator), **options)
+    assert same.drift_db == MOST_DB
+    other, heard = measure(model, examples_of(songs, model), start=start, kept=1, **options)
+    mixture = examples_of(songs, model)[0].read().samples
+    ours, theirs = (each.separate([mixture], SeparationOptions())[0].mean(0) for each in (model.separator, start))
+    assert other.drift_db == pytest.approx(si_sdr(ours, theirs))
+    torch.testing.assert_close(heard[0].vocals.samples.mean(0), ours)
+    assert other.cer is other.wer is other.lm_wer is None
+
+
+def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypatch):
+    """Offline: what would be sent is on the disk."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logged, log = {}, WandBTracker.log
+
+    def recorded(self, values, step=None, **options):
+        logged.setdefault(step, {}).update(values)
+        log(self, values, step=step, **options)
+
+    monkeypatch.setattr(WandBTracker, "log", recorded)
+    stage = replace(STAGE, name="tuned", steps=2, batch_size=1, chunk_seconds=2.0, anchor_weight=1.0)
+    config = replace(
+        training_config,
+        model=str(tiny_model_folder),
+        stages=[replace(stage, head_learning_rate=2e-3)],
+        tracking=TrackingOptions("offline", examples=1),
+        validation_examples=1,
+        log_every_steps=1,
+    )
+    loop.train(config, JsonLog(Path(config.output)))
+    assert set(logged) == {1, 2}
+    rates = {f"{name} learning rate" for name in ("separator", "acoustic", "acoustic head")}
+    norms = {"separator gradient norm", "acoustic gradient norm"}
+    assert {"ctc", "anchor", "separation", "frames", "sounds"} | rates | norms <= set(logged[1])
+    assert {"cer", "wer", "lm_cer", "lm_wer", "drift_db", "si_sdr_improvement_db", "validation"} <= set(logged[2])
+
+    run = next(Path(config.output).glob("wandb/offline-run-*"))
+    [[*_, vocals]] = logged[2]["validation"].data
+    assert isinstance(vocals, wandb.Audio)
+    assert Path(config.output, "wandb_id").read_text() in run.name
+    table = json.loads(next(run.glob("files/media/table/validation*.table.json")).read_text())
+    assert table["columns"] == ["id", "reference", "greedy", "with language model", "vocals"]
+    [row] = table["data"]
+    song = read_manifest(Path(config.development[0]))[0]
+    assert row[0] == song.id
+    assert row[1].split()[0] == song.words[0].text.lower()
+
+
+def test_the_step_counter_shows_rate_and_time_left_on_a_terminal_alone(monkeypatch, capsys):
+    times = iter([100.0, 110.0])
+    monkeypatch.setattr("lyrics_asr.console.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with step_counter("tuned", 20, 60) as show:
+        show(40)
+    assert "tuned: step 40 of 60, 2.00 steps/s, 10 s left" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    times = iter([100.0])
+    with step_counter("tuned", 20, 60) as show:
+        show(40)
+    assert capsys.readouterr().err == ""

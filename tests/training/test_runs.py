@@ -1,0 +1,286 @@
+"""Whole runs: killed and started again, in two processes, on one chunk, with losses that are not finite."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lhotse import CutSet, Recording, SupervisionSegment
+from lhotse.cut import MultiCut
+
+from lyrics_asr.config import dump_config
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.training import loop
+from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint, newest_checkpoint, read_run
+from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions, OptimizerOptions, StageOptions
+from lyrics_asr.training.export import export
+from lyrics_asr.training.losses import Losses
+from lyrics_asr.training.trackers import JsonLog
+
+ROOT = Path(__file__).parents[2]
+MOVED = OptimizerOptions(learning_rate=2e-3, warmup_steps=3)
+PARTS = tuple(Losses.__dataclass_fields__)
+
+
+@pytest.fixture
+def cuts(training_corpus, tmp_path):
+    """Six windows of two songs, three words each."""
+    found = []
+    for song in read_manifest(training_corpus):
+        recording = Recording.from_file(song.audio, recording_id=song.id)
+        for first in range(0, 9, 3):
+            words = song.words[first : first + 3]
+            start, duration = words[0].start_seconds, words[-1].end_seconds - words[0].start_seconds
+            text = " ".join(word.text for word in words)
+            spoken = SupervisionSegment(f"{song.id}-{first}", song.id, 0.0, duration, text=text, language="en")
+            found.append(
+                MultiCut(f"{song.id}-{first}", start, duration, [0, 1], supervisions=[spoken], recording=recording)
+            )
+    path = tmp_path / "cuts.jsonl.gz"
+    CutSet.from_cuts(found).to_file(path)
+    return path
+
+
+@pytest.fixture
+def on_cuts(training_config, cuts):
+    """Both parts trained on cuts, an epoch being six batches; with all that a checkpoint has to restore."""
+    stage = StageOptions(
+        "end to end",
+        steps=10,
+        input="mixture",
+        separator=replace(MOVED, learning_rate=1e-3),
+        acoustic=replace(MOVED, schedule="plateau", plateau_patience=0),
+        head_learning_rate=4e-3,
+        frame_weight=0.5,
+    )
+    loader = CutLoaderOptions(
+        [str(cuts)], batch_cuts=1, buckets=2, workers=0, augmentation=AugmentationOptions([0.95, 1.0, 1.05], 6.0, 0.0)
+    )
+    return replace(
+        training_config,
+        training=[],
+        cuts=loader,
+        development=[],
+        development_cuts=str(cuts),
+        validation_examples=2,
+        stages=[stage],
+        log_every_steps=1,
+        validate_every_steps=3,
+        checkpoint_every_steps=4,
+        keep_checkpoints=1,
+        threads=1,
+    )
+
+
+def curve(output):
+    """Losses, learning rates and gradient norms by step, of the entries written last."""
+    entries = [json.loads(line) for line in Path(output, "log.jsonl").read_text().splitlines()]
+    return {entry["step"]: entry for entry in entries if "ctc" in entry}
+
+
+def assert_same_curve(ours, theirs, tolerance):
+    assert ours.keys() == theirs.keys()
+    for step, entry in theirs.items():
+        for name in entry.keys() - {"steps_per_second"}:
+            assert ours[step][name] == pytest.approx(entry[name], abs=tolerance), (step, name)
+
+
+def launch(*command, **environment):
+    paths = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env={**os.environ, **paths, **environment}, capture_output=True, text=True
+    )
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lyrics_asr.config import TrainingConfig, load_config
+from lyrics_asr.training.loop import train
+from lyrics_asr.training.monitors import JsonLog
+config = load_config(TrainingConfig, Path(sys.argv[1]))
+log = JsonLog(Path(config.output))
+def killed(entry):
+    log(entry)
+    if entry.get("step") == 5 and "ctc" in entry:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(config, killed)
+"""
+
+
+def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_the_uninterrupted_one(on_cuts, tmp_path):
+    whole = loop.train(on_cuts, JsonLog(Path(on_cuts.output)))
+    expected = curve(on_cuts.output)
+    assert list(expected) == [*range(1, 11)]
+
+    broken = replace(on_cuts, output=str(tmp_path / "broken"))
+    (tmp_path / "config.yaml").write_text(dump_config(broken))
+    killed = launch("-c", KILLED, str(tmp_path / "config.yaml"))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(curve(broken.output)) == [1, 2, 3, 4, 5]
+    assert read_run(newest_checkpoint(Path(broken.output))).step == 4
+
+    resumed = loop.train(broken, JsonLog(Path(broken.output)))
+    assert_same_curve(curve(broken.output), expected, 1e-5)
+    for (name, ours), theirs in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(training_config, number):
+    """Its data loader's worker gets the signal too, as from a terminal or a scheduler."""
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
+    log, asked = JsonLog(Path(config.output)), []
+
+    def interrupt(entry):
+        log(entry)
+        if "ctc" in entry and entry["step"] == 1:
+            asked.extend(multiprocessing.active_children())
+            for process in [*asked, multiprocessing.current_process()]:
+                os.kill(process.pid, number)
+
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, interrupt)
+    assert asked
+    assert read_run(newest_checkpoint(Path(config.output))).step == 1
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    loop.train(config, log)
+    assert list(curve(config.output)) == [1, 2, 3, 4]
+
+
+def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkpoint(training_config, monkeypatch):
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
+    log, given = JsonLog(Path(config.output)), loop.endless
+
+    def waiting(source):
+        batches = given(source)
+        yield next(batches)
+        yield next(batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it waited on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "endless", waiting)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, log)
+    assert read_run(newest_checkpoint(Path(config.output))).step == 2
+    loop.train(config, log)
+    resumed = curve(config.output)
+    assert list(resumed) == [1, 2, 3, 4]
+    whole = replace(config, output=config.output + "-whole")
+    loop.train(whole, JsonLog(Path(whole.output)))
+    assert_same_curve(resumed, curve(whole.output), 1e-5)
+
+
+def test_a_run_that_is_asked_to_stop_right_after_a_validation_keeps_what_it_found(training_config, monkeypatch):
+    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], validate_every_steps=1)
+    log, given = JsonLog(Path(config.output)), loop.endless
+
+    def waiting(source):
+        yield next(given(source))
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it waited on")
+
+    monkeypatch.setattr(loop, "endless", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, log)
+    run = read_run(newest_checkpoint(Path(config.output)))
+    assert (run.step, run.wer is None) == (1, False)
+
+
+def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts, tmp_path):
+    stage = replace(on_cuts.stages[0], steps=6)
+    one = replace(on_cuts, stages=[replace(stage, accumulation=2)])
+    loop.train(one, JsonLog(Path(one.output)))
+    two = replace(on_cuts, stages=[stage], output=str(tmp_path / "two"))
+    (tmp_path / "config.yaml").write_text(dump_config(two))
+    done = launch(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py", str(tmp_path / "config.yaml")
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same_curve(curve(two.output), curve(one.output), 1e-4)
+    ours, theirs = (read_run(newest_checkpoint(Path(each.output))) for each in (two, one))
+    assert ours == theirs  # with the same WER
+    assert load_model(str(Path(two.output, "model")), device="cpu").separator.networks
+
+
+def test_one_chunk_is_learnt_by_heart(training_config):
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "conv_dim": [64, 64, 64]}
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
+    constant = OptimizerOptions(3e-3, warmup_steps=10, schedule="plateau", plateau_patience=9)
+    stage = StageOptions(
+        "overfit", steps=120, batch_size=1, chunk_seconds=2.0, input="vocals", acoustic=constant, frame_weight=1.0
+    )
+    config = replace(
+        training_config,
+        acoustic={**training_config.acoustic, **sizes, **norms, **no_dropout},
+        stages=[stage],
+        spec_augment=None,
+        overfit_chunks=1,
+        validate_every_steps=60,
+        workers=0,
+        threads=1,
+    )
+    loop.train(config, JsonLog(Path(config.output)))
+    assert read_run(best_checkpoint(Path(config.output))).wer == 0
+
+
+def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_config):
+    stage = replace(
+        training_config.stages[0], steps=20, acoustic=OptimizerOptions(1e30, warmup_steps=1, clip_norm=1e30)
+    )
+    config = replace(
+        training_config, stages=[stage], most_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1, workers=0
+    )
+    with pytest.raises(loop.TrainingError, match=r"3 steps in a row were not finite, the last with the chunks .*, "):
+        loop.train(config, JsonLog(Path(config.output)))
+    lines = Path(config.output, "log.jsonl").read_text().splitlines()
+    entries = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # NaN is no JSON
+    assert any(entry.get("ctc", 0.0) is None for entry in entries)
+    skipped = [entry for entry in entries if "skipped" in entry]
+    assert len(skipped) == 3
+    songs = {song.id for song in read_manifest(Path(config.training[0]))}
+    assert all(len(entry["skipped"]) == 2 for entry in skipped)
+    assert {name.split(",")[0] for entry in skipped for name in entry["skipped"]} <= songs
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept_and_exported(on_cuts, tmp_path, monkeypatch):
+    wers = iter([0.9, 0.2, 0.5, 0.6])
+    measured = loop.measure
+    monkeypatch.setattr(
+        loop,
+        "measure",
+        lambda *args, **options: (replace((given := measured(*args, **options))[0], wer=next(wers)), given[1]),
+    )
+    stage = replace(on_cuts.stages[0], steps=8)
+    config = replace(on_cuts, stages=[stage], validate_every_steps=2, checkpoint_every_steps=0)
+    loop.train(config, JsonLog(Path(config.output)))
+    output = Path(config.output)
+    assert [folder.name for folder in sorted(output.glob("checkpoints/*"))] == ["step-00000004", "step-00000008"]
+    assert best_checkpoint(output).name == "step-00000004"
+
+    export(output, tmp_path / "exported")
+    exported = load_model(str(tmp_path / "exported"), device="cpu")
+    weights = load_checkpoint(best_checkpoint(output)).model
+    for name, value in exported.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert "WER on the development songs, greedy: 20.0%" in (tmp_path / "exported" / "README.md").read_text()
+
+
+def test_a_checkpoint_of_other_data_or_another_model_is_refused(on_cuts, cuts):
+    once = replace(on_cuts, stages=[replace(on_cuts.stages[0], steps=1)])
+    loop.train(once, JsonLog(Path(once.output)))
+    with pytest.raises(ValueError, match=r"step-00000001: is of another model or adapter rank"):
+        loop.train(replace(once, letters="abc"), JsonLog(Path(once.output)))
+    CutSet.from_file(cuts).subset(first=3).to_eager().to_file(cuts)
+    with pytest.raises(ValueError, match=r"step-00000001: the training data has changed since"):
+        loop.train(once, JsonLog(Path(once.output)))
