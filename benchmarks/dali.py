@@ -40,7 +40,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_corpus(folder, options.songs)
-        command = [sys.executable, "-c", "import sys; from lyrics_asr.cli import main; sys.exit(main())"]
+        command = [sys.executable, "-c", "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"]
         arguments = ["data", "dali", f"{folder}/annotations", f"{folder}/audio", "-o", f"{folder}/cuts"]
         began = time.perf_counter()
         subprocess.run([*command, *arguments], cwd=ROOT, check=True)

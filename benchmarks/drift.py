@@ -29,7 +29,7 @@ from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingC
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.validation import examples_of, measure
 
-FIGURES = ("drift_db", "si_sdr_improvement_db", "wer", "lm_wer")
+FIGURES = ("si_sdr_to_initial_db", "si_sdr_improvement_db", "wer", "lm_wer")
 ANCHORS = (0.0, StageOptions.anchor_weight)
 
 
@@ -87,7 +87,7 @@ def _at_start(development: Path, songs: int) -> dict[str, Any]:
 def _last_validation(config: TrainingConfig) -> dict[str, Any]:
     entries: list[dict[str, Any]] = []
     train(config, entries.append)
-    return [entry for entry in entries if "drift_db" in entry][-1]
+    return [entry for entry in entries if "si_sdr_to_initial_db" in entry][-1]
 
 
 def _print(anchor: str, seed: str, row: dict[str, Any]) -> None:
@@ -96,9 +96,12 @@ def _print(anchor: str, seed: str, row: dict[str, Any]) -> None:
 
 
 def _is_worse(free: list[dict[str, Any]], anchored: list[dict[str, Any]]) -> bool:
-    means = {name: [mean(row[name] for row in rows) for rows in (free, anchored)] for name in ("drift_db", "lm_wer")}
+    means = {
+        name: [mean(row[name] for row in rows) for rows in (free, anchored)]
+        for name in ("si_sdr_to_initial_db", "lm_wer")
+    }
     spread = max((stdev(row["lm_wer"] for row in rows) for rows in (free, anchored) if len(rows) > 1), default=0.0)
-    (free_drift, drift), (free_wer, wer) = means["drift_db"], means["lm_wer"]
+    (free_drift, drift), (free_wer, wer) = means["si_sdr_to_initial_db"], means["lm_wer"]
     return bool(drift < free_drift or wer > free_wer + spread)
 
 

@@ -266,7 +266,7 @@ def operations_per_second(model: LyricsModel) -> float:
         window = torch.randn(1, round(16_000 * windows.window_seconds), device=model.device)
         with FlopCounterMode(display=False) as acoustic:
             model.acoustic(window)
-    kept_seconds = windows.window_seconds - 2 * windows.border_seconds
+    kept_seconds = windows.window_seconds - 2 * windows.context_seconds
     return separation.get_total_flops() * RATE_HZ / stride + acoustic.get_total_flops() / kept_seconds
 
 

@@ -56,12 +56,12 @@ from lyrics_asr.training.data.cut_loader import CutLoader, make_batch
 from lyrics_asr.training.data.cut_reader import Row, labels_of
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
-from lyrics_asr.training.optimizers import build_optimizations
+from lyrics_asr.training.optimizers import build_optimizers
 from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.types import TimedWord
 
-UNCHANGED = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_share=0.0)
+UNCHANGED = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_prob=0.0)
 KINDS = ("plain", "full", "frozen", "cached", "lora")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WANTED = 3.0
@@ -178,7 +178,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
 
 def run_command(*arguments: object) -> None:
     """A verb of the command line, which prints nothing here."""
-    command = [sys.executable, "-c", "import sys; from lyrics_asr.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"]
     subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
 
 
@@ -277,7 +277,7 @@ def our_step(kind: str, options: argparse.Namespace) -> Callable[[], float]:
     prepare_networks(config, model)
     model.to(accelerator.device)
     freeze(model, stage, phase_at(stage, 0))
-    optimizations, graph = build_optimizations(model, stage), LossGraph(model)
+    optimizers, graph = build_optimizers(model, stage), LossGraph(model)
     separator = model.separator
     channels = model.mixture_channels
     loader = CutLoader(
@@ -287,7 +287,7 @@ def our_step(kind: str, options: argparse.Namespace) -> Callable[[], float]:
 
     def step() -> float:
         number, batch = next(batches)
-        take_step(accelerator, graph, stage, [batch.to(accelerator.device)], optimizations, (0, number))
+        take_step(accelerator, graph, stage, [batch.to(accelerator.device)], optimizers, (0, number))
         return float(batch.lengths.sum()) / (16_000 if kind == "cached" else separator.sample_rate_hz)
 
     return step

@@ -15,6 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
 
+_RENAMED = {
+    "acoustic.border_seconds": "acoustic.context_seconds",
+    "decoding.unknown_word_letter_log10": "decoding.unk_char_log10",
+    "unknown_word_letter_log10": "unk_char_log10",
+    "most_skipped_steps": "max_skipped_steps",
+}
+"""Old names of options that files may still have, and the new ones."""
+
 
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
@@ -31,10 +39,12 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
         given = OmegaConf.create() if path is None else OmegaConf.load(path)
         if not isinstance(given, DictConfig):
             raise TypeError("is not a mapping of keys to values")
+        _refuse_renamed(given)
         config = OmegaConf.merge(OmegaConf.structured(schema), given)
         for override in overrides or []:
             source = f"command line: {override}"
             given = _overridden(given, override)
+            _refuse_renamed(given)
             config = OmegaConf.merge(OmegaConf.structured(schema), given)
         if overrides:
             source = "command line" if path is None else f"{path} and command line"
@@ -52,6 +62,12 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
 def dump_config(config: Any) -> str:
     """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
+
+
+def _refuse_renamed(given: DictConfig) -> None:
+    for old, new in _RENAMED.items():
+        if OmegaConf.select(given, old) is not None:
+            raise ValueError(f"{old} is now called {new}; change the key")
 
 
 def _overridden(given: DictConfig, override: str) -> DictConfig:

@@ -54,21 +54,21 @@ class AcousticOptions:
 
     Args:
         window_seconds: longest stretch that goes through the network at once; longer than its two borders.
-        border_seconds: context on either side of a window whose frames are dropped.
+        context_seconds: context on either side of a window whose frames are dropped.
         silence: what is left out.
         batch_size: windows that go through the network at once; None for what suits the device.
         precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
     """
 
     window_seconds: float = 20.0
-    border_seconds: float = 1.0
+    context_seconds: float = 1.0
     silence: SilenceOptions = field(default_factory=SilenceOptions)
     batch_size: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         check_range(
-            "acoustic.border_seconds", self.border_seconds, 0 <= self.border_seconds < math.inf, "finite, at least 0"
+            "acoustic.context_seconds", self.context_seconds, 0 <= self.context_seconds < math.inf, "finite, at least 0"
         )
         check_range(
             "acoustic.window_seconds", self.window_seconds, 0 < self.window_seconds < math.inf, "finite, above 0"
@@ -76,8 +76,8 @@ class AcousticOptions:
         check_range(
             "acoustic.window_seconds",
             self.window_seconds,
-            self.window_seconds > 2 * self.border_seconds,
-            f"more than twice acoustic.border_seconds {self.border_seconds}",
+            self.window_seconds > 2 * self.context_seconds,
+            f"more than twice acoustic.context_seconds {self.context_seconds}",
         )
         check_computing("acoustic", self.batch_size, self.precision)
 
@@ -92,7 +92,7 @@ class DecodingOptions:
         beam_width: hypotheses kept at each frame.
         alpha: weight of the language model's logarithms. With 0 and an open vocabulary the model is left out.
         beta: bonus for every word, in natural logarithms; without a language model there is none.
-        unknown_word_letter_log10: added to the log10 probability of a word that the language model lacks, for each of
+        unk_char_log10: added to the log10 probability of a word that the language model lacks, for each of
             its letters. With -1, ten letters are equally likely after any other.
         hot_word_bonus: for every word that the user expects, in natural logarithms.
         beam_prune_logp: hypotheses this much worse than the best one are dropped.
@@ -104,7 +104,7 @@ class DecodingOptions:
     beam_width: int = 100
     alpha: float = 0.9
     beta: float = 0.0
-    unknown_word_letter_log10: float = -1.0
+    unk_char_log10: float = -1.0
     hot_word_bonus: float = 4.0
     beam_prune_logp: float = -14.0
     token_min_logp: float = -5.0

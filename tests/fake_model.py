@@ -34,7 +34,7 @@ def tone(hz, seconds=DURATION_SECONDS):
 VOICE, BACKING = 0.1 * tone(440), 0.1 * tone(110)
 
 
-class PlantedModel(LyricsModel):
+class FakeModel(LyricsModel):
     """Takes a tenth of the backing for voice and hears HEARD, whatever is sung; counts its runs."""
 
     def __init__(self):

@@ -102,7 +102,7 @@ OUTSIDE = [
         "acoustic",
         {
             "window_seconds": [0.0, -1.0, 2.0, math.inf, math.nan],
-            "border_seconds": [-0.1, 10.0, math.inf, math.nan],
+            "context_seconds": [-0.1, 10.0, math.inf, math.nan],
             "batch_size": [0],
         },
     ),
@@ -141,8 +141,8 @@ def test_value_out_of_range_is_named_with_its_key_and_range(schema, section, key
     [
         (SeparationOptions, {"overlap": 0.0, "batch_size": 1}),
         (SeparationOptions, {"overlap": 0.999}),
-        (AcousticOptions, {"window_seconds": 0.1, "border_seconds": 0.0}),
-        (AcousticOptions, {"window_seconds": 4.01, "border_seconds": 2.0}),
+        (AcousticOptions, {"window_seconds": 0.1, "context_seconds": 0.0}),
+        (AcousticOptions, {"window_seconds": 4.01, "context_seconds": 2.0}),
         (DecodingOptions, {"beam_width": 1, "beam_prune_logp": 0.0, "token_min_logp": -math.inf}),
         (LineOptions, {"pause_seconds": 0.001, "max_words": 1}),
     ],

@@ -109,8 +109,8 @@ def lm_build(args: argparse.Namespace) -> int:
     if args.held_out and len(texts) < 2:
         raise UsageError("--held-out weights several texts against each other; give two or more, or leave it out")
     vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    if args.most_words is not None:
-        vocabulary = most_frequent_words(together, args.most_words)
+    if args.max_vocab is not None:
+        vocabulary = most_frequent_words(together, args.max_vocab)
     options = BuildOptions(tuple(args.prune), vocabulary, args.estimator, args.memory, args.temporary)
     if args.held_out:
         held_out = Sentences.of(args.held_out, args.language)

@@ -232,7 +232,7 @@ def _add_language_model_verb(verbs: "Verbs") -> None:
         metavar="FILE",
         help="know the words in FILE alone, parted by white space, as lmplz's --limit_vocab_file",
     )
-    words.add_argument("--most-words", type=int, metavar="N", help="know the N most frequent words alone")
+    words.add_argument("--max-vocab", type=int, metavar="N", help="know the N most frequent words alone")
     build.add_argument(
         "--held-out",
         nargs="+",

@@ -147,7 +147,7 @@ class _Lexicon:
         self._unigrams_log10 = [self._model.score(start, label)[1] for label in range(len(words) + 1)]
         self._weight = 1.0 if model is None else language_model_weight(options)
         self._beta = 0.0 if model is None else options.beta
-        letter_log10 = 0.0 if model is None else options.unknown_word_letter_log10
+        letter_log10 = 0.0 if model is None else options.unk_char_log10
         self._spelling_log10 = letter_log10 * torch.arange(1, _MOST_LETTERS + 1)
 
         self._trie = Trie(self._hot_delimiter + 1, self._delimiter)

@@ -8,7 +8,7 @@ The score of a text is
 where the first term sums over all the paths that spell the text. Without a language model the second and the third are
 left out: the bonus for words balances what the language model takes for each.
 
-The language model gives words that it lacks the probability of <unk>, times 10 ** `unknown_word_letter_log10` for every
+The language model gives words that it lacks the probability of <unk>, times 10 ** `unk_char_log10` for every
 letter: a word model and a spelling model, in which all letters are equally likely, as one (Bisani & Ney, 2005, Open
 Vocabulary Speech Recognition with Flat Hybrid Models, there with a model of the spelling). Hot words that it lacks are
 <unk> alone.

@@ -63,7 +63,7 @@ class _LanguageModel(LanguageModel):
     def __init__(self, model: WordModel, options: DecodingOptions) -> None:
         super().__init__(model.kenlm, model.lexicon, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
         self._weight = language_model_weight(options)
-        self._letter_score = self._weight * options.unknown_word_letter_log10
+        self._letter_score = self._weight * options.unk_char_log10
         self._open_vocabulary = options.open_vocabulary
         self.hot_words: Set[str] = frozenset()
 

@@ -28,7 +28,7 @@ class WordModel:
         self.path = path
         self.lexicon = read_unigrams(path)
         self.kenlm = load_kenlm(path)
-        self._letter_log10 = options.unknown_word_letter_log10
+        self._letter_log10 = options.unk_char_log10
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ _ALPHAS = (0.3, 0.5, 0.7, 0.9, 1.2)
 GRIDS: tuple[tuple[str, Sequence[float]], ...] = (
     ("alpha", _ALPHAS),
     ("beta", (-1.0, 0.0, 1.0, 2.0, 4.0)),
-    ("unknown_word_letter_log10", (-0.8, -1.0, -1.2, -1.5, -2.0)),
+    ("unk_char_log10", (-0.8, -1.0, -1.2, -1.5, -2.0)),
     ("alpha", _ALPHAS),
     ("beam_width", (25, 50, 100, 250)),
     ("beam_prune_logp", (-10.0, -14.0, -20.0)),
@@ -101,7 +101,7 @@ def tune(
             surely_better = gain is not None and gain.high < 0
             if surely_better or (trial.wer < best.wer and not _is_dearer(options, best.options)):
                 best, best_parts = trial, parts
-    alone = replace(best.options, alpha=0.0, beta=0.0, unknown_word_letter_log10=0.0)
+    alone = replace(best.options, alpha=0.0, beta=0.0, unk_char_log10=0.0)
     without = errors(alone, None)
     gain = difference(_WER, best_parts, without)
     helps = gain is not None and gain.high < 0

@@ -324,7 +324,7 @@ def time_lyrics(
 
 def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOptions, device: torch.device) -> T:
     """Do it; where memory runs out, again with one segment or window at a time, and with ever shorter windows."""
-    shortest_seconds = 4 * options.acoustic.border_seconds
+    shortest_seconds = 4 * options.acoustic.context_seconds
     while True:
         try:
             return work(options)

@@ -48,7 +48,7 @@ def most_frequent_words(sentences: Iterable[str], count: int) -> frozenset[str]:
         ValueError: fewer than one word wanted.
     """
     if count < 1:
-        raise ValueError(f"--most-words {count} must be at least 1")
+        raise ValueError(f"--max-vocab {count} must be at least 1")
     seen = Counter(word for sentence in sentences for word in sentence.split())
     return frozenset(sorted(seen, key=lambda word: (-seen[word], word))[:count])
 

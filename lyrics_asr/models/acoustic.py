@@ -235,11 +235,11 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
     moved back to end with the song.
     """
     longest_frames = math.floor(options.window_seconds / grid.frame_seconds)
-    border_frames = math.ceil(options.border_seconds / grid.frame_seconds)
+    border_frames = math.ceil(options.context_seconds / grid.frame_seconds)
     if border_frames < 0 or longest_frames <= 2 * border_frames:
         raise ValueError(
             f"window_seconds {options.window_seconds} must be longer than two borders "
-            f"of border_seconds {options.border_seconds}, which must not be negative"
+            f"of context_seconds {options.context_seconds}, which must not be negative"
         )
     if frames <= longest_frames:
         return (Window(0, frames, 0, frames),) if frames else ()

@@ -31,13 +31,9 @@ from lyrics_asr.files import OutputError, require_writable_folder, write_text
 from lyrics_asr.language_model import LANGUAGE_MODEL_SUFFIXES
 from lyrics_asr.models.acoustic import AcousticModel, save_acoustic
 from lyrics_asr.models.demucs_weights import save_separator
-from lyrics_asr.models.hub import ModelNotFoundError
-from lyrics_asr.models.registry import KNOWN_MODELS, KnownModel, cached_paths, download, load_model
 from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import Emissions, ModelInfo
-
-__all__ = ["KNOWN_MODELS", "KnownModel", "LyricsModel", "ModelNotFoundError", "cached_paths", "download", "load_model"]
 
 SCHEMA = "lyrics-asr/model/1"
 ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
@@ -178,6 +174,7 @@ class LyricsModel(nn.Module):
 
 
 def language_model_suffix(path: Path) -> str:
+    """What the name of a language model ends in; a ValueError for any other file."""
     for suffix in LANGUAGE_MODEL_SUFFIXES:
         if path.name.endswith(suffix):
             return suffix

@@ -64,14 +64,14 @@ class Checkpoint:
         run: where it was.
         model: weights.
         sounds: weights of the sound classifier; empty when the songs know no sounds.
-        optimizations: see `optimizers.state_of`.
+        optimizers: see `optimizers.state_of`.
         source: position in the data, see `sources.BatchSource`.
     """
 
     run: RunState
     model: dict[str, torch.Tensor]
     sounds: dict[str, torch.Tensor]
-    optimizations: dict[str, dict[str, Any]]
+    optimizers: dict[str, dict[str, Any]]
     source: dict[str, Any]
 
 
@@ -86,7 +86,7 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
-        rest = {name: getattr(checkpoint, name) for name in ("sounds", "optimizations", "source")}
+        rest = {name: getattr(checkpoint, name) for name in ("sounds", "optimizers", "source")}
         torch.save(rest, scratch / "training.pt")
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}

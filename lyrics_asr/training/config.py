@@ -54,21 +54,21 @@ class MixOptions:
     """How the stems of a chunk are put together; cuts have `AugmentationOptions`.
 
     Args:
-        remix_share: share of the chunks that hear another song's accompaniment.
+        remix_prob: share of the chunks that hear another song's accompaniment.
         lowest_level_db: of that accompaniment, relative to the voice of the chunk; drawn evenly up to
         highest_level_db: this one.
-        pause_share: share of the chunks that are stretches between the words of a song, with nothing but the band or
+        silence_prob: share of the chunks that are stretches between the words of a song, with nothing but the band or
             silence, which are to be heard as nothing.
     """
 
-    remix_share: float = 0.5
+    remix_prob: float = 0.5
     lowest_level_db: float = -6.0
     highest_level_db: float = 6.0
-    pause_share: float = 0.0
+    silence_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("mix.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
-        check_range("mix.pause_share", self.pause_share, 0 <= self.pause_share <= 1, "0 to 1")
+        check_range("mix.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
+        check_range("mix.silence_prob", self.silence_prob, 0 <= self.silence_prob <= 1, "0 to 1")
         check_range("mix.lowest_level_db", self.lowest_level_db, -60 <= self.lowest_level_db <= 60, "-60 to 60")
         lowest, highest = self.lowest_level_db, self.highest_level_db
         check_range("mix.highest_level_db", highest, lowest <= highest <= 60, f"mix.lowest_level_db {lowest} to 60")
@@ -99,13 +99,13 @@ class AugmentationOptions:
         speeds: a cut is played at one of these, pitch and all (Ko et al. 2015, "Audio Augmentation for Speech
             Recognition"); [1.0] leaves it as it is.
         gain_db: a cut is made louder or softer by up to this much; 0 leaves it as it is.
-        remix_share: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
+        remix_prob: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
             batch, at a level of -6 to +6 dB; 0 leaves them as they are.
     """
 
     speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
     gain_db: float = 6.0
-    remix_share: float = 0.5
+    remix_prob: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.speeds:
@@ -113,7 +113,7 @@ class AugmentationOptions:
         for speed in self.speeds:
             check_range("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
         check_range("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
-        check_range("augmentation.remix_share", self.remix_share, 0 <= self.remix_share <= 1, "0 to 1")
+        check_range("augmentation.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ class TrainingConfig:
         validation_examples: how many of the development songs (or cuts) are measured; 0 for all.
         checkpoint_every_steps: steps between further checkpoints; 0 for none.
         keep_checkpoints: newest checkpoints that are kept, beside the one with the lowest WER.
-        most_skipped_steps: steps in a row that a loss or gradient that is not finite may cost.
+        max_skipped_steps: steps in a row that a loss or gradient that is not finite may cost.
         overfit_chunks: train and validate on so many chunks of the first batch alone; 0 for all. A model that cannot
             learn one chunk by heart has a fault.
         tracking: where the run is followed.
@@ -410,7 +410,7 @@ class TrainingConfig:
     validation_examples: int = 0
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
-    most_skipped_steps: int = 10
+    max_skipped_steps: int = 10
     overfit_chunks: int = 0
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     threads: int = 0
@@ -434,7 +434,7 @@ class TrainingConfig:
                 )
         if not self.model and not (self.separator and self.acoustic):
             raise ValueError("give model, to start from its weights, or separator and acoustic, to start from nothing")
-        at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "most_skipped_steps")
+        at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
 

@@ -55,7 +55,7 @@ from lyrics_asr.training.data.stem_chunks import ChunkBatches, prepare_stems
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
 from lyrics_asr.training.losses import LossGraph
-from lyrics_asr.training.optimizers import Optimization, build_optimizations, restore, state_of
+from lyrics_asr.training.optimizers import OptimizerState, build_optimizers, restore, state_of
 from lyrics_asr.training.setup import (
     architecture,
     prepare_networks,
@@ -179,12 +179,12 @@ class _Run:
     def _run_stage(self, index: int, checkpoint: Checkpoint | None) -> None:
         config, stage = self.config, self.config.stages[index]
         before = sum(each.steps for each in config.stages[:index])
-        optimizations = build_optimizations(self.model, stage, self.sounds)
+        optimizers = build_optimizers(self.model, stage, self.sounds)
         source = self._source(index)
         first = 0
         if checkpoint is not None:
             first = checkpoint.run.step
-            restore(optimizations, checkpoint.optimizations)
+            restore(optimizers, checkpoint.optimizers)
             source.load_state_dict(checkpoint.source)
         losses = LossGraph(self.model, self.sounds if stage.sound_weight else None, self.start)
         batches = endless(source)
@@ -196,7 +196,7 @@ class _Run:
                     parts = freeze(self.model, stage, phase)
                     self.log({"step": step - 1, **asdict(parts)})
                     graph = self._wrapped(losses)
-                moved = {name: each for name, each in optimizations.items() if step > each.first_step}
+                moved = {name: each for name, each in optimizers.items() if step > each.first_step}
                 position = source.state_dict()
                 try:
                     self.waits = True  # for songs to be made, or files to be read
@@ -204,7 +204,7 @@ class _Run:
                 except KeyboardInterrupt:
                     state = self._state(index, step - 1, None)
                     if state.total_steps > self._saved_steps():  # that checkpoint may know its WER
-                        self._save(state, optimizations, position)
+                        self._save(state, optimizers, position)
                     raise
                 finally:
                     self.waits = False
@@ -218,13 +218,13 @@ class _Run:
                     entry = {**report.losses, **rates, **norms, "steps_per_second": round(per_second, 3)}
                     self._tell(stage, step, before + step, entry)
                 validates = step % config.validate_every_steps == 0 or step == stage.steps
-                wer = self._validate(stage, step, before + step, optimizations) if validates else None
+                wer = self._validate(stage, step, before + step, optimizers) if validates else None
                 if validates:
                     freeze(self.model, stage, phase)
                 is_due = bool(config.checkpoint_every_steps) and step % config.checkpoint_every_steps == 0
                 stops = self.accelerator.check_trigger()  # asked in any of the processes
                 if validates or is_due or stops:
-                    self._save(self._state(index, step, wer), optimizations, source.state_dict())
+                    self._save(self._state(index, step, wer), optimizers, source.state_dict())
                 if stops:
                     raise KeyboardInterrupt
 
@@ -368,7 +368,7 @@ class _Run:
         return examples_of(songs[: config.validation_examples or None], self.model)
 
     def _validate(
-        self, stage: StageOptions, step: int, total_steps: int, optimizations: Mapping[str, Optimization]
+        self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
     ) -> float | None:
         progress, heard = measure(
             self.model,
@@ -381,7 +381,7 @@ class _Run:
         self._tell(stage, step, total_steps, asdict(progress) | rates_by_language(heard))
         self.tracker.examples(heard, total_steps)
         if progress.wer is not None:
-            for each in optimizations.values():
+            for each in optimizers.values():
                 each.validated(progress.wer)
         return progress.wer
 
@@ -392,7 +392,7 @@ class _Run:
             return
         self.skipped_in_a_row += 1
         self.log({"stage": stage.name, "step": step, "skipped": list(report.skipped)})
-        if self.skipped_in_a_row >= self.config.most_skipped_steps:
+        if self.skipped_in_a_row >= self.config.max_skipped_steps:
             raise TrainingError(
                 f"stage {stage.name!r}: the losses or gradients of {self.skipped_in_a_row} steps in a row were not "
                 f"finite, the last with the chunks {', '.join(report.skipped)}; lower the learning rates or clip_norm, "
@@ -411,9 +411,9 @@ class _Run:
         newest = newest_checkpoint(self.output)
         return 0 if newest is None else read_run(newest).total_steps
 
-    def _save(self, run: RunState, optimizations: Mapping[str, Optimization], position: dict[str, Any]) -> None:
+    def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             sounds = {} if self.sounds is None else self.sounds.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), sounds, state_of(optimizations), position)
+            state = Checkpoint(run, self.model.state_dict(), sounds, state_of(optimizers), position)
             save_checkpoint(self.output, state, self.config)
         self.accelerator.wait_for_everyone()

@@ -22,7 +22,7 @@ _BETAS = (0.9, 0.98)
 
 
 @dataclass(frozen=True)
-class Optimization:
+class OptimizerState:
     """What moves one part of the model.
 
     Args:
@@ -63,9 +63,9 @@ class Optimization:
         return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
 
 
-def build_optimizations(
+def build_optimizers(
     model: LyricsModel, stage: StageOptions, sounds: nn.Module | None = None
-) -> dict[str, Optimization]:
+) -> dict[str, OptimizerState]:
     """An optimizer and a schedule for each part that the stage trains.
 
     Args:
@@ -79,15 +79,15 @@ def build_optimizations(
     }
     if sounds is not None and stage.sound_weight:
         parts["sounds"] = (sounds, stage.acoustic)
-    optimizations = {}
+    optimizers = {}
     for name, (module, options) in parts.items():
         if options.learning_rate > 0:
             first_step = first_trained_step(stage) if name == "separator" else 0
             groups = list(_parameter_groups(name, module, options, stage.head_learning_rate))
             optimizer = AdamW(groups, lr=options.learning_rate, betas=_BETAS, weight_decay=options.weight_decay)
             schedule, plateau = _schedules(optimizer, options, stage.steps - first_step)
-            optimizations[name] = Optimization(module, optimizer, schedule, plateau, options.clip_norm, first_step)
-    return optimizations
+            optimizers[name] = OptimizerState(module, optimizer, schedule, plateau, options.clip_norm, first_step)
+    return optimizers
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
@@ -98,21 +98,20 @@ def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def state_of(optimizations: Mapping[str, Optimization]) -> dict[str, dict[str, Any]]:
+def state_of(optimizers: Mapping[str, OptimizerState]) -> dict[str, dict[str, Any]]:
     """Everything that a resumed run needs, as `restore` takes it."""
     return {
-        name: {key: value.state_dict() for key, value in _stateful(each).items()}
-        for name, each in optimizations.items()
+        name: {key: value.state_dict() for key, value in _stateful(each).items()} for name, each in optimizers.items()
     }
 
 
-def restore(optimizations: Mapping[str, Optimization], state: Mapping[str, Mapping[str, Any]]) -> None:
+def restore(optimizers: Mapping[str, OptimizerState], state: Mapping[str, Mapping[str, Any]]) -> None:
     """Put a saved state back.
 
     Raises:
         ValueError: the state is of other parts or another kind of schedule.
     """
-    for name, each in optimizations.items():
+    for name, each in optimizers.items():
         stateful = _stateful(each)
         if name not in state or set(state[name]) != set(stateful):
             raise ValueError(f"the checkpoint's optimizers and schedules are not those of the configuration ({name})")
@@ -143,7 +142,7 @@ def _schedules(
     return rise, plateau
 
 
-def _stateful(each: Optimization) -> dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau]:
+def _stateful(each: OptimizerState) -> dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau]:
     parts: dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau] = {
         "optimizer": each.optimizer,
         "schedule": each.schedule,

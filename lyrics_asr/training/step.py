@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lyrics_asr.training.config import StageOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.losses import Losses, LossGraph
-from lyrics_asr.training.optimizers import Optimization
+from lyrics_asr.training.optimizers import OptimizerState
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def take_step(
     graph: nn.Module,
     stage: StageOptions,
     batches: Sequence[Batch],
-    optimizations: Mapping[str, Optimization],
+    optimizers: Mapping[str, OptimizerState],
     seed: Sequence[int],
 ) -> StepReport:
     """Move the model by what it gets wrong of some batches; not at all if a loss or a gradient is not finite.
@@ -48,7 +48,7 @@ def take_step(
         graph: a `LossGraph`, or one that is wrapped for several processes.
         stage: which losses, and how many batches.
         batches: this process's, on its device; as many in every process.
-        optimizations: those that move in this step.
+        optimizers: those that move in this step.
         seed: of the step; each of its batches draws its own random numbers from it.
     """
     losses_of = cast(LossGraph, accelerator.unwrap_model(graph))
@@ -70,10 +70,10 @@ def take_step(
         is_broken = not bool(loss.isfinite())
         broken += batch.chunk_ids if is_broken else ()
         total += torch.cat([parts, parts.new_tensor([float(is_broken)])])
-    norms = {name: each.clip() for name, each in optimizations.items()}
+    norms = {name: each.clip() for name, each in optimizers.items()}
     total = cast(Tensor, accelerator.reduce(total, "sum"))
     is_sound = bool(total[-1] == 0) and all(map(math.isfinite, norms.values()))
-    for each in optimizations.values():
+    for each in optimizers.values():
         each.step(move=is_sound)
     skipped: tuple[str, ...] = ()
     if not is_sound:

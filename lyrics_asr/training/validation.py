@@ -4,7 +4,7 @@ Conventions
 - WER and CER are over all examples together. Greedy ones choose the best checkpoint: they need no language model, whose
   weights are tuned when the acoustic model is done.
 - Drift: SI-SDR of the vocals that the separator gives now, against those that it gave at the start of the run, in dB,
-  as a mean over examples; `MOST_DB` where they are the same. It falls as the separator leaves its start.
+  as a mean over examples; `MAX_SI_SDR_DB` where they are the same. It falls as the separator leaves its start.
 """
 
 import math
@@ -36,7 +36,7 @@ from lyrics_asr.training.data.cut_reader import SEPARATOR, read_row
 from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
 from lyrics_asr.types import TimedWord
 
-MOST_DB = 100.0
+MAX_SI_SDR_DB = 100.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Heard:
         greedy: what was heard, likeliest symbol by symbol; None when the acoustic model was left out.
         beam: what the search with the language model made of it; None without a language model.
         gain_db: SI-SDR of the vocals over that of the mixture.
-        drift_db: SI-SDR of the vocals against those of the starting separator.
+        si_sdr_to_initial_db: SI-SDR of the vocals against those of the starting separator.
         vocals: as they were heard, of the examples that are kept.
     """
 
@@ -81,7 +81,7 @@ class Heard:
     greedy: str | None
     beam: str | None
     gain_db: float | None
-    drift_db: float | None
+    si_sdr_to_initial_db: float | None
     vocals: Audio | None
 
 
@@ -94,7 +94,7 @@ class Progress:
     lm_cer: float | None
     lm_wer: float | None
     si_sdr_improvement_db: float | None
-    drift_db: float | None
+    si_sdr_to_initial_db: float | None
 
 
 def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
@@ -241,13 +241,13 @@ def _hear(
     sound = example.read()
     separated = None if example.is_separated else model.vocals([sound], SeparationOptions())[0]
     vocals = sound if separated is None else separated.cpu()
-    gain_db = drift_db = None
+    gain_db = si_sdr_to_initial_db = None
     if example.read_vocals is not None and not example.is_separated:
         truth = example.read_vocals().samples.mean(0)
         gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(sound.samples.mean(0), truth)
     if start is not None and not example.is_separated:
         (before,) = start.separate([sound.samples], SeparationOptions())
-        drift_db = min(MOST_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
+        si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
     text = beam = None
     if with_text:
         voice = sound if separated is None else model.voice(separated)
@@ -255,7 +255,7 @@ def _hear(
         text = _text(greedy(emissions))
         beam = None if search is None else _text(search.decode(emissions))
     kept = vocals if keeps else None
-    return Heard(example.id, example.reference, example.language, text, beam, gain_db, drift_db, kept)
+    return Heard(example.id, example.reference, example.language, text, beam, gain_db, si_sdr_to_initial_db, kept)
 
 
 def _text(words: Sequence[TimedWord]) -> str:
@@ -273,7 +273,9 @@ def _progress(heard: Sequence[Heard]) -> Progress:
         lm_wer=word_errors(references, beams).rate if beams else None,
         # There is nothing to gain on a song without accompaniment.
         si_sdr_improvement_db=_mean([each.gain_db for each in heard if each.gain_db is not None]),
-        drift_db=_mean([each.drift_db for each in heard if each.drift_db is not None]),
+        si_sdr_to_initial_db=_mean(
+            [each.si_sdr_to_initial_db for each in heard if each.si_sdr_to_initial_db is not None]
+        ),
     )
 
 

@@ -252,7 +252,7 @@ def test_ctrl_c_in_process_leaves_no_file(cli, tmp_path, monkeypatch):
 def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     for song in range(3):
         write_song(tmp_path / "songs" / f"{song}.wav", noise(1.0 if song == 0 else 600.0))
-    code = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
+    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
     arguments = ["separate", tmp_path / "songs", "-o", tmp_path / "out", "--model", tiny_model_folder]
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

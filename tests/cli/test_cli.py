@@ -91,7 +91,7 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
     os.utime(songs / "more/two.wav")  # content counts, and not when it was written
     write_audio(songs / "one.wav", Audio(0.1 * torch.randn(1, 9_000), 16_000))
     assert work() == {f"one.{suffix}"}
-    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.border_seconds=2"
+    option = "separation.overlap=0.5" if verb == "separate" else "acoustic.context_seconds=2"
     assert work("--set", option) == everything
     assert work("--set", option) == set()
     if verb == "align":
@@ -260,7 +260,7 @@ def test_render_makes_every_format_without_a_model(songs, model, tmp_path, capsy
         (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
         (("--greedy", "--hotwords", "zoe"), "--hotwords needs the beam search"),
         (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
-        (("--set", "acoustic.window_seconds=2"), "more than twice acoustic.border_seconds 1.0"),
+        (("--set", "acoustic.window_seconds=2"), "more than twice acoustic.context_seconds 1.0"),
         (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
     ],
 )
@@ -384,7 +384,7 @@ def test_the_public_names_exist():
 
 
 def test_a_native_stderr_is_quiet_and_messages_come_through(songs, tiny_model_folder):
-    code = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
+    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
     arguments = [
         "transcribe",
         songs / "one.wav",

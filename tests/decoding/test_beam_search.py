@@ -48,7 +48,7 @@ def expected(given, arpa, options, hot_words=frozenset()):
         if not arpa:
             rows.append((text, log_prob, None, log_prob + bonus))
             continue
-        log10 = model.score(text) + unknown_letters * options.unknown_word_letter_log10
+        log10 = model.score(text) + unknown_letters * options.unk_char_log10
         total = log_prob + options.alpha * math.log(10) * log10 + options.beta * len(words) + bonus
         rows.append((text, log_prob, log10, total))
     return sorted(rows, key=lambda row: -row[-1])
@@ -93,7 +93,7 @@ def test_all_scores_are_those_of_all_paths_with_a_closed_vocabulary(decoder, see
 @pytest.mark.parametrize("seed", range(8))
 def test_scores_with_an_open_vocabulary(decoder, seed, arpa):
     given = random_emissions(5, seed)
-    options = exhaustive(decoder, alpha=0.7, beta=0.9, unknown_word_letter_log10=-0.3)
+    options = exhaustive(decoder, alpha=0.7, beta=0.9, unk_char_log10=-0.3)
     theirs = {row[0]: row for row in expected(given, arpa, options)}
     ours = found(given, arpa, options, 20)
     assert_same(ours, [theirs[row[0]] for row in ours])

@@ -59,8 +59,8 @@ def test_an_error_in_a_process_reaches_the_caller(search):
 
 CALLER = """
 import os, time
-from lyrics_asr.config import DecodingOptions
-from lyrics_asr.decoding import BeamSearch
+from lyrics_asr.options import DecodingOptions
+from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.parallel_decoding import DecodingPool
 from tests.emissions import TINY, random_emissions
 

@@ -72,7 +72,7 @@ def test_blocks_with_several_networks_and_with_none(tiny_model_folder, short_blo
 def test_a_long_song_is_transcribed_as_a_short_one(model, short_blocks, tmp_path, monkeypatch):
     path = tmp_path / "song.wav"
     write_audio(path, noise(9.0))
-    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=5.0, border_seconds=1.0))
+    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=5.0, context_seconds=1.0))
     shares = []
     in_blocks = transcribe(path, model, options=options, progress=shares.append)
     assert shares == sorted(shares)

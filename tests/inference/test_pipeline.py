@@ -74,7 +74,7 @@ def test_where_memory_runs_out_batches_and_windows_shrink(tmp_path, monkeypatch,
         return emissions(model, vocals, options)
 
     monkeypatch.setattr(FakeModel, "emissions", scarce)
-    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=40.0, border_seconds=2.0, batch_size=4))
+    options = InferenceOptions(acoustic=AcousticOptions(window_seconds=40.0, context_seconds=2.0, batch_size=4))
     limit_seconds = 10.0
     assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
     assert tried == [(4, 40.0), (1, 40.0), (1, 20.0), (1, 10.0)]

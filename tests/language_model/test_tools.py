@@ -388,7 +388,7 @@ def test_build_mixture_and_info_on_the_command_line(tmp_path, capsys):
     for name, numbers in (("a", (2, 3)), ("b", (4,)), ("held out", (5,))):
         (tmp_path / f"{name}.txt").write_text("\n".join(song_lines(*numbers)))
     a, b, held_out, out = (str(tmp_path / name) for name in ("a.txt", "b.txt", "held out.txt", "m.arpa.gz"))
-    build = ["lm", "build", a, b, "-o", out, "--held-out", held_out, "--prune", "0", "0", "1", "--most-words", "200"]
+    build = ["lm", "build", a, b, "-o", out, "--held-out", held_out, "--prune", "0", "0", "1", "--max-vocab", "200"]
     assert main([*build, "--order", "3", "--estimator", "own"]) == 0
     assert "weight 0." in capsys.readouterr().err
     assert main(["lm", "info", out, "--text", held_out]) == 0

@@ -43,7 +43,7 @@ from lyrics_asr.types import FrameGrid
 
 PUBLISHED = "facebook/wav2vec2-large-960h-lv60-self"
 GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)
-OPTIONS = AcousticOptions(window_seconds=1.0, border_seconds=0.2)
+OPTIONS = AcousticOptions(window_seconds=1.0, context_seconds=0.2)
 SIZES = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -237,9 +237,9 @@ def test_silences_are_not_listened_to(local_model):
 
 @given(frames=st.integers(0, 3000), window=st.integers(3, 400), border=st.integers(0, 150))
 def test_windows_cover_every_frame_once_away_from_borders(frames, window, border):
-    seconds = {"window_seconds": window * 0.02 + 1e-6, "border_seconds": border * 0.02 - 1e-9 if border else 0.0}
+    seconds = {"window_seconds": window * 0.02 + 1e-6, "context_seconds": border * 0.02 - 1e-9 if border else 0.0}
     if window <= 2 * border:
-        with pytest.raises(ValueError, match="border_seconds"):
+        with pytest.raises(ValueError, match="context_seconds"):
             split_windows(frames, GRID, AcousticOptions(**seconds))
         return
     windows = split_windows(frames, GRID, AcousticOptions(**seconds))
@@ -446,7 +446,7 @@ def test_damaged_and_unfit_checkpoints(tmp_path):
 
 
 def test_windows_too_short_for_their_borders(local_model):
-    with pytest.raises(ValueError, match=r"window_seconds 1\.0.*border_seconds 0\.5"):
+    with pytest.raises(ValueError, match=r"window_seconds 1\.0.*context_seconds 0\.5"):
         AcousticOptions(1.0, 0.5)
     with pytest.raises(ValueError, match="batch_size 0"):
         AcousticOptions(batch_size=0)

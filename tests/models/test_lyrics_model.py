@@ -7,18 +7,20 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-import lyrics_asr.model
 import pytest
 import torch
 from huggingface_hub import constants
 from torchaudio.functional import resample
 
+import lyrics_asr.models.lyrics_model
+import lyrics_asr.models.registry
 from lyrics_asr.audio import Audio
 from lyrics_asr.cli.doctor import examine
 from lyrics_asr.files import OutputError
 from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, AcousticModel, build_acoustic, save_acoustic
 from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, load_separator, save_separator
-from lyrics_asr.models.lyrics_model import LyricsModel, ModelNotFoundError
+from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import PUBLISHED_ACOUSTIC, cached_paths, download, load_model
 from lyrics_asr.models.separator import Separator, build_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
@@ -221,7 +223,10 @@ def test_saving_that_fails_leaves_the_old_model(tmp_path, monkeypatch, failure):
     def fail(*args: object) -> None:
         raise failure
 
-    for place, name in [(lyrics_asr.model, "dump_config"), (lyrics_asr.model, "write_text")]:
+    for place, name in [
+        (lyrics_asr.models.lyrics_model, "dump_config"),
+        (lyrics_asr.models.lyrics_model, "write_text"),
+    ]:
         with monkeypatch.context() as patch:
             patch.setattr(place, name, fail)
             with pytest.raises((OutputError, KeyboardInterrupt), match=r"model: cannot be written.*No space|^$"):
@@ -294,7 +299,8 @@ def test_published_pair_comes_from_the_cache(offline_cache):
 
 LOAD_OFFLINE = """
 import time
-from lyrics_asr.model import ModelNotFoundError, load_model
+from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.registry import load_model
 started = time.monotonic()
 try:
     load_model()
@@ -315,7 +321,8 @@ def test_offline_without_weights_fails_fast_in_a_fresh_process(tmp_path):
 
 
 def test_embedded_model_is_named_and_not_located(tmp_path, monkeypatch):
-    monkeypatch.setattr(lyrics_asr.model, "ASSETS_FOLDER", tmp_path)
+    monkeypatch.setattr(lyrics_asr.models.lyrics_model, "ASSETS_FOLDER", tmp_path)
+    monkeypatch.setattr(lyrics_asr.models.registry, "ASSETS_FOLDER", tmp_path)
     (tmp_path / "embedded").mkdir()
     assert cached_paths("embedded") == ()
     (models,) = (finding.detail for finding in examine() if finding.subject == "models")
@@ -367,7 +374,9 @@ def test_bad_arguments(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=f"'large' is not a known model; choose one of {known}"):
         cached_paths("large")
     tiny_model().save(tmp_path / "mine")
-    monkeypatch.setattr(lyrics_asr.model, "load_acoustic", None)  # nothing is loaded before the name is checked
+    monkeypatch.setattr(
+        lyrics_asr.models.registry, "load_acoustic", None
+    )  # nothing is loaded before the name is checked
     with pytest.raises(ValueError, match=f"mine' is not a known model; choose one of {known}"):
         download(str(tmp_path / "mine"))
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOpti
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.freezing import add_adapters, freeze, freezing_table, merge_adapters
 from lyrics_asr.training.losses import LossGraph
-from lyrics_asr.training.optimizers import build_optimizations
+from lyrics_asr.training.optimizers import build_optimizers
 from lyrics_asr.training.setup import trained_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
@@ -39,9 +39,9 @@ def songs():
 def moved(model, stage, phase, songs):
     """Names of the weights that a step moves."""
     before = {name: value.clone() for name, value in model.named_parameters()}
-    optimizations = build_optimizations(model, stage)
+    optimizers = build_optimizers(model, stage)
     freeze(model, stage, phase)
-    report = take_step(Accelerator(), LossGraph(model), stage, [songs], optimizations, (0,))
+    report = take_step(Accelerator(), LossGraph(model), stage, [songs], optimizers, (0,))
     assert not report.skipped
     return {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
 

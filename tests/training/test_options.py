@@ -22,11 +22,11 @@ from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, Sta
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
-from lyrics_asr.training.optimizers import build_optimizations, restore, state_of
+from lyrics_asr.training.optimizers import build_optimizers, restore, state_of
 from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
-from lyrics_asr.training.validation import MOST_DB, examples_of, measure
+from lyrics_asr.training.validation import MAX_SI_SDR_DB, examples_of, measure
 
 MOVED = OptimizerOptions(learning_rate=1e-3, warmup_steps=1, clip_norm=1e9)
 STAGE = StageOptions("end to end", steps=60, input="mixture", separator=MOVED, acoustic=MOVED, anchor_weight=0.0)
@@ -81,9 +81,9 @@ def gradients(model, stage, batches, start=None, precision="no"):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", see)
-        optimizations = build_optimizations(model, stage)
+        optimizers = build_optimizers(model, stage)
         accelerator = Accelerator(mixed_precision=precision, cpu=True)
-        report = take_step(accelerator, LossGraph(model, None, start), stage, batches, optimizations, (0,))
+        report = take_step(accelerator, LossGraph(model, None, start), stage, batches, optimizers, (0,))
     assert not report.skipped
     return report.losses, torch.cat([seen[p].flatten() for p in model.parameters() if p in seen])
 
@@ -126,26 +126,26 @@ def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_run
     plateau = OptimizerOptions(1e-3, warmup_steps=2, schedule="plateau", plateau_factor=0.5, plateau_patience=1)
     stage = replace(STAGE, acoustic=plateau, head_learning_rate=4e-3)
 
-    def rates(optimizations):
-        return [optimizations["acoustic"].learning_rates[name] for name in ("acoustic", "acoustic head")]
+    def rates(optimizers):
+        return [optimizers["acoustic"].learning_rates[name] for name in ("acoustic", "acoustic head")]
 
-    optimizations = build_optimizations(model, stage)
-    separator = optimizations["separator"].learning_rates
-    assert rates(optimizations) == pytest.approx([5e-4, 2e-3])
+    optimizers = build_optimizers(model, stage)
+    separator = optimizers["separator"].learning_rates
+    assert rates(optimizers) == pytest.approx([5e-4, 2e-3])
     for _ in range(5):  # the rise takes two steps, and no number of steps lowers the rate again
-        optimizations["acoustic"].step(move=True)
+        optimizers["acoustic"].step(move=True)
     seen = []
     for wer in (0.9, 0.8, 0.8, 0.8, 0.7, 0.9):
-        for each in optimizations.values():
+        for each in optimizers.values():
             each.validated(wer)
-        seen.append(rates(optimizations)[0])
+        seen.append(rates(optimizers)[0])
     assert seen == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4])
-    resumed = build_optimizations(model, stage)
-    restore(resumed, state_of(optimizations))
-    for each in (optimizations, resumed):
+    resumed = build_optimizers(model, stage)
+    restore(resumed, state_of(optimizers))
+    for each in (optimizers, resumed):
         each["acoustic"].validated(0.9)  # the second in a row that is no better than 0.7
         assert rates(each) == pytest.approx([2.5e-4, 1e-3])
-    assert optimizations["separator"].learning_rates == separator
+    assert optimizers["separator"].learning_rates == separator
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(model):
@@ -171,11 +171,11 @@ def test_spec_augment_is_on_or_off(training_config):
 def test_the_anchor_is_the_distance_to_the_vocals_of_the_start_and_pulls_back(model):
     start, heard = copy.deepcopy(model.separator).requires_grad_(False), rows(0, 1)
     stage = replace(STAGE, anchor_weight=1.0, ctc_weight=0.0, acoustic=OptimizerOptions())
-    graph, optimizations = LossGraph(model, None, start), build_optimizations(model, stage)
+    graph, optimizers = LossGraph(model, None, start), build_optimizers(model, stage)
     freeze(model, stage, phase_at(stage, 0))
 
     def step():
-        return take_step(Accelerator(), graph, stage, [heard], optimizations, (0,)).losses["anchor"]
+        return take_step(Accelerator(), graph, stage, [heard], optimizers, (0,)).losses["anchor"]
 
     assert step() == 0
     model.separator.load_state_dict(disturbed(start).state_dict())
@@ -194,11 +194,11 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     start = disturbed(model.separator)
     options = {"accelerator": Accelerator(), "with_text": False}
     same, _ = measure(model, examples_of(songs, model), start=copy.deepcopy(model.separator), **options)
-    assert same.drift_db == MOST_DB
+    assert same.si_sdr_to_initial_db == MAX_SI_SDR_DB
     other, heard = measure(model, examples_of(songs, model), start=start, kept=1, **options)
     mixture = examples_of(songs, model)[0].read().samples
     ours, theirs = (each.separate([mixture], SeparationOptions())[0].mean(0) for each in (model.separator, start))
-    assert other.drift_db == pytest.approx(si_sdr(ours, theirs))
+    assert other.si_sdr_to_initial_db == pytest.approx(si_sdr(ours, theirs))
     torch.testing.assert_close(heard[0].vocals.samples.mean(0), ours)
     assert other.cer is other.wer is other.lm_wer is None
 
@@ -227,7 +227,9 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
     rates = {f"{name} learning rate" for name in ("separator", "acoustic", "acoustic head")}
     norms = {"separator gradient norm", "acoustic gradient norm"}
     assert {"ctc", "anchor", "separation", "frames", "sounds"} | rates | norms <= set(logged[1])
-    assert {"cer", "wer", "lm_cer", "lm_wer", "drift_db", "si_sdr_improvement_db", "validation"} <= set(logged[2])
+    assert {"cer", "wer", "lm_cer", "lm_wer", "si_sdr_to_initial_db", "si_sdr_improvement_db", "validation"} <= set(
+        logged[2]
+    )
 
     run = next(Path(config.output).glob("wandb/offline-run-*"))
     [[*_, vocals]] = logged[2]["validation"].data

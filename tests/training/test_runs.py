@@ -102,7 +102,8 @@ def launch(*command, **environment):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lyrics_asr.config import TrainingConfig, load_config
+from lyrics_asr.config import load_config
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.monitors import JsonLog
 config = load_config(TrainingConfig, Path(sys.argv[1]))
@@ -239,7 +240,7 @@ def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_confi
         training_config.stages[0], steps=20, acoustic=OptimizerOptions(1e30, warmup_steps=1, clip_norm=1e30)
     )
     config = replace(
-        training_config, stages=[stage], most_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1, workers=0
+        training_config, stages=[stage], max_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1, workers=0
     )
     with pytest.raises(loop.TrainingError, match=r"3 steps in a row were not finite, the last with the chunks .*, "):
         loop.train(config, JsonLog(Path(config.output)))

@@ -77,7 +77,7 @@ def config(training_config, training_corpus, tmp_path):
         stream=StreamOptions(
             songs_per_round=2, steps_per_round=2, seed=8, lines=1, lyrics=str(ROOT / "data" / "lyrics")
         ),
-        mix=MixOptions(pause_share=0.2),
+        mix=MixOptions(silence_prob=0.2),
         development=[str(training_corpus), str(spanish)],
         validation_examples=2,
         validate_every_steps=100,

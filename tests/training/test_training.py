@@ -20,7 +20,7 @@ from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.labels import UNKNOWN_SOUND
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import IGNORED, LossGraph, frame_targets
-from lyrics_asr.training.optimizers import build_optimizations, warmup_cosine
+from lyrics_asr.training.optimizers import build_optimizers, warmup_cosine
 from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
@@ -86,10 +86,10 @@ def losses_of(model, stage, heard, sounds=None, start=None):
     return graph(stage, heard, targets, targets.counts)
 
 
-def step(model, stage, heard, optimizations, sounds=None):
+def step(model, stage, heard, optimizers, sounds=None):
     freeze(model, stage, phase_at(stage, 0))
     graph = LossGraph(model, sounds)
-    return take_step(Accelerator(), graph, stage, [heard], optimizations, (0,)).losses
+    return take_step(Accelerator(), graph, stage, [heard], optimizers, (0,)).losses
 
 
 def batch(seconds=2.0, rate=44_100):
@@ -114,19 +114,17 @@ def test_a_stage_on_separated_vocals_leaves_the_separator_as_it_is(config):
 
 def test_two_optimizers_and_what_is_frozen_stays(config):
     model = new_model(config)
-    optimizations = build_optimizations(model, JOINT)
-    assert set(optimizations) == {"separator", "acoustic"}
-    owned = [
-        {id(p) for group in each.optimizer.param_groups for p in group["params"]} for each in optimizations.values()
-    ]
+    optimizers = build_optimizers(model, JOINT)
+    assert set(optimizers) == {"separator", "acoustic"}
+    owned = [{id(p) for group in each.optimizer.param_groups for p in group["params"]} for each in optimizers.values()]
     assert not owned[0] & owned[1]
     assert len(owned[0] | owned[1]) == len(list(model.parameters()))
 
     frozen = replace(JOINT, separator=OptimizerOptions())
-    optimizations = build_optimizations(model, frozen)
-    assert set(optimizations) == {"acoustic"}
+    optimizers = build_optimizers(model, frozen)
+    assert set(optimizers) == {"acoustic"}
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    step(model, frozen, batch(), optimizations)
+    step(model, frozen, batch(), optimizers)
     moved = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"acoustic"}
 
@@ -205,10 +203,10 @@ def test_frames_of_an_unknown_sound_teach_nothing():
 def test_a_step_lowers_the_loss_of_the_same_batch(config):
     model = new_model(config)
     stage = replace(JOINT, steps=60, acoustic=OptimizerOptions(learning_rate=3e-3, warmup_steps=5))
-    optimizations = build_optimizations(model, stage)
-    first = step(model, stage, batch(), optimizations)
+    optimizers = build_optimizers(model, stage)
+    first = step(model, stage, batch(), optimizers)
     for _ in range(30):
-        last = step(model, stage, batch(), optimizations)
+        last = step(model, stage, batch(), optimizers)
     assert last["ctc"] < 0.7 * first["ctc"]
 
 
@@ -234,13 +232,13 @@ def test_learning_the_sounds_moves_the_acoustic_model(config):
     model = new_model(config)
     classifier = SoundClassifier(model.acoustic, sounds=3)
     stage = replace(STEMS, steps=60, ctc_weight=0.0, sound_weight=1.0, acoustic=OptimizerOptions(3e-3, warmup_steps=1))
-    optimizations = build_optimizations(model, stage, classifier)
-    assert set(optimizations) == {"acoustic", "sounds"}
+    optimizers = build_optimizers(model, stage, classifier)
+    assert set(optimizers) == {"acoustic", "sounds"}
     heard = batch(rate=16_000)
     before = [parameter.clone() for parameter in model.acoustic.network.base_model.feature_projection.parameters()]
-    first = step(model, stage, heard, optimizations, classifier)
+    first = step(model, stage, heard, optimizers, classifier)
     for _ in range(30):
-        last = step(model, stage, heard, optimizations, classifier)
+        last = step(model, stage, heard, optimizers, classifier)
     assert last["sounds"] < 0.7 * first["sounds"]
     after = model.acoustic.network.base_model.feature_projection.parameters()
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))

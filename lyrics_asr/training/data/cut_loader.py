@@ -150,7 +150,7 @@ class _Reader(Dataset[_Read]):
                     rows.append(self._row(cut, share.epoch))
                 except UNREADABLE as error:
                     failures[cut.id] = str(error).partition("\n[extra info]")[0]  # Lhotse adds whole recordings
-        batch = make_batch(remix(rows, self.augmentation.remix_share)) if rows else None
+        batch = make_batch(remix(rows, self.augmentation.remix_prob)) if rows else None
         return _Read(batch, failures, share.after)
 
     def _row(self, cut: Any, epoch: int) -> Row:

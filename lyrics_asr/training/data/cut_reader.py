@@ -23,7 +23,7 @@ from torch import Tensor
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import SoundFormat
-from lyrics_asr.training.data.labels import Label, letters_of, with_borders
+from lyrics_asr.training.data.labels import Label, letters_of, with_word_delimiters
 from lyrics_asr.training.data.stem_chunks import at_some_level
 from lyrics_asr.types import TimedWord, Vocabulary
 
@@ -119,7 +119,7 @@ def labels_of(cut: Any, vocabulary: Vocabulary, speed: float = 1.0) -> list[Labe
         for supervision in sorted(cut.supervisions, key=lambda supervision: supervision.start)
         for word in _words(supervision, speed)
     ]
-    return with_borders(spelled, vocabulary)
+    return with_word_delimiters(spelled, vocabulary)
 
 
 def remix(rows: Sequence[Row], share: float) -> list[Row]:

@@ -52,7 +52,7 @@ class Labeller:
             letters_of(song.words[i], song.sounds[i] if song.sounds else (), affinity, self._vocabulary, song.language)
             for i in words
         ]
-        return [_since(origin_seconds, label) for label in with_borders(spelled, self._vocabulary)]
+        return [_since(origin_seconds, label) for label in with_word_delimiters(spelled, self._vocabulary)]
 
     def sounds(self, song: Song, words: Sequence[int], origin_seconds: float) -> list[Label]:
         """The sounds of some words; none where the song's are unknown."""
@@ -88,7 +88,7 @@ def letters_of(
     return [Label(i, *span) for i, span in zip(spelled, spans, strict=True)]
 
 
-def with_borders(words: Sequence[Sequence[Label]], vocabulary: Vocabulary) -> list[Label]:
+def with_word_delimiters(words: Sequence[Sequence[Label]], vocabulary: Vocabulary) -> list[Label]:
     """The labels of consecutive words, with the word border between them.
 
     A border is the last moment before a word begins, taken from the letter before it where there is no pause, but never

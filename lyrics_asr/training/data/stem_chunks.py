@@ -160,7 +160,7 @@ class ChunkBatches(Dataset[Batch]):
 
     def _draw(self, rng: np.random.Generator) -> tuple[str, Tensor, Tensor, int, list[Label], list[Label]]:
         seconds, mix = self._chunk_samples / self._sample_rate_hz, self._mix
-        is_pause = bool(mix.pause_share and rng.random() < mix.pause_share)
+        is_pause = bool(mix.silence_prob and rng.random() < mix.silence_prob)
         for _ in range(_MOST_DRAWS):
             index = int(rng.integers(len(self._songs)))
             song, stems = self._songs[index], self._stems[index]
@@ -180,7 +180,7 @@ class ChunkBatches(Dataset[Batch]):
         vocals = self._window(stems[0], first, length)
         accompaniment = self._window(stems[1], first, length)
         remixes = bool(self._accompanied) and not is_pause  # which has no voice to set a level by
-        if remixes and (rng.random() < mix.remix_share or index not in self._accompanied):
+        if remixes and (rng.random() < mix.remix_prob or index not in self._accompanied):
             other = self._stems[self._accompanied[int(rng.integers(len(self._accompanied)))]][1]
             accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
             accompaniment = at_some_level(accompaniment, vocals, rng, mix.lowest_level_db, mix.highest_level_db)

@@ -17,8 +17,8 @@ from lyrics_asr.types import TimedWord, Vocabulary
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
 FILE_HZ, RATE_HZ = 16_000, 8_000
 SECONDS = 24
-PLAIN = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_share=0.0)
-LOUD = AugmentationOptions(speeds=[0.9, 1.0, 1.1], gain_db=6.0, remix_share=0.5)
+PLAIN = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_prob=0.0)
+LOUD = AugmentationOptions(speeds=[0.9, 1.0, 1.1], gain_db=6.0, remix_prob=0.5)
 
 
 def make_song(folder, number, *, stems=True):
@@ -192,7 +192,7 @@ def test_gain_is_within_its_bounds_and_that_of_both_stems(cuts):
 
 
 def test_a_remixed_voice_is_heard_over_another_song_of_the_batch(cuts):
-    remixed = replace(PLAIN, remix_share=1.0)
+    remixed = replace(PLAIN, remix_prob=1.0)
     plain = {batch.chunk_ids: batch for batch in loader(cuts, epochs=1)}
     songs = 0
     for batch in loader(cuts, epochs=1, augmentation=remixed):

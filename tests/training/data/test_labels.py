@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from lyrics_asr.corpora.manifest import Song, Sound
-from lyrics_asr.training.data.labels import UNKNOWN_SOUND, Label, Labeller, letters_of, with_borders
+from lyrics_asr.training.data.labels import UNKNOWN_SOUND, Label, Labeller, letters_of, with_word_delimiters
 from lyrics_asr.types import TimedWord, Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
@@ -30,17 +30,17 @@ def test_letters_are_sung_with_their_sounds():
 
 
 def test_a_border_is_the_last_moment_before_the_next_word():
-    labels = with_borders([letters("ab", 0.0), [], letters("c", 1.0), letters("d", 3.0)], LETTERS)
+    labels = with_word_delimiters([letters("ab", 0.0), [], letters("c", 1.0), letters("d", 3.0)], LETTERS)
     assert "".join(LETTERS.tokens[label.token_id] for label in labels) == "ab|c|d"
     expected = [(0, 0.75), (0.75, 0.96), (0.96, 1), (1, 2), (2.96, 3), (3, 4)]  # b gives way, c has a pause behind it
     np.testing.assert_allclose(spans(labels), expected)
-    assert with_borders([], LETTERS) == []
+    assert with_word_delimiters([], LETTERS) == []
 
 
 def test_a_border_takes_at_most_half_of_the_letter_before_it():
     short = Label(3, 0.0, 0.02)
     np.testing.assert_allclose(
-        spans(with_borders([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
+        spans(with_word_delimiters([[short], [Label(4, 0.02, 0.5)]], LETTERS)), [(0, 0.01), (0.01, 0.02), (0.02, 0.5)]
     )
 
 

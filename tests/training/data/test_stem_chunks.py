@@ -71,7 +71,7 @@ def corpus(tmp_path):
 
 
 def batches(corpus, **options):
-    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "mix": MixOptions(remix_share=0.0), "seed": (1,)}
+    settings = {"steps": 3, "batch_size": 4, "chunk_seconds": 2.5, "mix": MixOptions(remix_prob=0.0), "seed": (1,)}
     return ChunkBatches(*corpus, LETTERS, sample_rate_hz=RATE_HZ, **{**settings, **options})
 
 
@@ -103,13 +103,13 @@ def test_a_batch_depends_on_seed_and_step_alone(corpus):
 
 def test_a_song_with_no_accompaniment_borrows_another_within_six_decibels(corpus):
     for step in range(3):
-        batch = batches(corpus, mix=MixOptions(remix_share=1.0))[step]
+        batch = batches(corpus, mix=MixOptions(remix_prob=1.0))[step]
         ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
         assert ((ratio > 10**-0.61) & (ratio < 10**0.61)).all()
 
 
 def test_the_level_of_another_accompaniment_is_in_its_range(corpus):
-    mix = MixOptions(remix_share=1.0, lowest_level_db=10.0, highest_level_db=12.0)
+    mix = MixOptions(remix_prob=1.0, lowest_level_db=10.0, highest_level_db=12.0)
     batch = batches(corpus, mix=mix)[0]
     ratio = batch.accompaniment.square().mean((1, 2)) / batch.vocals.square().mean((1, 2))
     assert ((ratio > 10**0.99) & (ratio < 10**1.21)).all()
@@ -133,11 +133,11 @@ def test_a_pause_holds_no_word(words, after, longest, seed):
 def test_a_share_of_the_rows_are_pauses(corpus):
     songs, stems = corpus
     songs = [replace(song, words=song.words[4:6]) for song in songs]  # at 4.2 to 5.7 s of ten
-    options = {"mix": MixOptions(remix_share=1.0, pause_share=0.3), "steps": 50, "batch_size": 8}
+    options = {"mix": MixOptions(remix_prob=1.0, silence_prob=0.3), "steps": 50, "batch_size": 8}
     counts = torch.cat([each.label_lengths for each in batches((songs, stems), **options)])
     assert float((counts == 0).float().mean()) == pytest.approx(0.3, abs=0.07)
     with pytest.raises(ValueError, match=r"held no pause of 1\.0 s"):
-        batches(corpus, mix=MixOptions(pause_share=1.0))[0]
+        batches(corpus, mix=MixOptions(silence_prob=1.0))[0]
 
 
 def test_the_mixture_is_the_sum_of_the_stems_where_they_are_known(corpus):
