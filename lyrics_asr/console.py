@@ -8,8 +8,15 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lyrics_asr.files import require_writable_folder
 
 _CLEAR = "\r\033[K"
+
+_tracebacks = logging.getLogger("lyrics_asr.tracebacks")
+_tracebacks.propagate = False
+_tracebacks.addHandler(logging.NullHandler())  # without a handler, logging would print to stderr
 
 
 def say(message: str) -> None:
@@ -138,6 +145,49 @@ def quiet(debug: bool) -> Iterator[None]:
         # Without any handler, logging prints the warnings of other packages by itself.
         stack.enter_context(_handler(logging.getLogger(), logging.NullHandler()))
         yield
+
+
+@contextlib.contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Append warnings, log messages and tracebacks to a file while the block runs.
+
+    An exception that leaves the block is recorded with its traceback; `log_traceback` records one that is handled
+    inside it. The file is made with the first record, so that a run without any leaves none.
+
+    Args:
+        path: of the file; its folder is made if need be.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    require_writable_folder(path.parent)
+    handler = _LogFileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    try:
+        with _handler(logging.getLogger(), handler), _handler(_tracebacks, handler):
+            try:
+                yield
+            except (Exception, KeyboardInterrupt) as error:
+                log_traceback(error)
+                raise
+    finally:
+        handler.close()
+
+
+def log_traceback(error: BaseException) -> None:
+    """Write an exception with its traceback to the `log_file`, and nothing to the terminal."""
+    _tracebacks.error("%s: %s", type(error).__name__, error, exc_info=error)
+
+
+class _LogFileHandler(logging.FileHandler):
+    """A log file that cannot be written does not stop the program."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
 
 
 @contextlib.contextmanager
