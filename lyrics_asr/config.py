@@ -1,8 +1,7 @@
-"""Options of every stage, composed; YAML and dotlist in, resolved YAML out.
+"""Load option dataclasses from YAML files and command-line overrides, and write them as resolved YAML.
 
-The only module that knows OmegaConf. Unknown keys, wrong types, wrong choices and values out of range fail with the
-name of the key.
-The defaults live here; the files in configs/ hold departures from them only.
+This is the only module that uses OmegaConf. Unknown keys, wrong types and invalid values fail with the name of the key.
+Defaults are those of the dataclasses; the files in configs/ only contain values that differ from them.
 """
 
 import re
@@ -21,17 +20,17 @@ _RENAMED = {
     "unknown_word_letter_log10": "unk_char_log10",
     "most_skipped_steps": "max_skipped_steps",
 }
-"""Old names of options that files may still have, and the new ones."""
+"""Renamed options: old key to new key."""
 
 
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
 
-    What stands in a list is overridden by `key[0].sub=value`.
+    Items of a list are overridden with `key[0].sub=value`.
 
     Raises:
-        ValueError: a key that `schema` lacks, a value of the wrong type or out of its range, or a file that is not a
-            YAML mapping; the message begins with the file's name or "command line" and names the key.
+        ValueError: an unknown key, a value of the wrong type or out of range, or a file that is not a YAML mapping; the
+            message starts with the file name or "command line" and names the key.
         FileNotFoundError: no such YAML file.
     """
     source = "command line" if path is None else str(path)
@@ -54,20 +53,22 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     except OSError as error:
         if error.errno is not None:  # the file cannot be read; the message names it
             raise
-        raise ValueError(f"{source}: is not a mapping of keys to values") from error  # OmegaConf, of a lone number
+        raise ValueError(f"{source}: is not a mapping of keys to values") from error  # OmegaConf, for a lone number
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"{source}: {_cause(error)}") from error
 
 
 def dump_config(config: Any) -> str:
-    """The resolved YAML of an option dataclass: what `load_config` would read back as the same object."""
+    """Write an option dataclass as resolved YAML, which `load_config` reads back as an equal object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
 
 
 def _refuse_renamed(given: DictConfig) -> None:
     for old, new in _RENAMED.items():
-        if OmegaConf.select(given, old) is not None:
-            raise ValueError(f"{old} is now called {new}; change the key")
+        section, _, key = old.rpartition(".")
+        options = OmegaConf.select(given, section) if section else given
+        if isinstance(options, DictConfig) and key in options:
+            raise ValueError(f"{old} is now called {new}; rename the key")
 
 
 def _overridden(given: DictConfig, override: str) -> DictConfig:
@@ -82,7 +83,7 @@ def _overridden(given: DictConfig, override: str) -> DictConfig:
 
 
 def _cause(error: Exception) -> str:
-    """What is wrong, in one line, with the key or the line of the file where the library tells it."""
+    """A one-line description of an error, with the key or line number if the library gives one."""
     if isinstance(error, yaml.YAMLError):
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]

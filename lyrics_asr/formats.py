@@ -1,11 +1,11 @@
-"""Transcripts as text: JSON is the master, which reads back as the same object; the others are rendered from it.
+"""Output formats of transcripts. JSON is complete and can be read back; the other formats are rendered from it.
 
 Conventions
-- json: schema "lyrics-asr/transcript/1", times in seconds at full precision.
-- txt: the text alone.
-- lrc: `[mm:ss.xx]` with the start of each line; minutes go beyond 59.
-- elrc: enhanced LRC ("A2 extension"), which adds `<mm:ss.xx>` with the start of each word and the end of the last one.
-- srt, vtt: one cue a line; a cue lasts at least 1 ms, for players drop cues without a length and WebVTT forbids them.
+- json: schema "lyrics-asr/transcript/1"; times in seconds, at full precision.
+- txt: the text without times.
+- lrc: `[mm:ss.xx]` with the start of each line; minutes may exceed 59.
+- elrc: enhanced LRC ("A2 extension"), with `<mm:ss.xx>` before each word for its start and after the last for its end.
+- srt, vtt: one cue per line. A cue lasts at least 1 ms: players drop empty cues, and WebVTT forbids them.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 def render(transcript: Transcript, format: str) -> str:
-    """The transcript in one of FORMATS; every text ends with a line break unless it is empty.
+    """Render a transcript in one of FORMATS; the result ends with a line break unless it is empty.
 
     Raises:
-        ValueError: an unknown format.
+        ValueError: unknown format.
     """
     renderers: Mapping[str, Callable[[Transcript], str]] = {
         "json": _json,
@@ -42,15 +42,14 @@ def render(transcript: Transcript, format: str) -> str:
 
 
 def parse_json(text: str, source: str) -> Transcript:
-    """Read what `render(transcript, "json")` wrote; keys that the schema lacks are ignored.
+    """Parse the output of `render(transcript, "json")`; unknown keys are ignored.
 
     Args:
-        text: the JSON.
-        source: where it comes from, for the messages.
+        text: the JSON document.
+        source: file name for error messages.
 
     Raises:
-        ValueError: not JSON, another schema, or a key that is missing or has a wrong value; the message names `source`
-            and the key.
+        ValueError: not JSON, a different schema, or a missing or invalid key; the message names `source` and the key.
     """
     try:
         root = json.loads(text)
@@ -115,7 +114,7 @@ def _cue_time(milliseconds: int, decimal_mark: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The formats are read by lines, and a line break within a text would end its cue."""
+    """Replace line breaks by spaces: a line break inside a text would end its line or cue."""
     return " ".join(text.splitlines())
 
 
@@ -125,7 +124,7 @@ def _escaped(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Node:
-    """A value of a JSON document and the key that leads to it."""
+    """A value in a JSON document and its key path, for error messages."""
 
     value: object
     key: str
@@ -144,7 +143,7 @@ class _Node:
         return [_Node(value, f"{self.key}[{index}]") for index, value in enumerate(self.value)]
 
     def string(self) -> str:
-        # JSON can spell half a surrogate pair, which no file can hold.
+        # JSON can escape a lone surrogate, which cannot be encoded as UTF-8.
         if not isinstance(self.value, str) or any("\ud800" <= character <= "\udfff" for character in self.value):
             raise self.error("a text")
         return self.value

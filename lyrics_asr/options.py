@@ -1,4 +1,9 @@
-"""Options of every stage of inference. The defaults live here."""
+"""Options of every stage of inference, with their defaults.
+
+Conventions
+- Every class checks its values. The message names the full key, such as `acoustic.window_seconds`, and the valid range.
+- Field names are the keys of YAML files and of `key.sub=value` overrides.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -6,12 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SeparationOptions:
-    """How a separator goes over a song.
+    """How a song is separated, segment by segment.
 
     Args:
-        overlap: share of a segment that it has in common with the next one, 0 <= overlap < 1.
-        batch_size: segments that go through the network at once; None for what suits the device.
-        precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
+        overlap: fraction of a segment that overlaps with the next one, 0 <= overlap < 1.
+        batch_size: segments per forward pass; None to choose by device.
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `precision.computing`).
     """
 
     overlap: float = 0.1
@@ -25,12 +30,12 @@ class SeparationOptions:
 
 @dataclass(frozen=True)
 class SilenceOptions:
-    """Which stretches of separated vocals are not listened to.
+    """Which non-vocal regions of the separated vocals are skipped (voice activity detection).
 
     Args:
-        threshold_db: level relative to the loud parts of the song below which it is silent; -inf to listen to all.
-        minimum_seconds: shortest silence that is left out.
-        margin_seconds: what is listened to at either end of it all the same.
+        threshold_db: level below which the vocals are silent, relative to the song's loud parts; -inf to skip nothing.
+        minimum_seconds: shortest silence that is skipped.
+        margin_seconds: margin at both ends of a silence that is not skipped.
     """
 
     threshold_db: float = -25.0
@@ -50,14 +55,14 @@ class SilenceOptions:
 
 @dataclass(frozen=True)
 class AcousticOptions:
-    """How the acoustic model goes over a song.
+    """How the acoustic model runs over a song, in overlapping windows.
 
     Args:
-        window_seconds: longest stretch that goes through the network at once; longer than its two borders.
-        context_seconds: context on either side of a window whose frames are dropped.
-        silence: what is left out.
-        batch_size: windows that go through the network at once; None for what suits the device.
-        precision: "float32", "bfloat16", or "auto" for what suits the device (see `precision.computing`).
+        window_seconds: longest window, context included; more than twice the context.
+        context_seconds: context at both ends of a window; its frames are dropped.
+        silence: which regions are skipped.
+        batch_size: windows per forward pass; None to choose by device.
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `precision.computing`).
     """
 
     window_seconds: float = 20.0
@@ -84,19 +89,19 @@ class AcousticOptions:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Beam search with a KenLM model; with `beam_width` 1 and no language model it is greedy search.
+    """Beam search with a KenLM model; greedy search with `beam_width` 1 and no language model.
 
     Args:
-        decoder: "flashlight" or "pyctcdecode"; the other options mean the same to both.
-        open_vocabulary: whether words that the language model lacks may be heard, written by their letters.
-        beam_width: hypotheses kept at each frame.
-        alpha: weight of the language model's logarithms. With 0 and an open vocabulary the model is left out.
-        beta: bonus for every word, in natural logarithms; without a language model there is none.
-        unk_char_log10: added to the log10 probability of a word that the language model lacks, for each of
-            its letters. With -1, ten letters are equally likely after any other.
-        hot_word_bonus: for every word that the user expects, in natural logarithms.
-        beam_prune_logp: hypotheses this much worse than the best one are dropped.
-        token_min_logp: symbols less likely than this are not tried at a frame.
+        decoder: "flashlight" or "pyctcdecode"; the other options mean the same for both.
+        open_vocabulary: whether out-of-vocabulary words may be decoded, spelled letter by letter.
+        beam_width: hypotheses kept per frame.
+        alpha: weight of the language model. With 0 and an open vocabulary, the model is not used.
+        beta: bonus per word, in natural logarithms; not used without a language model.
+        unk_char_log10: added to the log10 probability of an out-of-vocabulary word, per letter. -1 corresponds to ten
+            equally likely letters.
+        hot_word_bonus: bonus per hot word, in natural logarithms.
+        beam_prune_logp: hypotheses whose score is this far below the best are pruned.
+        token_min_logp: symbols with a lower log-probability are pruned.
     """
 
     decoder: str = "flashlight"
@@ -120,10 +125,10 @@ class DecodingOptions:
 
 @dataclass(frozen=True)
 class LineOptions:
-    """Where a transcript is cut into lines.
+    """How a transcript is split into lines.
 
-    A line ends at a silence of at least `pause_seconds`. A line that then has more than `max_words` words is cut at
-    its longest inner silence, again and again, until none has.
+    A line ends at a pause of at least `pause_seconds`. Lines of more than `max_words` words are then split at their
+    longest pause until none is too long.
     """
 
     pause_seconds: float = 0.6
@@ -137,7 +142,7 @@ class LineOptions:
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """Everything that `transcribe` and `align` can be told."""
+    """Options of `transcribe` and `align`."""
 
     separation: SeparationOptions = field(default_factory=SeparationOptions)
     acoustic: AcousticOptions = field(default_factory=AcousticOptions)
@@ -146,13 +151,13 @@ class InferenceOptions:
 
 
 def check_range(key: str, value: int | float, valid: bool, allowed: str) -> None:
-    """Raise a ValueError that names the key, unless the value is valid."""
+    """Raise a ValueError that names the key and the allowed range if a value is not valid."""
     if not valid:
         raise ValueError(f"{key} {value} is out of range; it must be {allowed}")
 
 
 def check_computing(part: str, batch_size: int | None, precision: str) -> None:
-    """Check the batch size and the precision of a network."""
+    """Raise a ValueError that names the key if a network's batch size or precision is not valid."""
     if batch_size is not None:
         check_range(f"{part}.batch_size", batch_size, batch_size >= 1, "at least 1")
     if precision not in ("auto", "float32", "bfloat16"):

@@ -1,11 +1,11 @@
-"""The values that travel between the stages, and the only place where frames become seconds.
+"""The data types that stages exchange. Frames are converted to seconds here and nowhere else.
 
 Conventions
 - Times are float seconds from the first sample of the song.
 - A frame of the acoustic model is placed at the centre of its receptive field:
   `(index * stride + receptive_field / 2) / sample_rate`.
 - A span of frames is half open, `[start, end)`, as in Python slices.
-- Confidences are in 0..1, log-probabilities are natural logarithms.
+- Confidences are in 0..1. Log-probabilities are natural logarithms.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 class AlignmentError(ValueError):
-    """The lyrics cannot be placed on the audio: too many tokens for the frames, or no word at all."""
+    """The lyrics cannot be aligned: they have more tokens than the audio has frames, or no word can be spelled."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class FrameGrid:
     """The time axis of an acoustic model.
 
     Args:
-        stride_samples: samples between the starts of two frames.
-        receptive_field_samples: samples that one frame sees.
+        stride_samples: samples from the start of one frame to the start of the next.
+        receptive_field_samples: samples that influence one frame.
         sample_rate_hz: rate of these samples.
     """
 
@@ -51,7 +51,7 @@ class FrameGrid:
         return max(0, round(position))
 
     def count(self, samples: int) -> int:
-        """Frames that `samples` samples give (convolutions without padding); 0 when they are too few."""
+        """Number of frames of `samples` samples (convolutions have no padding); 0 if there are too few."""
         if samples < self.receptive_field_samples:
             return 0
         return (samples - self.receptive_field_samples) // self.stride_samples + 1
@@ -62,9 +62,9 @@ class Vocabulary:
     """The output symbols of an acoustic model.
 
     Args:
-        tokens: one string for each column of the emissions; letters as the model writes them.
+        tokens: one string per column of the emissions; letters in the case that the model uses.
         blank_id: column of the CTC blank.
-        word_delimiter_id: column of the symbol between words; None where the model has none.
+        word_delimiter_id: column of the symbol between words; None if the model has none.
     """
 
     tokens: tuple[str, ...]
@@ -77,13 +77,13 @@ class Vocabulary:
 
     @property
     def character_ids(self) -> Mapping[str, int]:
-        """Columns of the single characters: what lyrics can be spelled with."""
+        """Columns of the single characters, which lyrics can be spelled with."""
         special = {self.blank_id, self.word_delimiter_id}
         return {token: i for i, token in enumerate(self.tokens) if len(token) == 1 and i not in special}
 
 
-def least_frames(tokens: Sequence[int]) -> int:
-    """Frames that the shortest CTC path takes: one for each token, and a blank between two equal ones."""
+def min_frames(tokens: Sequence[int]) -> int:
+    """Length of the shortest CTC path: one frame per token, plus a blank between two equal tokens."""
     return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
@@ -109,7 +109,7 @@ class Emissions:
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word as it was written or heard, its time in the song and how sure the model is of it."""
+    """A word as written or transcribed, with its time in the song and the model's confidence."""
 
     text: str
     start_seconds: float
@@ -122,7 +122,7 @@ class TimedWord:
 
 @dataclass(frozen=True)
 class TimedLine:
-    """A sung line: its text as written and its words in order."""
+    """A sung line: its text as written or transcribed, and its words in order."""
 
     text: str
     start_seconds: float
@@ -136,7 +136,7 @@ class TimedLine:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The file that a transcript belongs to; the rate is that of the file, not of the models."""
+    """The audio file of a transcript, with the file's own sample rate."""
 
     path: str
     duration_seconds: float
@@ -145,7 +145,7 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What made a transcript: names as `load_model` takes them."""
+    """The models that produced a transcript, by the names that `load_model` takes."""
 
     name: str
     separator: str
@@ -158,9 +158,9 @@ class Transcript:
     """The timed lyrics of one song.
 
     Args:
-        task: "transcribe" when the words were heard, "align" when they were given.
-        text: all the words; for "align" the lyrics exactly as the user wrote them, with headings and blank lines.
-        lines: the sung lines in order of time.
+        task: "transcribe" if the words were recognized, "align" if they were given.
+        text: all words; for "align", the lyrics exactly as the user wrote them, with headings and blank lines.
+        lines: the sung lines, in order of time.
     """
 
     task: Literal["transcribe", "align"]

@@ -41,6 +41,8 @@ def test_file_goes_over_the_defaults_and_overrides_over_the_file(tmp_path):
         (b"decoding: {alpha: '${beta'}", r"\$\{beta"),
         (b"d\xe9coding: {}", "'utf-8' codec can't decode"),
         ("lines: {}".encode("utf-16"), "'utf-8' codec can't decode"),
+        (b"decoding: {unknown_word_letter_log10: -1}", "is now called decoding.unk_char_log10; rename the key"),
+        (b"acoustic: {border_seconds: null}", "is now called acoustic.context_seconds; rename the key"),
         (b"lines: {max_words: -1}", "lines.max_words is -1; a line needs at least 1 word"),
     ],
 )

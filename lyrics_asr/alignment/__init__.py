@@ -1,1 +1,1 @@
-"""Given lyrics placed on the frames of a song."""
+"""Forced alignment: when each word and line of given lyrics is sung."""

@@ -1,24 +1,24 @@
-"""Emissions and given lyrics to timed words and lines: CTC forced alignment of the whole song, with pauses.
+"""CTC forced alignment of lyrics to a whole song, with a pause penalty.
 
 Conventions
-- The path is the best one of all that spell the lyrics (Viterbi); a letter twice in a row needs a blank between.
-- CTC has one blank for the rest between two letters and for a solo of a minute, and a path may hold out in either for
-  nothing. Singers do not: they hold a word together, and rest between lines. A pause of mean length m is geometrically
-  distributed when each of its frames costs about frame / m (the log-probability of going on, ln(1 - frame / m)). Pauses
-  inside a word cost as of mean length `_LETTER_PAUSE_SECONDS`, those between the words of a line as of
-  `_WORD_PAUSE_SECONDS`; those between lines, before the first and after the last cost nothing. In a line of more than
-  `_LONGEST_LINE_WORDS` words, which is lyrics without their lines, those between words cost nothing either.
-- Where the lyrics pause, blank and word delimiter are the same. Every two words have a frame of pause between them.
-- A frame may be anything, whatever the network says, with probability `_ANYTHING`: a network that is sure and wrong for
-  a second would else outweigh the rest of a song.
-- A word lasts from the first frame of its first token to the end of the last frame of its last token.
-- A letter that the vocabulary lacks matches whatever letter is the most likely at its frames (a wildcard).
-- The confidence of a word is the geometric mean of its letters' probabilities, as the network gave them, over the
-  frames that they are aligned to, pauses left out; a wildcard's probability is that of the letter which it matched. The
-  confidence of a line is the geometric mean of its words' confidences.
-- A word that cannot be spelled, such as "-", has no length and confidence 0. It stands at the end of the spelled word
-  before it in its line, else at the start of the one after it, else at the end of the line before, else at the start of
-  the song. Lines leave it out of their confidence.
+- The path is the best of all paths that spell the lyrics (Viterbi). Two equal letters in a row need a blank between.
+- CTC has a single blank, for the gap between two letters as for a solo of a minute, and a path may stay in it for free.
+  Singers hold a word together and pause between lines, so pauses have a penalty, which helps weak models most. A
+  penalty of frame / m per frame corresponds to a geometric distribution of mean length m (it is -ln(1 - frame / m), to
+  first order). The mean is `_LETTER_PAUSE_SECONDS` inside a word and `_WORD_PAUSE_SECONDS` between the words of a line.
+  Pauses between lines and at both ends of the song are free, and so are pauses between words in lines of more than
+  `_MAX_LINE_WORDS` words, which are lyrics without line breaks.
+- In a pause, the blank and the word delimiter are equivalent. There is at least one frame of pause between two words.
+- With probability `_ANYTHING`, a frame may be any symbol, whatever the model says. Otherwise one second in which the
+  model is confidently wrong would outweigh the rest of the song.
+- A word starts with the first frame of its first token and ends with the last frame of its last token.
+- A letter that is not in the vocabulary is a wildcard: it matches the most likely letter of its frames.
+- The confidence of a word is the geometric mean of its letters' probabilities, as the model gave them, over the frames
+  they are aligned to, without pauses. The probability of a wildcard is that of the letter it matched. The confidence of
+  a line is the geometric mean of its words' confidences.
+- A word that cannot be spelled, such as "-", has zero length and confidence 0. It is placed at the end of the spelled
+  word before it in its line, else at the start of the next one, else at the end of the previous line, else at the start
+  of the song. It does not count towards the confidence of its line.
 """
 
 import math
@@ -31,43 +31,51 @@ from torch import Tensor
 from lyrics_asr.decoding.ctc_paths import WordSpan, mean_confidence, word_spans
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import Lyrics
-from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, least_frames
+from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, min_frames
 
 _LETTER_PAUSE_SECONDS = 0.1
 _WORD_PAUSE_SECONDS = 0.2
-_LONGEST_LINE_WORDS = 16
+_MAX_LINE_WORDS = 16
 _ANYTHING = 0.01
-_LOWEST_LOG_PROB = -50.0
-"""Keeps the confidence of impossible symbols finite, and the edges of a song to pauses."""
+_MIN_LOG_PROB = -50.0
+"""A floor that keeps confidences finite, and reserves the padding frames at both ends of a song for pauses."""
 
 
 def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") -> tuple[TimedLine, ...]:
-    """Time every word of the lyrics, in order and as written.
+    """Find the time of every word of the lyrics.
+
+    Args:
+        emissions: of the whole song.
+        lyrics: what is sung, in order.
+        language: language of the lyrics, to verbalize digits and symbols.
+
+    Returns:
+        The lines and words of the lyrics as written, with times and confidences.
 
     Raises:
         AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
     """
-    columns = _Columns.after(emissions.vocabulary)
+    columns = _ExtraColumns.after(emissions.vocabulary)
     spellings = [[spell(word, emissions.vocabulary, language) for word in line.words] for line in lyrics.lines]
-    plan = _plan(spellings, emissions.vocabulary, columns)
-    _check_fit(plan, emissions)
+    target = _join_words(spellings, emissions.vocabulary, columns)
+    _check_fit(target, emissions)
     found = iter(
         word_spans(
-            _scores(emissions, columns),
-            plan.tokens,
-            [word for word in plan.words if word is not None],
+            _path_scores(emissions, columns),
+            target.tokens,
+            [word for word in target.words if word is not None],
             emissions.vocabulary.blank_id,
             pauses=(columns.word_pause, columns.line_pause),
-            heard=_heard(emissions),
+            confidence_log_probs=_confidence_log_probs(emissions),
         )
     )
-    spans = iter([None if word is None else _without_edge(next(found)) for word in plan.words])
+    spans = iter([None if word is None else _without_padding(next(found)) for word in target.words])
 
     lines: list[TimedLine] = []
     line_end = 0
     for line in lyrics.lines:
         line_spans = [next(spans) for _ in line.words]
-        placed = _place_unspelled(line_spans, line_end)
+        placed = _place_unspelled_words(line_spans, line_end)
         words = tuple(
             TimedWord(text, emissions.seconds(span.start), emissions.seconds(span.end), span.confidence)
             for text, span in zip(line.words, placed, strict=True)
@@ -79,13 +87,13 @@ def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") 
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Columns that stand after those of the vocabulary.
+class _ExtraColumns:
+    """Columns after those of the vocabulary.
 
     Args:
-        wildcards: any letter; they take turns, so that none needs a blank before it.
-        word_pause: between the words of a line.
-        line_pause: between lines.
+        wildcards: any letter; two that alternate, so that neighbouring wildcards need no blank between them.
+        word_pause: pause between the words of a line.
+        line_pause: pause between lines.
     """
 
     wildcards: tuple[int, int]
@@ -93,33 +101,33 @@ class _Columns:
     line_pause: int
 
     @classmethod
-    def after(cls, vocabulary: Vocabulary) -> "_Columns":
-        """The next columns after the vocabulary's."""
+    def after(cls, vocabulary: Vocabulary) -> "_ExtraColumns":
+        """The columns that follow those of `vocabulary`."""
         first = len(vocabulary.tokens)
         return cls((first, first + 1), first + 2, first + 3)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """All tokens of the lyrics in order, pauses among them, and each word's range; None where it has none."""
+class _Target:
+    """The tokens of the lyrics, pauses included, and the half-open range of each word; None if it has no tokens."""
 
     tokens: tuple[int, ...]
     words: tuple[tuple[int, int] | None, ...]
 
 
-def _plan(spellings: list[list[tuple[int, ...]]], vocabulary: Vocabulary, columns: _Columns) -> _Plan:
-    """Join the words by pauses; one before the first and one after the last."""
+def _join_words(spellings: list[list[tuple[int, ...]]], vocabulary: Vocabulary, columns: _ExtraColumns) -> _Target:
+    """Join the words with pauses between them and at both ends."""
     tokens = [columns.line_pause]
     words: list[tuple[int, int] | None] = []
     for line in spellings:
-        between = columns.word_pause if len(line) <= _LONGEST_LINE_WORDS else columns.line_pause
-        begins = True
+        between = columns.word_pause if len(line) <= _MAX_LINE_WORDS else columns.line_pause
+        is_first = True
         for spelling in line:
             if not spelling:
                 words.append(None)
                 continue
             if len(tokens) > 1:
-                tokens.append(columns.line_pause if begins else between)
+                tokens.append(columns.line_pause if is_first else between)
             start = len(tokens)
             for token in spelling:
                 if token == WILDCARD:
@@ -128,19 +136,19 @@ def _plan(spellings: list[list[tuple[int, ...]]], vocabulary: Vocabulary, column
                     token = columns.word_pause
                 tokens.append(token)
             words.append((start, len(tokens)))
-            begins = False
+            is_first = False
     tokens.append(columns.line_pause)
-    return _Plan(tuple(tokens), tuple(words))
+    return _Target(tuple(tokens), tuple(words))
 
 
-def _check_fit(plan: _Plan, emissions: Emissions) -> None:
-    frames, words = len(emissions.log_probs), len(plan.words)
-    tokens = plan.tokens[1:-1]
+def _check_fit(target: _Target, emissions: Emissions) -> None:
+    frames, words = len(emissions.log_probs), len(target.words)
+    tokens = target.tokens[1:-1]
     if not tokens or not emissions.vocabulary.character_ids:
         raise AlignmentError(
             f"none of the {words} words can be spelled with the model's letters; check that the lyrics are text"
         )
-    needed = least_frames(tokens)
+    needed = min_frames(tokens)
     if needed > frames:
         raise AlignmentError(
             f"the lyrics' {words} words need at least {needed} frames ({len(tokens)} tokens), but the song "
@@ -148,27 +156,27 @@ def _check_fit(plan: _Plan, emissions: Emissions) -> None:
         )
 
 
-def _scores(emissions: Emissions, columns: _Columns) -> Float[Tensor, "padded columns"]:
-    """What each column adds to a path at each frame, with a frame of pause before the song and one after it."""
+def _path_scores(emissions: Emissions, columns: _ExtraColumns) -> Float[Tensor, "padded columns"]:
+    """Scores of all columns, pause penalties included, padded with one frame of pause at either end of the song."""
     log_probs, vocabulary = emissions.log_probs, emissions.vocabulary
     anything = torch.full_like(log_probs, math.log(_ANYTHING / log_probs.shape[1]))
     scores = _with_wildcards(torch.logaddexp(log_probs + math.log1p(-_ANYTHING), anything), vocabulary)
-    silent = [vocabulary.blank_id]
+    pauses = [vocabulary.blank_id]
     if vocabulary.word_delimiter_id is not None:
-        silent.append(vocabulary.word_delimiter_id)
-    pause = scores[:, silent].logsumexp(dim=1, keepdim=True)
+        pauses.append(vocabulary.word_delimiter_id)
+    pause = scores[:, pauses].logsumexp(dim=1, keepdim=True)
     frame_seconds = emissions.grid.frame_seconds
     scores[:, vocabulary.blank_id] -= frame_seconds / _LETTER_PAUSE_SECONDS
     scores = torch.cat([scores, pause - frame_seconds / _WORD_PAUSE_SECONDS, pause], dim=1)
-    edge = torch.full((1, scores.shape[1]), _LOWEST_LOG_PROB)
-    edge[0, columns.line_pause] = 0.0
-    return torch.cat([edge, scores, edge])
+    padding = torch.full((1, scores.shape[1]), _MIN_LOG_PROB)
+    padding[0, columns.line_pause] = 0.0
+    return torch.cat([padding, scores, padding])
 
 
-def _heard(emissions: Emissions) -> Float[Tensor, "padded columns"]:
-    """What the network heard, beside `_scores`; what it says of pauses is not asked for."""
-    heard = _with_wildcards(emissions.log_probs, emissions.vocabulary).clamp(min=_LOWEST_LOG_PROB)
-    return torch.nn.functional.pad(heard, (0, 2, 1, 1))
+def _confidence_log_probs(emissions: Emissions) -> Float[Tensor, "padded columns"]:
+    """The model's log-probabilities in the layout of `_path_scores`; the pause columns are not used and hold zeros."""
+    log_probs = _with_wildcards(emissions.log_probs, emissions.vocabulary).clamp(min=_MIN_LOG_PROB)
+    return torch.nn.functional.pad(log_probs, (0, 2, 1, 1))
 
 
 def _with_wildcards(log_probs: Float[Tensor, "frames vocab"], vocabulary: Vocabulary) -> Float[Tensor, "frames _"]:
@@ -176,11 +184,11 @@ def _with_wildcards(log_probs: Float[Tensor, "frames vocab"], vocabulary: Vocabu
     return torch.cat([log_probs, any_letter, any_letter], dim=1)
 
 
-def _without_edge(span: WordSpan) -> WordSpan:
+def _without_padding(span: WordSpan) -> WordSpan:
     return WordSpan(span.start - 1, span.end - 1, span.confidence)
 
 
-def _place_unspelled(spans: list[WordSpan | None], line_before_end: int) -> list[WordSpan]:
+def _place_unspelled_words(spans: list[WordSpan | None], line_before_end: int) -> list[WordSpan]:
     now = next((span.start for span in spans if span is not None), line_before_end)
     placed = []
     for span in spans:

@@ -1,1 +1,1 @@
-"""Beam search for CTC emissions: two back ends that take the same options and give the same hypotheses."""
+"""CTC decoding: emissions to timed words by greedy or beam search, and words to lines."""

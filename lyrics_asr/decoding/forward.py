@@ -1,8 +1,8 @@
-"""The exact probability of a text, given the emissions, by the forward algorithm of CTC.
+"""The exact probability of a text given the emissions, by the CTC forward algorithm.
 
-Source: Graves et al., 2006, Connectionist Temporal Classification, equations 6 to 8, with other silences than theirs:
-before, between and after words there may be any number of blanks and delimiters, of which at least one between two
-words is a delimiter, because texts that differ in their delimiters alone are the same text.
+Source: Graves et al., 2006, Connectionist Temporal Classification, equations 6 to 8. Unlike there, paths that only
+differ in their word delimiters spell the same text: any mix of blanks and delimiters may stand before, between and
+after words, with at least one delimiter between two words.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,23 @@ from lyrics_asr.decoding.lexicon import BLANK_COLUMN, DELIMITER
 
 
 def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[str], words: Sequence[str]) -> float:
-    """Natural logarithm of the summed probability of all paths that spell `words`; minus infinity where there is none.
+    """Natural logarithm of the probability of all paths that spell `words`; minus infinity if no path does.
 
     Args:
         log_probs: at least one frame.
         labels: of the columns: the blank first, " " for the delimiter if there is one, and letters.
-        words: without empty ones, spelled with `labels`.
+        words: not empty, spelled with `labels`.
     """
-    given = log_probs.double().numpy()
-    blank = given[:, BLANK_COLUMN]
-    delimiter = given[:, labels.index(DELIMITER)] if DELIMITER in labels else np.full(len(given), -np.inf)
+    scores = log_probs.double().numpy()
+    blank = scores[:, BLANK_COLUMN]
+    delimiter = scores[:, labels.index(DELIMITER)] if DELIMITER in labels else np.full(len(scores), -np.inf)
     silence = np.logaddexp(blank, delimiter)
     if not words:
         return float(silence.sum())
 
-    # The states are passed from left to right: one frame may enter a state, or stay in it. A blank may be left out
-    # between two letters that differ, and between a word and the delimiter after it.
+    # States run from left to right. `enter` and `stay` are the scores of entering a state and of staying in it. `skips`
+    # marks states that can be entered past the blank before them: a letter that differs from the one before, and the
+    # delimiter after a word.
     enter, stay, skips = [silence], [silence], [False]
     for i, word in enumerate(words):
         if i > 0:
@@ -42,7 +43,7 @@ def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[s
                 enter.append(blank)
                 stay.append(blank)
                 skips.append(False)
-            enter.append(given[:, labels.index(letter)])
+            enter.append(scores[:, labels.index(letter)])
             stay.append(enter[-1])
             skips.append(k > 0 and letter != word[k - 1])
     enter.append(silence)
@@ -54,7 +55,7 @@ def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[s
     reached = np.full(len(skips), -np.inf)
     reached[:2] = entering[0, :2]
     before, two_before = np.full(len(skips), -np.inf), np.full(len(skips), -np.inf)
-    for frame in range(1, len(given)):
+    for frame in range(1, len(scores)):
         before[1:], two_before[2:] = reached[:-1], reached[:-2]
         reached = np.logaddexp(reached + staying[frame], np.logaddexp(before, two_before + closed) + entering[frame])
     return float(np.logaddexp(reached[-1], reached[-2]))

@@ -1,4 +1,4 @@
-"""Greedy search: the most likely symbol at every frame."""
+"""Greedy CTC decoding, without a language model."""
 
 from lyrics_asr.decoding.ctc_paths import WordSpan, mean_confidence, timed_word
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
@@ -6,7 +6,10 @@ from lyrics_asr.types import Emissions, TimedWord
 
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
-    """The words of the most likely symbol at every frame."""
+    """Decode the most likely symbol at every frame.
+
+    Words are in lower case. Their times and confidences follow the conventions of `ctc_paths`.
+    """
     symbols = Symbols.of(emissions.vocabulary)
     if not len(emissions.log_probs):
         return ()

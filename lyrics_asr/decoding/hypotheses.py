@@ -1,17 +1,17 @@
-"""What every back end gives for a stretch of a song, and how a text is scored.
+"""The interface of the beam search back ends, and how they score a text.
 
 The score of a text is
 
     ln P(text | emissions) + alpha * ln(10) * log10 P(text | language model) + beta * words
         + hot_word_bonus * hot words
 
-where the first term sums over all the paths that spell the text. Without a language model the second and the third are
-left out: the bonus for words balances what the language model takes for each.
+The first term sums over all CTC paths that spell the text. Without a language model, the second and third terms are
+left out: the word bonus only compensates for what the language model charges per word.
 
-The language model gives words that it lacks the probability of <unk>, times 10 ** `unk_char_log10` for every
-letter: a word model and a spelling model, in which all letters are equally likely, as one (Bisani & Ney, 2005, Open
-Vocabulary Speech Recognition with Flat Hybrid Models, there with a model of the spelling). Hot words that it lacks are
-<unk> alone.
+Out-of-vocabulary words are spelled letter by letter. Each has the probability of <unk> in the language model, times
+10 ** `unk_char_log10` per letter: a word model combined with a spelling model in which all letters are equally likely
+(after Bisani & Ney, 2005, Open Vocabulary Speech Recognition with Flat Hybrid Models, who train the spelling model).
+Out-of-vocabulary hot words only have the probability of <unk>.
 """
 
 from collections.abc import Set
@@ -23,25 +23,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class StretchHypothesis:
-    """Words that a stretch of a song may be.
+class SegmentHypothesis:
+    """A candidate text of one segment of a song.
 
     Args:
         words: in lower case.
-        acoustic_score: natural logarithm of the words' probability, given the emissions, as far as the search knows it.
+        acoustic_score: natural logarithm of the text's probability given the emissions, over the paths in the beam.
     """
 
     words: tuple[str, ...]
     acoustic_score: float
 
 
-class StretchDecoder(Protocol):
-    """A back end of the beam search, built for one vocabulary, one language model and one set of options."""
+class SegmentDecoder(Protocol):
+    """A beam search back end, built for one vocabulary, one language model and one set of options."""
 
-    def decode(self, log_probs: Float[Tensor, "frames symbols"], hot_words: Set[str]) -> list[StretchHypothesis]:
-        """What is left in the beam of a search for one sentence: at least one text, the best first, none twice.
+    def decode(self, log_probs: Float[Tensor, "frames symbols"], hot_words: Set[str]) -> list[SegmentHypothesis]:
+        """Decode a segment as one sentence.
 
         Args:
-            log_probs: of `Symbols.labels`, at least one frame.
+            log_probs: columns as in `Symbols.labels`; at least one frame.
             hot_words: in lower case.
+
+        Returns:
+            The distinct texts in the final beam, best first; at least one.
         """

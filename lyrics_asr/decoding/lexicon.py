@@ -1,29 +1,37 @@
-"""What a search chooses from at each frame: the letters of a vocabulary, its blank and its word delimiter."""
+"""What the decoders search over: the symbols of a vocabulary, and the words of a language model.
 
-from collections.abc import Sequence
+Conventions
+- Decoded text is in lower case, like language models, whatever the case of the vocabulary.
+- Only the blank, the word delimiter and single characters are decoded. Other tokens, such as <unk>, are not lyrics.
+- Without a word delimiter in the vocabulary, the whole text is one word.
+"""
+
+import math
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 
+import kenlm
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lyrics_asr.language_model import load_kenlm, read_unigrams
+from lyrics_asr.language_model.files import END
+from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Vocabulary
 
 BLANK, DELIMITER = "", " "
 BLANK_COLUMN = 0
 
 
-def collapse(path: Sequence[int], labels: Sequence[str]) -> str:
-    """The text of a path through the frames, as CTC reads it: repeats are one, blanks are none."""
-    return "".join(labels[column] for column, _ in groupby(path))
-
-
 @dataclass(frozen=True)
 class Symbols:
-    """Labels in lower case, each with the columns of the vocabulary that it stands for.
+    """Lower-case labels, each with the vocabulary columns that it merges.
 
-    "" is the blank, always first, and " " the word delimiter.
+    The blank is "" and always comes first; the word delimiter is " ".
     """
 
     labels: tuple[str, ...]
@@ -41,27 +49,28 @@ class Symbols:
         return cls(tuple(sources), tuple(map(tuple, sources.values())))
 
     def columns(self, log_probs: Float[Tensor, "frames vocab"]) -> Float[Tensor, "frames symbols"]:
-        """Log-probabilities of the labels, renormalised; those of a letter's two cases add up."""
+        """Log-probabilities of the labels, renormalized; upper and lower case of a letter are summed."""
         chosen = torch.stack([log_probs[:, list(source)].logsumexp(dim=1) for source in self.sources], dim=1)
         return chosen.log_softmax(dim=1)
 
-    def hush_edges(self, log_probs: Float[Tensor, "frames symbols"]) -> Float[Tensor, "frames symbols"]:
-        """Let blanks stand for word delimiters too, before the first letter heard and after the last.
+    def merge_edge_delimiters(self, log_probs: Float[Tensor, "frames symbols"]) -> Float[Tensor, "frames symbols"]:
+        """Add the delimiter's probability to the blank's before the first and after the last likely letter.
 
-        A text has no delimiters at its ends; without this, its outer letters would be drawn over them.
+        A text neither starts nor ends with a delimiter. Without this step, forced alignment would extend its outer
+        letters over the delimiter frames.
         """
         if DELIMITER not in self.labels:
             return log_probs
         delimiter_column = self.labels.index(DELIMITER)
         best = log_probs.argmax(dim=1)
-        heard = ((best != BLANK_COLUMN) & (best != delimiter_column)).nonzero()[:, 0].tolist() or [len(best)]
-        hushed = log_probs.clone()
-        for edge in (slice(0, heard[0]), slice(heard[-1] + 1, None)):
-            hushed[edge, BLANK_COLUMN] = log_probs[edge, [BLANK_COLUMN, delimiter_column]].logsumexp(dim=1)
-        return hushed
+        letters = ((best != BLANK_COLUMN) & (best != delimiter_column)).nonzero()[:, 0].tolist() or [len(best)]
+        merged = log_probs.clone()
+        for edge in (slice(0, letters[0]), slice(letters[-1] + 1, None)):
+            merged[edge, BLANK_COLUMN] = log_probs[edge, [BLANK_COLUMN, delimiter_column]].logsumexp(dim=1)
+        return merged
 
-    def spell(self, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
-        """The labels of a text of these words, and the range of each word's labels in it."""
+    def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
+        """The columns of a text, with delimiters between words, and the half-open range of each word in them."""
         tokens: list[int] = []
         ranges = []
         for word in words:
@@ -71,3 +80,58 @@ class Symbols:
             tokens.extend(self.labels.index(character) for character in word)
             ranges.append((start, len(tokens)))
         return tokens, ranges
+
+
+def collapse(path: Sequence[int], labels: Sequence[str]) -> str:
+    """Collapse a CTC path to its text: merge repeats, drop blanks."""
+    return "".join(labels[column] for column, _ in groupby(path))
+
+
+class WordLanguageModel:
+    """A KenLM model that also scores out-of-vocabulary words, by their letters (see `decoding.hypotheses`).
+
+    Args:
+        path: the KenLM model.
+        options: weights of the score.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a KenLM model, or a damaged one.
+    """
+
+    def __init__(self, path: Path, options: DecodingOptions) -> None:
+        self.path = path
+        self.lexicon = read_unigrams(path)
+        self.kenlm = load_kenlm(path)
+        self._letter_log10 = options.unk_char_log10
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The words of the lexicon."""
+        return frozenset(self.lexicon)
+
+    def begin(self) -> kenlm.State:
+        """The state at the start of a sentence."""
+        state = kenlm.State()
+        self.kenlm.BeginSentenceWrite(state)
+        return state
+
+    def log10(self, state: kenlm.State, words: Sequence[str], hot_words: Set[str]) -> tuple[float, kenlm.State]:
+        """Base-10 log-probability of `words` after `state`, and the state that follows."""
+        total = 0.0
+        for word in words:
+            after = kenlm.State()
+            total += self.kenlm.BaseScore(state, word, after)
+            if word not in self.known and word not in hot_words:
+                total += len(word) * self._letter_log10
+            state = after
+        return total, state
+
+    def end_log10(self, state: kenlm.State) -> float:
+        """Base-10 log-probability that the sentence ends after `state`."""
+        return float(self.kenlm.BaseScore(state, END, kenlm.State()))
+
+
+def language_model_weight(options: DecodingOptions) -> float:
+    """Factor from a base-10 logarithm of the language model to the natural-logarithm score."""
+    return options.alpha * math.log(10)

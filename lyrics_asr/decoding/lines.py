@@ -1,4 +1,4 @@
-"""Words to lines."""
+"""Group transcribed words into lines, by the pauses between them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,8 +9,8 @@ from lyrics_asr.types import TimedLine, TimedWord
 
 
 def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:
-    """Cut a transcript into lines at its silences; of equally long ones, the one nearest to the line's middle."""
-    # Rounded, so that silences of equally many frames are equally long.
+    """Split words into lines at pauses (see `LineOptions`); between equally long pauses, nearest to the middle."""
+    # Rounded, so that pauses of the same number of frames compare equal.
     gaps = [round(after.start_seconds - before.end_seconds, 6) for before, after in pairwise(words)]
     pauses = [i + 1 for i, gap in enumerate(gaps) if gap >= options.pause_seconds]
     pending = list(zip([0, *pauses], [*pauses, len(words)], strict=True))[::-1]
@@ -27,7 +27,7 @@ def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLi
 
 
 def timed_line(words: Sequence[TimedWord]) -> TimedLine:
-    """The line of at least one word."""
+    """Build a line from at least one word; its confidence is the geometric mean of its words' confidences."""
     text = " ".join(word.text for word in words)
     score = mean_confidence([word.confidence for word in words])
     return TimedLine(text, words[0].start_seconds, words[-1].end_seconds, score, tuple(words))

@@ -1,4 +1,4 @@
-"""Prefix beam search by pyctcdecode: in Python, over letters, without looking ahead in the language model."""
+"""Prefix beam search with pyctcdecode, in Python: over letters, without language model look-ahead."""
 
 import weakref
 from collections.abc import Set
@@ -11,32 +11,31 @@ from pyctcdecode.language_model import LanguageModel
 from torch import Tensor
 
 from lyrics_asr.decoding.forward import text_log_prob
-from lyrics_asr.decoding.hypotheses import StretchHypothesis
-from lyrics_asr.decoding.lexicon import Symbols
-from lyrics_asr.decoding.word_model import WordModel, language_model_weight
+from lyrics_asr.decoding.hypotheses import SegmentHypothesis
+from lyrics_asr.decoding.lexicon import Symbols, WordLanguageModel, language_model_weight
 from lyrics_asr.options import DecodingOptions
 
 _FORBIDDEN = -1000.0
-"""What the beginning of no known word costs with a closed vocabulary: others are left in the beam alone."""
+"""Score of a prefix of no known word with a closed vocabulary; low enough to drop it from the beam."""
 
 
 class PyctcdecodeDecoder:
-    """Searches every text that the vocabulary can spell; see `StretchDecoder`.
+    """Searches all texts that the vocabulary can spell; see `SegmentDecoder`.
 
-    Words that the language model lacks pay for their letters while they grow, from the first letter on that no known
-    word has there.
+    The spelling penalty of an out-of-vocabulary word is charged while it is spelled, as soon as its letters are no
+    prefix of a known word.
     """
 
-    def __init__(self, symbols: Symbols, model: WordModel | None, options: DecodingOptions) -> None:
+    def __init__(self, symbols: Symbols, model: WordLanguageModel | None, options: DecodingOptions) -> None:
         self._symbols = symbols
         self._options = options
         self._model = None if model is None else _LanguageModel(model, options)
         self._decoder = BeamSearchDecoderCTC(Alphabet.build_alphabet(list(symbols.labels)), self._model)
-        # pyctcdecode keeps language models in a class attribute, where they would outlive their decoders.
+        # pyctcdecode keeps language models in a class attribute, where they would outlive the decoder.
         weakref.finalize(self, self._decoder.cleanup)
 
-    def decode(self, log_probs: Float[Tensor, "frames symbols"], hot_words: Set[str]) -> list[StretchHypothesis]:
-        """See `StretchDecoder`."""
+    def decode(self, log_probs: Float[Tensor, "frames symbols"], hot_words: Set[str]) -> list[SegmentHypothesis]:
+        """See `SegmentDecoder`."""
         if self._model is not None:
             self._model.hot_words = hot_words
         beams = self._decoder.decode_beams(
@@ -47,20 +46,20 @@ class PyctcdecodeDecoder:
             hotwords=sorted(hot_words),
             hotword_weight=self._options.hot_word_bonus,
         )
-        heard = [StretchHypothesis(tuple(str(beam[0]).split()), float(beam[-2])) for beam in beams]
+        found = [SegmentHypothesis(tuple(str(beam[0]).split()), float(beam[-2])) for beam in beams]
         if self._model is None or self._options.open_vocabulary:
-            return heard
-        allowed = [each for each in heard if all(map(self._model.knows, each.words))]
-        return allowed or [StretchHypothesis((), text_log_prob(log_probs, self._symbols.labels, ()))]
+            return found
+        allowed = [each for each in found if all(map(self._model.knows, each.words))]
+        return allowed or [SegmentHypothesis((), text_log_prob(log_probs, self._symbols.labels, ()))]
 
 
 class _LanguageModel(LanguageModel):
-    """Charges unknown words by the letter, and scores the end of a beam that ends with a delimiter.
+    """Penalizes unknown words per letter, and scores a beam that ends with a delimiter as a finished sentence.
 
-    pyctcdecode itself marks unknown words down by a constant, and scores such an end as an unknown word.
+    pyctcdecode's own class penalizes each unknown word by a constant, and scores such an end as an unknown word.
     """
 
-    def __init__(self, model: WordModel, options: DecodingOptions) -> None:
+    def __init__(self, model: WordLanguageModel, options: DecodingOptions) -> None:
         super().__init__(model.kenlm, model.lexicon, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
         self._weight = language_model_weight(options)
         self._letter_score = self._weight * options.unk_char_log10
@@ -75,7 +74,7 @@ class _LanguageModel(LanguageModel):
         return self._weight * end_log10, prev_state
 
     def score_partial_token(self, partial_token: str) -> float:
-        assert self._char_trie is not None  # there are unigrams
+        assert self._char_trie is not None  # built from the unigrams
         return 0.0 if self._char_trie.has_node(partial_token) else self._spelling_score(partial_token)
 
     def knows(self, word: str) -> bool:

@@ -1,7 +1,7 @@
-"""Hypotheses of stretches to hypotheses of a song, with the language model's context carried across the pauses.
+"""Join the hypotheses of segments into hypotheses of a song, with language model context across segments.
 
-Singers pause at the ends of lines and also inside them, and go on from one line to the next without a pause. A pause
-can therefore end a sentence of the language model, or not: both are tried, and the likelier one counts.
+Singers pause inside lines, and sometimes not between them. So the pause between two segments may or may not end a
+sentence of the language model: both are tried, and the more likely one is kept.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -12,26 +12,26 @@ from typing import Any
 
 import kenlm
 
-from lyrics_asr.decoding.hypotheses import StretchHypothesis
-from lyrics_asr.decoding.word_model import WordModel, language_model_weight
+from lyrics_asr.decoding.hypotheses import SegmentHypothesis
+from lyrics_asr.decoding.lexicon import WordLanguageModel, language_model_weight
 from lyrics_asr.options import DecodingOptions
 
-_BEAM = 8
-"""Hypotheses of the song that are kept after each stretch, for each that is asked for."""
+_BEAM_PER_RESULT = 8
+"""Partial hypotheses kept after each segment, per hypothesis that the caller asks for."""
 
 
 @dataclass(frozen=True)
 class SongHypothesis:
-    """Words that a song may be.
+    """A candidate text of a song.
 
     Args:
-        stretches: words of each.
-        acoustic_score: sum of the stretches' scores.
+        segments: the words of each segment.
+        acoustic_score: sum of the segments' scores.
         language_model_log10: None without a language model.
         score: see `decoding.hypotheses`.
     """
 
-    stretches: tuple[tuple[str, ...], ...]
+    segments: tuple[tuple[str, ...], ...]
     acoustic_score: float
     language_model_log10: float | None
     score: float
@@ -39,29 +39,29 @@ class SongHypothesis:
 
 @dataclass(frozen=True)
 class _Partial:
-    """A hypothesis of the stretches so far."""
+    """A hypothesis of the segments so far."""
 
     score: float
     acoustic_score: float
     log10: float
-    stretches: tuple[tuple[str, ...], ...]
+    segments: tuple[tuple[str, ...], ...]
     state: Any
     has_words: bool
 
 
-def join(
-    stretches: Sequence[Sequence[StretchHypothesis]],
-    model: WordModel | None,
+def join_segments(
+    segments: Sequence[Sequence[SegmentHypothesis]],
+    model: WordLanguageModel | None,
     options: DecodingOptions,
     hot_words: Set[str],
     count: int,
 ) -> list[SongHypothesis]:
-    """The `count` best different texts, the best first, as far as the beam keeps them.
+    """Find the `count` best distinct texts by beam search over segments, best first.
 
     Args:
-        stretches: the hypotheses of each; at least one.
-        model: None for none.
-        options: whose weights are used.
+        segments: the hypotheses of each segment, at least one per segment.
+        model: language model; None to rank by acoustic scores and hot words.
+        options: weights of the score.
         hot_words: in lower case.
         count: at least 1.
     """
@@ -74,7 +74,7 @@ def join(
     weight = language_model_weight(options)
     continued = _continuations(model, hot_words)
     beam = [_Partial(0.0, 0.0, 0.0, (), None if model is None else model.begin(), False)]
-    for hypotheses in stretches:
+    for hypotheses in segments:
         longer = []
         for hypothesis in hypotheses:
             words, acoustic_score = hypothesis.words, hypothesis.acoustic_score
@@ -82,31 +82,31 @@ def join(
                 for log10, state in continued(partial, words):
                     score = partial.score + acoustic_score + weight * log10 + word_score(words)
                     acoustic_total = partial.acoustic_score + acoustic_score
-                    texts = (*partial.stretches, words)
+                    texts = (*partial.segments, words)
                     has_words = partial.has_words or bool(words)
                     longer.append(_Partial(score, acoustic_total, partial.log10 + log10, texts, state, has_words))
         longer.sort(key=attrgetter("score"), reverse=True)
-        beam = longer[: _BEAM * count]
+        beam = longer[: _BEAM_PER_RESULT * count]
 
     best: dict[tuple[str, ...], SongHypothesis] = {}
     for partial in beam:
         end_log10 = 0.0 if model is None else model.end_log10(partial.state)
         song = SongHypothesis(
-            partial.stretches,
+            partial.segments,
             partial.acoustic_score,
             None if model is None else partial.log10 + end_log10,
             partial.score + weight * end_log10,
         )
-        text = tuple(word for words in partial.stretches for word in words)
+        text = tuple(word for words in partial.segments for word in words)
         if text not in best or song.score > best[text].score:
             best[text] = song
     return sorted(best.values(), key=attrgetter("score"), reverse=True)[:count]
 
 
 def _continuations(
-    model: WordModel | None, hot_words: Set[str]
+    model: WordLanguageModel | None, hot_words: Set[str]
 ) -> Callable[[_Partial, tuple[str, ...]], list[tuple[float, Any]]]:
-    """What words cost after a hypothesis, in the same sentence and in a new one, and the states after them."""
+    """How a text continues a hypothesis, in the same sentence or in a new one: log10 probability and next state."""
     if model is None:
         return lambda partial, words: [(0.0, None)]
     begin = model.begin()

@@ -1,1 +1,1 @@
-"""Lyrics: text as people write it, its words, their letters in the vocabulary of an acoustic model."""
+"""Lyrics as text: lines and words as written, their spelling for an acoustic model, their normalized form."""

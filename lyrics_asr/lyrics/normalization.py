@@ -1,4 +1,9 @@
-"""The form in which word errors are counted and language models are trained."""
+"""Text normalization for word error rates and for language model training.
+
+Conventions
+- Digits and symbols are verbalized in the language of the lyrics, as in `spelling`.
+- Accents and apostrophes inside words are kept; all other punctuation is removed.
+"""
 
 import re
 import unicodedata
@@ -6,12 +11,20 @@ import unicodedata
 from lyrics_asr.lyrics.text import is_heading
 from lyrics_asr.lyrics.verbalization import verbalize
 
+SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
+"""Punctuation that separates words."""
+APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
+_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
+
 
 def normalize(text: str, language: str = "en") -> str:
-    """The form that word errors are counted on and language models are trained on.
+    """Normalize a text to lower-case words with single spaces between them.
 
-    Lower case, digits and symbols verbalised, headings and punctuation removed but for apostrophes inside words, single
-    spaces. Accents stay. Hyphens and dashes part words.
+    Headings and punctuation are removed, except apostrophes inside words. Hyphens and dashes separate words.
+
+    Args:
+        text: with or without headings and line breaks.
+        language: language of the text, to verbalize digits and symbols.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     sung = " ".join(line for line in lines if not is_heading(line.strip()))
@@ -20,23 +33,14 @@ def normalize(text: str, language: str = "en") -> str:
     return " ".join(without_outer_apostrophes(kept).split())
 
 
-SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
-
-
-APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
-
-
-_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
-
-
 def without_outer_apostrophes(text: str) -> str:
-    """Text with plain apostrophes, inside words alone."""
+    """Replace typographic apostrophes by "'", and remove those that are not inside a word."""
     unified = "".join("'" if character in APOSTROPHES else character for character in text)
     return _NOT_IN_A_WORD.sub("", unified)
 
 
 def _plain(character: str) -> str:
-    """What `normalize` makes of one character: itself, an apostrophe, a space or nothing."""
+    """Normalize one character: to itself, an apostrophe, a space or nothing."""
     if character in APOSTROPHES:
         return "'"
     if character.isalnum() or unicodedata.category(character).startswith("M"):

@@ -1,4 +1,9 @@
-"""Written words as the letters of an acoustic model's vocabulary."""
+"""Spell written words with the letters of an acoustic model's vocabulary.
+
+Conventions
+- Digits ("2nd") and symbols ("&") are verbalized in the language of the lyrics, as in `normalization`.
+- A spelling is a sequence of vocabulary columns, without blanks.
+"""
 
 import unicodedata
 from functools import lru_cache
@@ -8,16 +13,28 @@ from lyrics_asr.lyrics.verbalization import verbalize
 from lyrics_asr.types import Vocabulary
 
 WILDCARD = -1
-"""Stands in a spelling for a letter that the vocabulary cannot write."""
+"""In a spelling, a letter that the vocabulary lacks."""
+
+# Letters that Unicode does not decompose into a base letter and a mark.
+_FOLDED = {
+    "ß": "ss", "ẞ": "ss", "ø": "o", "œ": "oe", "æ": "ae", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i",
+} | dict.fromkeys(APOSTROPHES, "'")  # fmt: skip
 
 
 def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int, ...]:
-    """The columns that a written word is sung with.
+    """Spell a written word with the columns of a vocabulary.
 
-    Letters come in the vocabulary's own case; a letter that it lacks is folded (é to e, ß to ss), and failing that is
-    WILDCARD. Punctuation that it lacks and apostrophes around the word are dropped; a hyphen or dash inside the word,
-    like the spaces of a verbalised number, becomes the word delimiter if there is one. A word of nothing but
-    punctuation has no columns.
+    Letters take the case of the vocabulary. A letter that it lacks is folded (é to e, ß to ss), or else is WILDCARD.
+    Apostrophes around the word and punctuation that the vocabulary lacks are dropped. Hyphens and dashes inside the
+    word and the spaces of a verbalized number become the word delimiter, if there is one.
+
+    Args:
+        word: as written.
+        vocabulary: of the acoustic model.
+        language: language of the lyrics, to verbalize digits and symbols.
+
+    Returns:
+        The columns; none for a word of punctuation only.
     """
     characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]
@@ -36,19 +53,13 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
     return tuple(columns)
 
 
-# Letters that Unicode does not decompose into a base letter and a mark.
-_FOLDED = {
-    "ß": "ss", "ẞ": "ss", "ø": "o", "œ": "oe", "æ": "ae", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i",
-} | dict.fromkeys(APOSTROPHES, "'")  # fmt: skip
-
-
 @lru_cache(maxsize=8)
 def _characters(vocabulary: Vocabulary) -> dict[str, int]:
     return dict(vocabulary.character_ids)
 
 
 def _fold(character: str, characters: dict[str, int]) -> tuple[int, ...]:
-    """Columns of one character: its own, in either case, else those of what it folds to, else WILDCARD for a letter."""
+    """Columns of a character: its own in either case, else those of its folded form, else WILDCARD for a letter."""
     for variant in (character, character.lower(), character.upper()):
         if variant in characters:
             return (characters[variant],)

@@ -1,11 +1,9 @@
-"""Lyrics as they are written, how they are spelled for an acoustic model, and the form that words are counted in.
+"""Lyrics as written: sung lines, words and headings of a text or a text file.
 
 Conventions
-- A word is what stands between white space, exactly as written: case, accents, digits and punctuation stay in it.
-- A line that is all in square brackets, such as `[Chorus]`, is a heading: kept in the text but not sung, like
-  blank lines.
-- What is said differs from what is written for digits ("2nd") and symbols ("&"): both `spell` and `normalize` verbalise
-  them, in the lyrics' language.
+- Words are separated by white space and kept exactly as written, with case, accents, digits and punctuation.
+- A line that is entirely in square brackets, such as `[Chorus]`, is a heading. Headings and blank lines are kept in the
+  text but are not sung.
 """
 
 import re
@@ -14,10 +12,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+_NO_SUNG_LINE = "the lyrics are empty: nothing but blank lines and [headings]; write the sung lines"
+_CHUNK_CHARACTERS = 1 << 20
+
 
 @dataclass(frozen=True)
 class LyricLine:
-    """A sung line and its words, both as written."""
+    """A sung line and its words, as written."""
 
     text: str
     words: tuple[str, ...]
@@ -25,39 +26,39 @@ class LyricLine:
 
 @dataclass(frozen=True)
 class Lyrics:
-    """The lyrics of a song: the whole text as written, headings and blank lines included, and its sung lines."""
+    """The lyrics of a song: the whole text as written, with headings and blank lines, and the sung lines."""
 
     text: str
     lines: tuple[LyricLine, ...]
 
     @property
     def sung_text(self) -> str:
-        """The sung lines, with one blank line wherever blank lines or a heading part them."""
+        """The sung lines, with one blank line in place of any blank lines or headings between them."""
         lines = (line.strip() for line in self.text.splitlines())
         text = "\n".join("" if is_heading(line) else line for line in lines)
         return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def parse_lyrics(text: str) -> Lyrics:
-    """Find the sung lines of a text.
+    """Split a text into sung lines and words.
 
     Raises:
-        ValueError: no line is sung.
+        ValueError: the text has no sung line.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     stripped = (line.strip() for line in text.splitlines())
     lines = tuple(LyricLine(line, tuple(line.split())) for line in stripped if line and not is_heading(line))
     if not lines:
-        raise ValueError(_NOTHING_SUNG)
+        raise ValueError(_NO_SUNG_LINE)
     return Lyrics(text, lines)
 
 
 def read_lyrics(path: Path) -> Lyrics:
-    """Read lyrics in UTF-8, in UTF-16 with its byte order mark, or else in Windows-1252 or Latin-1.
+    """Read lyrics in UTF-8, UTF-16 with a byte order mark, Windows-1252 or Latin-1.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a folder, a file that is not text, or one without a sung line; the message names it.
+        ValueError: the path is a folder, not a text file, or has no sung line; the message names it.
     """
     _require_file(path)
     text = _decode(path.read_bytes())
@@ -70,13 +71,13 @@ def read_lyrics(path: Path) -> Lyrics:
 
 
 def stream_lyrics(path: Path) -> Iterator[str]:
-    """The sung lines of lyrics one after the other, as `read_lyrics` finds them, of files too large for the memory.
+    """Yield the sung lines of a file that may be too large for memory; the same lines as `read_lyrics`.
 
-    The file is read twice, the first time to find its encoding.
+    The file is read twice, first to detect its encoding.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a folder, a file that is not text, or one without a sung line; the message names it.
+        ValueError: the path is a folder, not a text file, or has no sung line; the message names it.
     """
     _require_file(path)
     empty = True
@@ -86,15 +87,11 @@ def stream_lyrics(path: Path) -> Iterator[str]:
                 empty = False
                 yield stripped
     if empty:
-        raise ValueError(f"{path}: {_NOTHING_SUNG}")
-
-
-_NOTHING_SUNG = "the lyrics are empty: nothing but blank lines and [headings]; write the sung lines"
-_CHUNK_CHARACTERS = 1 << 20
+        raise ValueError(f"{path}: {_NO_SUNG_LINE}")
 
 
 def is_heading(line: str) -> bool:
-    """Whether a stripped line is all in square brackets."""
+    """Whether a line without outer white space is entirely in square brackets."""
     return re.fullmatch(r"\[[^\[\]]*\]", line) is not None
 
 
@@ -110,7 +107,7 @@ def _encodings(start: bytes) -> tuple[str, ...]:
 
 
 def _encoding(path: Path) -> str:
-    """The first encoding that the whole file can be read in, found without holding it in memory."""
+    """The first encoding that can read the whole file, found without loading the file into memory."""
     with path.open("rb") as start:
         candidates = _encodings(start.read(2))
     for encoding in candidates:
@@ -136,6 +133,3 @@ def _decode(data: bytes) -> str:
         except UnicodeDecodeError:
             continue
     return data.decode("latin-1")
-
-
-# ---- What is said for digits and symbols ----

@@ -1,4 +1,10 @@
-"""What is said for digits and symbols, in the language of the lyrics."""
+"""Verbalize digits and symbols: write them as the words that are spoken for them, in the language of the lyrics.
+
+Conventions
+- Languages are ISO 639-1 or ISO 639-3 codes; a region or script after "-" or "_" is ignored.
+- Numbers are verbalized in all languages of num2words. Symbols, currencies, ordinals and decades are only verbalized in
+  the languages of the tables below.
+"""
 
 import re
 import unicodedata
@@ -7,7 +13,7 @@ from functools import lru_cache
 
 from num2words import CONVERTER_CLASSES, num2words
 
-# ISO 639-3, as multilingual acoustic models name languages, to num2words' names: ISO 639-1 for the most part.
+# ISO 639-3 codes, which multilingual acoustic models use, to the codes of num2words, which are mostly ISO 639-1.
 _LANGUAGES = {
     "amh": "am", "ara": "ar", "arb": "ar", "aze": "az", "azj": "az", "bel": "be", "ben": "bn", "cat": "ca", "che": "ce",
     "ces": "cs", "cym": "cy", "dan": "da", "deu": "de", "eng": "en", "epo": "eo", "spa": "es", "fas": "fa", "pes": "fa",
@@ -17,14 +23,12 @@ _LANGUAGES = {
     "tel": "te", "tgk": "tg", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi",
 }  # fmt: skip
 
-
 _SYMBOLS = {
     "en": {"&": "and", "%": "percent", "+": "plus"},
     "es": {"&": "y", "%": "por ciento", "+": "más"},
     "fr": {"&": "et", "%": "pour cent", "+": "plus"},
     "de": {"&": "und", "%": "Prozent", "+": "plus"},
 }
-
 
 # Singular and plural.
 _CURRENCIES = {
@@ -34,25 +38,22 @@ _CURRENCIES = {
     "de": {"$": ("Dollar", "Dollar"), "€": ("Euro", "Euro"), "£": ("Pfund", "Pfund")},
 }
 
-
 _ORDINALS = {"en": "st|nd|rd|th", "es": r"\.?[ºª]", "fr": "ère|ème|er|re|nde|nd|e", "de": r"(?!)"}
-
-
 _DECADE = r"'?s"
 
-
-_UNREADABLE = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
+# What num2words raises for numbers that a language does not support.
+_NUM2WORDS_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
 
 
 def verbalize(text: str, language: str) -> str:
-    """Replace digits and symbols by the words that are said for them; the rest stays as it is, in Unicode's NFC."""
+    """Replace digits and symbols by words; the rest of the text is only normalized to Unicode NFC."""
     language = re.split("[-_]", language.lower())[0]
     language = _LANGUAGES.get(language, language)
     text = re.sub(r"\.{2,}|…", " ", unicodedata.normalize("NFC", text))
     if language in CONVERTER_CLASSES:
         text = _number_pattern(language).sub(lambda match: f" {_say_number(match, language)} ", text)
-    for symbol, said in _SYMBOLS.get(language, {}).items():
-        text = text.replace(symbol, f" {said} ")
+    for symbol, words in _SYMBOLS.get(language, {}).items():
+        text = text.replace(symbol, f" {words} ")
     return text
 
 
@@ -74,7 +75,7 @@ def _say_number(match: re.Match[str], language: str) -> str:
     if re.fullmatch(rf"\d{{1,3}}(\{thousands}\d{{3}})+(\{decimal}\d+)?", number):
         number = number.replace(thousands, "")
     whole, mark, fraction = number.partition(decimal)
-    if not (whole + fraction).isdigit() or len(whole) > _longest_cardinal_digits(language):
+    if not (whole + fraction).isdigit() or len(whole) > _max_digits(language):
         return " ".join(_say_digits(digits, language) for digits in re.findall(r"\d+", number))
 
     currency = _CURRENCIES.get(language, {}).get(match["before"] or match["after"] or "")
@@ -86,30 +87,30 @@ def _say_number(match: re.Match[str], language: str) -> str:
     if match["ordinal"] and not mark:
         return _say(int(whole), language, "ordinal")
     if match["decade"] and not mark:
-        said = _say_digits(whole, language)
-        return said[:-1] + "ies" if said.endswith("y") else said + "s"
+        year = _say_digits(whole, language)
+        return year[:-1] + "ies" if year.endswith("y") else year + "s"
     return _say_decimal(whole, fraction, language)
 
 
 def _say_decimal(whole: str, fraction: str, language: str) -> str:
     if not fraction:
         return _say_digits(whole, language)
-    return _say(Decimal(f"{int(whole)}.{fraction[: _longest_cardinal_digits(language)]}"), language)
+    return _say(Decimal(f"{int(whole)}.{fraction[: _max_digits(language)]}"), language)
 
 
 def _say_digits(digits: str, language: str) -> str:
-    """A whole number; a year where it can be one; digit by digit with a leading zero or when it is very long."""
-    if len(digits) > _longest_cardinal_digits(language) or (len(digits) > 1 and int(digits[0]) == 0):
+    """Verbalize a whole number: as a year if it looks like one; digit by digit if very long or with a leading zero."""
+    if len(digits) > _max_digits(language) or (len(digits) > 1 and int(digits[0]) == 0):
         return _say_each(digits, language)
     is_year = language in ("en", "de") and len(digits) == 4 and 1100 <= int(digits) < 2100
     return _say(int(digits), language, "year" if is_year else "cardinal")
 
 
 def _say(number: int | Decimal, language: str, to: str = "cardinal") -> str:
-    """A number, digit by digit where num2words fails: its languages differ in how far they count and in their gaps."""
+    """Verbalize a number with num2words, or digit by digit if it is not supported in this language."""
     try:
         return str(num2words(number, lang=language, to=to))
-    except _UNREADABLE:
+    except _NUM2WORDS_ERRORS:
         return _say_each(f"{Decimal(number):f}", language)
 
 
@@ -117,5 +118,5 @@ def _say_each(digits: str, language: str) -> str:
     return " ".join(str(num2words(int(digit), lang=language)) for digit in digits if digit.isdigit())
 
 
-def _longest_cardinal_digits(language: str) -> int:
-    return 6 if language == "am" else 12  # with longer Amharic numbers num2words does not come to an end
+def _max_digits(language: str) -> int:
+    return 6 if language == "am" else 12  # num2words does not terminate for longer Amharic numbers

@@ -8,10 +8,9 @@ import torch
 
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.forward import text_log_prob
-from lyrics_asr.decoding.hypotheses import StretchHypothesis
-from lyrics_asr.decoding.lexicon import Symbols
-from lyrics_asr.decoding.rescoring import join
-from lyrics_asr.decoding.word_model import WordModel
+from lyrics_asr.decoding.hypotheses import SegmentHypothesis
+from lyrics_asr.decoding.lexicon import Symbols, WordLanguageModel
+from lyrics_asr.decoding.rescoring import join_segments
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Vocabulary
@@ -101,17 +100,17 @@ def test_scores_with_an_open_vocabulary(decoder, seed, arpa):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_only_an_open_vocabulary_lets_a_name_be_heard(decoder, tmp_path):
+def test_only_an_open_vocabulary_decodes_a_name(decoder, tmp_path):
     path = tmp_path / "lm.arpa.gz"
     build_language_model(["hello my love", "my heart", "love my dear heart"], 3, path)
     given = planted("|HE_L_LO_|_MY_|_ZO_E_|_MY_|_LOVE|__")
 
-    def heard(open_vocabulary):
+    def decoded(open_vocabulary):
         options = DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary)
         return [word.text for word in BeamSearch(ENGLISH, path, options).decode(given)]
 
-    assert heard(True) == ["hello", "my", "zoe", "my", "love"]
-    assert set(heard(False)) <= {"hello", "my", "love", "heart", "dear"}
+    assert decoded(True) == ["hello", "my", "zoe", "my", "love"]
+    assert set(decoded(False)) <= {"hello", "my", "love", "heart", "dear"}
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -153,13 +152,13 @@ def test_hot_words_are_forgotten(decoder, arpa):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_stretches_are_joined_in_and_between_sentences(decoder, tmp_path):
+def test_segments_are_joined_in_and_between_sentences(decoder, tmp_path):
     path = tmp_path / "lm.arpa"
     build_language_model(["new york", "new shoes", "work is over", "fork and knife"] * 3, 3, path)
     pause = "_" * 20 + "|" + "_" * 20
     options = DecodingOptions(decoder=decoder)
 
-    def heard(symbols, unsure):
+    def decoded(symbols, unsure):
         """The words of a path with one frame, "?", that could be several letters."""
         probs = planted(symbols.replace("?", "_")).log_probs.exp()
         probs[symbols.index("?")] = torch.tensor([unsure.get(token, 1e-4) for token in ENGLISH.tokens])
@@ -167,18 +166,21 @@ def test_stretches_are_joined_in_and_between_sentences(decoder, tmp_path):
         return [word.text for word in words]
 
     # After "new", the sentence goes on with "york"; where it has ended, the next one begins with "work" or "fork".
-    assert heard(f"NEW{pause}?ORK|", {"Y": 0.3, "W": 0.4, "F": 0.3}) == ["new", "york"]
-    assert heard(f"NEW_|SHOES{pause}?ORK_|I_S|", {"Y": 0.4, "W": 0.3, "F": 0.3}) == ["new", "shoes", "work", "is"]
+    assert decoded(f"NEW{pause}?ORK|", {"Y": 0.3, "W": 0.4, "F": 0.3}) == ["new", "york"]
+    assert decoded(f"NEW_|SHOES{pause}?ORK_|I_S|", {"Y": 0.4, "W": 0.3, "F": 0.3}) == ["new", "shoes", "work", "is"]
 
 
 def test_joining_finds_the_best_of_all_combinations(arpa):
-    model, options = WordModel(arpa, DecodingOptions()), DecodingOptions(alpha=0.7, beta=0.9, hot_word_bonus=0.4)
+    model, options = (
+        WordLanguageModel(arpa, DecodingOptions()),
+        DecodingOptions(alpha=0.7, beta=0.9, hot_word_bonus=0.4),
+    )
     rng = random.Random(0)
     texts = [(), ("a",), ("b",), ("a", "b"), ("ab", "a"), ("ba",), ("bab",)]
     for _ in range(20):
-        stretches = [[StretchHypothesis(words, rng.uniform(-4, 0)) for words in rng.sample(texts, 3)] for _ in range(3)]
+        segments = [[SegmentHypothesis(words, rng.uniform(-4, 0)) for words in rng.sample(texts, 3)] for _ in range(3)]
         best = {}
-        for parts in itertools.product(*stretches):
+        for parts in itertools.product(*segments):
             texts_of_parts = [part.words for part in parts]
             text = tuple(word for words in texts_of_parts for word in words)
             sung = [words for words in texts_of_parts if words]
@@ -192,8 +194,8 @@ def test_joining_finds_the_best_of_all_combinations(arpa):
                 score += 0.9 * len(text) + 0.4 * text.count("b")
                 best[text] = max(best.get(text, -math.inf), score)
         ranked = sorted(best, key=best.__getitem__, reverse=True)[:5]
-        ours = join(stretches, model, options, {"b"}, 5)
-        assert [sum(each.stretches, ()) for each in ours] == ranked
+        ours = join_segments(segments, model, options, {"b"}, 5)
+        assert [sum(each.segments, ()) for each in ours] == ranked
         assert [each.score for each in ours] == pytest.approx([best[text] for text in ranked], abs=1e-4)
 
 
@@ -210,7 +212,7 @@ def test_the_probability_of_a_text_is_that_of_all_its_paths(seed, vocabulary):
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_an_impossible_count_and_damaged_models_are_refused(decoder, tmp_path):
-    with pytest.raises(ValueError, match="0 hypotheses"):
+    with pytest.raises(ValueError, match="count is 0"):
         BeamSearch(TINY, None, DecodingOptions(decoder=decoder)).n_best(random_emissions(2, 0), 0)
     binary = tmp_path / "model.bin"
     binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(range(256)))

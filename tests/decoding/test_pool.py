@@ -53,7 +53,7 @@ def test_a_process_that_dies_takes_no_other_song_with_it(search, monkeypatch):
 
 
 def test_an_error_in_a_process_reaches_the_caller(search):
-    with pytest.raises(ValueError, match="another vocabulary"):
+    with pytest.raises(ValueError, match="a different vocabulary"):
         decode_all(search, [planted("A|"), random_emissions(3, 0, TINY)], processes=2)
 
 
@@ -61,7 +61,7 @@ CALLER = """
 import os, time
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.decoding.beam_search import BeamSearch
-from lyrics_asr.parallel_decoding import DecodingPool
+from lyrics_asr.decoding.pool import DecodingPool
 from tests.emissions import TINY, random_emissions
 
 BeamSearch.decode = lambda *_: os.getpid()

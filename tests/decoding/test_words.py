@@ -92,9 +92,9 @@ def test_language_model_decides_between_words_that_sound_alike(tmp_path):
     given = planted("GO_OD_|KNIGHT|")
     probs = given.log_probs.exp()
     probs[7, [ENGLISH.tokens.index("K"), ENGLISH.blank_id]] = torch.tensor([0.5, 0.4])
-    heard = emissions(probs.log(), ENGLISH)
-    assert texts(greedy(heard)) == ["good", "knight"]
-    words = BeamSearch(ENGLISH, path, DecodingOptions()).decode(heard)
+    noisy = emissions(probs.log(), ENGLISH)
+    assert texts(greedy(noisy)) == ["good", "knight"]
+    words = BeamSearch(ENGLISH, path, DecodingOptions()).decode(noisy)
     assert texts(words) == ["good", "night"]
     assert words[1].start_seconds == pytest.approx(GRID.seconds(8))
 
@@ -117,7 +117,7 @@ def test_a_long_note_inside_a_word_does_not_part_it():
     assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted("LO" + "_" * 60 + "NG|"))) == ["long"]
 
 
-def test_a_stretch_without_long_pauses_is_parted_between_words(monkeypatch):
+def test_a_segment_without_long_pauses_is_split_between_words(monkeypatch):
     lengths = []
     decode = FlashlightDecoder.decode
 
@@ -154,14 +154,14 @@ def test_two_cases_of_a_letter_are_one():
         assert [(word.text, word.confidence) for word in words] == [("a", pytest.approx(0.5))]  # fmt: skip
 
 
-def test_special_symbols_are_never_heard():
+def test_special_symbols_are_never_decoded():
     given = planted(["A", "<unk>", "|", "B"])
     assert "".join(texts(greedy(given))).isalpha()
     assert all(word.isalpha() for word in texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(given)))
 
 
 def test_other_vocabulary_and_missing_language_model_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="another vocabulary"):
+    with pytest.raises(ValueError, match="a different vocabulary"):
         BeamSearch(TINY, None, DecodingOptions()).decode(planted("A"))
     with pytest.raises(FileNotFoundError, match=r"none\.arpa: no such language model"):
         BeamSearch(TINY, tmp_path / "none.arpa", DecodingOptions())

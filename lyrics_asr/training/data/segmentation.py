@@ -18,7 +18,7 @@ from functools import lru_cache
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.stem_chunks import Chunk
-from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary, least_frames
+from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary, min_frames
 
 WAV2VEC2_GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)
 """The frames of the published Wav2Vec2 models (Baevski et al. 2020, section 4.2): 20 ms apart, 25 ms long."""
@@ -92,7 +92,7 @@ def chunk_song(
     for group in groups:
         chunk = _with_margins(group, words, duration_seconds)
         frames = grid.count(int((chunk.end_seconds - chunk.start_seconds) * grid.sample_rate_hz))
-        if least_frames(_tokens((words[number].text for number in chunk.words), language)) > frames:
+        if min_frames(_tokens((words[number].text for number in chunk.words), language)) > frames:
             left_out["in a chunk with more tokens than frames"] += len(chunk.words)
         else:
             chunks.append(chunk)
