@@ -66,7 +66,7 @@ def render(args: argparse.Namespace) -> int:
 
 
 def models(args: argparse.Namespace) -> int:
-    """List, download, find or export models."""
+    """List, download, find, export or average models."""
     from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths, download
 
     if args.action == "export":
@@ -74,6 +74,13 @@ def models(args: argparse.Namespace) -> int:
 
         export(args.run_folder, args.folder, half=args.half)
         print(args.folder)
+        return DONE
+    if args.action == "average":
+        from lyrics_asr.models.average import average_models
+
+        average = average_models(_weights(args.weighted), acoustic_only=args.acoustic_only)
+        average.save(args.output, half=args.half)
+        print(args.output)
         return DONE
     if args.action == "list":
         for model in KNOWN_MODELS:
@@ -87,6 +94,21 @@ def models(args: argparse.Namespace) -> int:
         )
     print(*paths, sep="\n")
     return DONE
+
+
+def _weights(arguments: Sequence[str]) -> dict[str, float]:
+    """Models with their weights, from arguments such as `folder=2` or `folder`."""
+    weights: dict[str, float] = {}
+    for argument in arguments:
+        name, separator, weight = argument.rpartition("=")
+        name = name if separator else argument
+        if name in weights:
+            raise UsageError(f"{name}: is given twice; give every model once, with its weight")
+        try:
+            weights[name] = float(weight) if separator else 1.0
+        except ValueError as error:
+            raise UsageError(f"{argument}: {weight!r} is not a number; give MODEL=WEIGHT, such as {name}=2") from error
+    return weights
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -161,8 +161,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def _add_models_verb(verbs: "Verbs") -> None:
     models = verbs.add_parser(
         "models",
-        help="list, download, find and export models",
-        description="List, download, find, export models.",
+        help="list, download, find, export and average models",
+        description="List, download, find, export, average models.",
     )
     actions = models.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary in (
@@ -190,6 +190,24 @@ def _add_models_verb(verbs: "Verbs") -> None:
     export.add_argument("run_folder", type=Path, metavar="RUN", help="a run's output, or the folder of a checkpoint")
     export.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
     export.add_argument("--half", action="store_true", help="store the weights in float16")
+    average = _add_verb(
+        actions,
+        "average",
+        "write the weighted mean of several models' weights as a model's folder; all else comes from the first",
+        "models",
+        "lyrics-asr models average runs/second/model=2 runs/first/model=1 -o averaged",
+    )
+    average.add_argument(
+        "weighted",
+        nargs="+",
+        metavar="MODEL[=WEIGHT]",
+        help="models of one architecture, by name or folder; a weight is a positive number (default: 1)",
+    )
+    average.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    average.add_argument(
+        "--acoustic-only", action="store_true", help="average the acoustic models and keep the first one's separator"
+    )
+    average.add_argument("--half", action="store_true", help="store the weights in float16")
 
 
 def _add_language_model_verb(verbs: "Verbs") -> None:
