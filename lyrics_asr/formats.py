@@ -14,10 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
-
-FORMATS = ("json", "txt", "lrc", "elrc", "srt", "vtt")
-SCHEMA = "lyrics-asr/transcript/1"
+from lyrics_asr.types import TRANSCRIPT_SCHEMA, AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
 
 T = TypeVar("T")
 
@@ -28,17 +25,9 @@ def render(transcript: Transcript, format: str) -> str:
     Raises:
         ValueError: unknown format.
     """
-    renderers: Mapping[str, Callable[[Transcript], str]] = {
-        "json": _json,
-        "txt": _txt,
-        "lrc": _lrc,
-        "elrc": _elrc,
-        "srt": _srt,
-        "vtt": _vtt,
-    }
-    if format not in renderers:
+    if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
-    return renderers[format](transcript)
+    return FORMATS[format](transcript)
 
 
 def parse_json(text: str, source: str) -> Transcript:
@@ -61,11 +50,6 @@ def parse_json(text: str, source: str) -> Transcript:
         return _transcript(_Node(root, ""))
     except ValueError as error:
         raise ValueError(f"{source}: {error}; give a .json file that transcribe or align wrote") from error
-
-
-def _json(transcript: Transcript) -> str:
-    document = {"schema": SCHEMA, **dataclasses.asdict(transcript)}
-    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def _txt(transcript: Transcript) -> str:
@@ -122,6 +106,17 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+FORMATS: Mapping[str, Callable[[Transcript], str]] = {
+    "json": Transcript.to_json,
+    "txt": _txt,
+    "lrc": _lrc,
+    "elrc": _elrc,
+    "srt": _srt,
+    "vtt": _vtt,
+}
+"""The renderer of each format, by its name and suffix."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Node:
     """A value in a JSON document and its key path, for error messages."""
@@ -168,8 +163,8 @@ class _Node:
 
 
 def _transcript(root: _Node) -> Transcript:
-    if root["schema"].value != SCHEMA:
-        raise root["schema"].error(repr(SCHEMA))
+    if root["schema"].value != TRANSCRIPT_SCHEMA:
+        raise root["schema"].error(repr(TRANSCRIPT_SCHEMA))
     task = root["task"].value
     if task != "transcribe" and task != "align":
         raise root["task"].error("'transcribe' or 'align'")

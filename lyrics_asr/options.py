@@ -16,7 +16,7 @@ class SeparationOptions:
     Args:
         overlap: fraction of a segment that overlaps with the next one, 0 <= overlap < 1.
         batch_size: segments per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `precision.computing`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `inference.tasks.for_device`).
     """
 
     overlap: float = 0.1
@@ -62,7 +62,7 @@ class AcousticOptions:
         context_seconds: context at both ends of a window; its frames are dropped.
         silence: which regions are skipped.
         batch_size: windows per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `precision.computing`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `inference.tasks.for_device`).
     """
 
     window_seconds: float = 20.0

@@ -8,14 +8,17 @@ Conventions
 - Confidences are in 0..1. Log-probabilities are natural logarithms.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
+
+TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/1"
 
 
 class AlignmentError(ValueError):
@@ -168,6 +171,18 @@ class Transcript:
     model: ModelInfo
     text: str
     lines: tuple[TimedLine, ...]
+
+    def to_json(self) -> str:
+        """The master format, see `formats`: all fields under their names, times in seconds at full precision."""
+        document = {"schema": TRANSCRIPT_SCHEMA, **asdict(self)}
+        return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def mean_confidence(confidences: Sequence[float]) -> float:
+    """Geometric mean of confidences; 0 for none."""
+    if not confidences or min(confidences) <= 0:
+        return 0.0
+    return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
 
 
 def _check_span(text: str, start_seconds: float, end_seconds: float, confidence: float) -> None:

@@ -28,10 +28,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lyrics_asr.decoding.ctc_paths import WordSpan, mean_confidence, word_spans
+from lyrics_asr.decoding.ctc_paths import WordSpan, word_spans
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import Lyrics
-from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, min_frames
+from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, mean_confidence, min_frames
 
 _LETTER_PAUSE_SECONDS = 0.1
 _WORD_PAUSE_SECONDS = 0.2

@@ -66,13 +66,6 @@ def word_spans(
     return [WordSpan(*span, math.exp(min(0.0, mean))) for span, mean in zip(frames, means, strict=True)]
 
 
-def mean_confidence(confidences: Sequence[float]) -> float:
-    """Geometric mean of confidences; 0 if there are none."""
-    if not confidences or min(confidences) <= 0:
-        return 0.0
-    return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
-
-
 def timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:
     """Convert a span whose frame 0 is frame `offset` of the song to a word with times in seconds."""
     start_seconds, end_seconds = emissions.seconds(offset + span.start), emissions.seconds(offset + span.end)

@@ -1,8 +1,8 @@
 """Greedy CTC decoding, without a language model."""
 
-from lyrics_asr.decoding.ctc_paths import WordSpan, mean_confidence, timed_word
+from lyrics_asr.decoding.ctc_paths import WordSpan, timed_word
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.types import Emissions, TimedWord, mean_confidence
 
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:

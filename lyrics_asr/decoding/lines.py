@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from lyrics_asr.decoding.ctc_paths import mean_confidence
 from lyrics_asr.options import LineOptions
-from lyrics_asr.types import TimedLine, TimedWord
+from lyrics_asr.types import TimedLine, TimedWord, mean_confidence
 
 
 def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:

@@ -22,12 +22,13 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.precision import batch_on
-from lyrics_asr.options import DecodingOptions, InferenceOptions
+from lyrics_asr.models.registry import has_bfloat16
+from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript, Vocabulary
 
 Progress = Callable[[float], None]
 T = TypeVar("T")
+NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
 
 _logger = logging.getLogger(__name__)
 
@@ -187,7 +188,34 @@ def open_mixture(path: Path, model: LyricsModel) -> Audio | Path:
 
 def largest_batch(options: InferenceOptions, device: torch.device) -> int:
     """How many stretches of sound go through one of the networks at once."""
-    return max(batch_on(device, each.batch_size) for each in (options.separation, options.acoustic))
+    resolved = for_device(options, device)
+    return max(each.batch_size or 1 for each in (resolved.separation, resolved.acoustic))
+
+
+def for_device(options: InferenceOptions, device: torch.device) -> InferenceOptions:
+    """The same options with "auto" precision and batch sizes of None replaced by what suits the device.
+
+    Batches of 8 and, where it has that, bfloat16 on a GPU; batches of 1 in float32 on a CPU, so that all CPUs give the
+    same result. On a CPU a batch is slower than one segment after the other: its activations leave the caches.
+
+    Raises:
+        ValueError: bfloat16 on a device without instructions for it, which would take 50 times as long.
+    """
+    native = has_bfloat16(device)
+    precision = "bfloat16" if native and device.type != "cpu" else "float32"
+    if "bfloat16" in (options.separation.precision, options.acoustic.precision) and not native:
+        raise ValueError(
+            f"precision bfloat16: {device} has no instructions for it, and would take 50 times as long; use float32"
+        )
+
+    def resolved(each: NetworkOptions) -> NetworkOptions:
+        return replace(
+            each,
+            batch_size=each.batch_size or (1 if device.type == "cpu" else 8),
+            precision=precision if each.precision == "auto" else each.precision,
+        )
+
+    return replace(options, separation=resolved(options.separation), acoustic=resolved(options.acoustic))
 
 
 def audio_info(path: Path, decoded: Audio | Emissions) -> AudioInfo:
@@ -324,6 +352,7 @@ def time_lyrics(
 
 def _in_less_memory(work: Callable[[InferenceOptions], T], options: InferenceOptions, device: torch.device) -> T:
     """Do it; where memory runs out, again with one segment or window at a time, and with ever shorter windows."""
+    options = for_device(options, device)
     shortest_seconds = 4 * options.acoustic.context_seconds
     while True:
         try:

@@ -64,9 +64,7 @@ class MixtureReport:
     held_out_perplexity: float
 
 
-def build_language_model(
-    sentences: Iterable[str], order: int, path: Path, options: BuildOptions = BuildOptions()
-) -> None:
+def build_language_model(sentences: Iterable[str], order: int, path: Path, options: BuildOptions | None = None) -> None:
     """Estimate a language model and write it: as ARPA, compressed when `path` ends in .gz, or as a KenLM binary.
 
     Args:
@@ -80,6 +78,7 @@ def build_language_model(
             programs of KenLM that are needed and not there, or that failed.
         OutputError: the file cannot be written; nothing is left behind.
     """
+    options = options or BuildOptions()
     _check(order, path, options)
     with _estimated(sentences, order, path, options) as write:
         _publish(path, write)
@@ -90,7 +89,7 @@ def build_mixture(
     held_out: Iterable[str],
     order: int,
     path: Path,
-    options: BuildOptions = BuildOptions(),
+    options: BuildOptions | None = None,
 ) -> MixtureReport:
     """Estimate a language model from each text and write their mixture that predicts the held-out text best.
 
@@ -105,6 +104,7 @@ def build_mixture(
         ValueError: as for `build_language_model`, or held-out text of which no model knows a word.
         OutputError: the file cannot be written; nothing is left behind.
     """
+    options = options or BuildOptions()
     _check(order, path, options)
     if len(texts) < 2:
         raise ValueError("a mixture needs two texts or more; without held-out text, one is enough")

@@ -12,7 +12,6 @@ With `feat_extract_norm="layer"` (e.g. wav2vec2-large-960h-lv60-self) a window d
 """
 
 import json
-import math
 import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +39,7 @@ from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.hub import hub_snapshot
-from lyrics_asr.models.precision import batches, computing
-from lyrics_asr.models.voice_activity import VoicedSong, voiced_spans
+from lyrics_asr.models.segments import VoicedSong, Window, batches, split_windows, stitch, voiced_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
@@ -51,16 +49,6 @@ _VARIANCE_FLOOR = 1e-7  # of the Hugging Face feature extractor
 _MASKED_LOG_PROB = -1e4  # finite: infinities turn into NaN in the decoders' sums
 _SILENT_LOG_PROB = -10.0  # of every letter in a silence: given lyrics that have to be sung there still can be
 _BORDER_LOG_ODDS = 2.0  # of the word delimiter against the blank in the middle of a silence, which ends a word
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of frames that goes through the network at once, and the part of it that is kept; all half open."""
-
-    start_frame: int
-    end_frame: int
-    keep_start_frame: int
-    keep_end_frame: int
 
 
 @dataclass(frozen=True)
@@ -125,7 +113,7 @@ class AcousticModel(nn.Module):
     def emissions(self, waveforms: Sequence[Float[Tensor, " _"]], options: AcousticOptions) -> list[Emissions]:
         """Log-probabilities of whole songs, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
 
-        Silences are left out (see `voice_activity`): the blank is all but certain there, and a word ends amid each.
+        Silences are left out (see `segments`): the blank is all but certain there, and a word ends amid each.
         The input is normalised over the song and not over each window, so that a quiet verse stays quiet. Windows of
         different songs share batches.
 
@@ -146,8 +134,8 @@ class AcousticModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with computing(device, options.precision):
-                for batch in batches(pieces, lambda piece: piece.end - piece.start, device, options.batch_size):
+            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+                for batch in batches(pieces, lambda piece: piece.end - piece.start, options.batch_size or 1):
                     stretches = []
                     for piece in batch:
                         mean, scale = normalizations[piece.song]
@@ -223,49 +211,6 @@ class AcousticModel(nn.Module):
             return 0, samples
         start = window.start_frame * self.grid.stride_samples
         return start, (window.end_frame - 1) * self.grid.stride_samples + self.grid.receptive_field_samples
-
-
-def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tuple[Window, ...]:
-    """Windows that go over `frames` frames; the kept parts follow each other without gap or overlap.
-
-    The network looks at both sides of a frame. Near the edge of a window one side is missing, so its values there are
-    not those of the unsplit run; these borders are dropped, and the neighbouring window supplies their frames. Only
-    the two ends of the song have no neighbour and are kept. There are as few windows as can be. All are equally long,
-    as long as they have to be in whole seconds, so that those of different songs can share batches; the last one is
-    moved back to end with the song.
-    """
-    longest_frames = math.floor(options.window_seconds / grid.frame_seconds)
-    border_frames = math.ceil(options.context_seconds / grid.frame_seconds)
-    if border_frames < 0 or longest_frames <= 2 * border_frames:
-        raise ValueError(
-            f"window_seconds {options.window_seconds} must be longer than two borders "
-            f"of context_seconds {options.context_seconds}, which must not be negative"
-        )
-    if frames <= longest_frames:
-        return (Window(0, frames, 0, frames),) if frames else ()
-    count = math.ceil((frames - 2 * border_frames) / (longest_frames - 2 * border_frames))
-    needed_frames = math.ceil((frames + 2 * border_frames * (count - 1)) / count)
-    needed_seconds = math.ceil(needed_frames * grid.frame_seconds)
-    window_frames = min(longest_frames, math.ceil(needed_seconds / grid.frame_seconds))
-    windows = []
-    kept = 0
-    while kept < frames:
-        start = min(max(0, kept - border_frames), frames - window_frames)
-        end = start + window_frames
-        keep_end = frames if end == frames else end - border_frames
-        windows.append(Window(start, end, kept, keep_end))
-        kept = keep_end
-    return tuple(windows)
-
-
-def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:
-    """The kept frames of every window's output, one after the other: borders saw half their context and are dropped."""
-    return torch.cat(
-        [
-            output[window.keep_start_frame - window.start_frame : window.keep_end_frame - window.start_frame]
-            for window, output in zip(windows, outputs, strict=True)
-        ]
-    )
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:

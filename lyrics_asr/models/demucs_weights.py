@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import demucs.pretrained
 import demucs.states
 import torch
 import yaml

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
@@ -26,9 +27,9 @@ from torch import Tensor, nn
 from torchaudio.functional import resample
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
-from lyrics_asr.config import dump_config
+from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.files import OutputError, require_writable_folder, write_text
-from lyrics_asr.language_model import LANGUAGE_MODEL_SUFFIXES
+from lyrics_asr.language_model.files import LANGUAGE_MODEL_SUFFIXES
 from lyrics_asr.models.acoustic import AcousticModel, save_acoustic
 from lyrics_asr.models.demucs_weights import save_separator
 from lyrics_asr.models.separator import Separator
@@ -48,7 +49,8 @@ class LyricsModel(nn.Module):
     Args:
         name: what `load_model` would find it by.
         language_model_path: KenLM model to decode with.
-        decoding: beam search options tuned for this model; the general defaults when None.
+        decoding: beam search options tuned for this model, or the YAML file that holds them, which is read on first
+            use; the general defaults when None.
     """
 
     def __init__(
@@ -58,14 +60,24 @@ class LyricsModel(nn.Module):
         *,
         name: str,
         language_model_path: Path | None = None,
-        decoding: DecodingOptions | None = None,
+        decoding: DecodingOptions | Path | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.separator = separator
         self.acoustic = acoustic
         self.language_model_path = language_model_path
-        self.decoding = decoding or DecodingOptions()
+        self._tuned_decoding = decoding
+
+    @cached_property
+    def decoding(self) -> DecodingOptions:
+        """Options of the beam search.
+
+        Raises:
+            ValueError: a file that does not hold such options; the message names it.
+        """
+        tuned = self._tuned_decoding
+        return load_config(DecodingOptions, tuned) if isinstance(tuned, Path) else tuned or DecodingOptions()
 
     def forward(
         self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, is_complete, load_acoustic
 from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, load_separator
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
@@ -17,7 +16,6 @@ from lyrics_asr.models.lyrics_model import (
     LyricsModel,
     language_model_suffix,
 )
-from lyrics_asr.options import DecodingOptions
 
 PUBLISHED_SEPARATOR = "htdemucs"
 
@@ -139,7 +137,7 @@ class _Parts:
     separator: str
     acoustic: str
     language_model: Path | None
-    decoding: DecodingOptions | None
+    decoding: Path | None
 
 
 def _read_folder(name: str) -> _Parts:
@@ -163,7 +161,7 @@ def _read_folder(name: str) -> _Parts:
         separator=separator or f"{name.rstrip('/')}/separator",
         acoustic=f"{name.rstrip('/')}/acoustic",
         language_model=next((candidate for candidate in candidates if candidate.is_file()), None),
-        decoding=load_config(DecodingOptions, decoder) if decoder.is_file() else None,
+        decoding=decoder if decoder.is_file() else None,
     )
 
 
@@ -177,6 +175,14 @@ def _expanded(name: str) -> str:
 
 def _has_safetensors(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(value is True for name, value in capabilities.items() if name.endswith("bf16"))
 
 
 def find_device(name: str = "auto") -> torch.device:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
-from lyrics_asr.models.precision import batches, computing
+from lyrics_asr.models.segments import batches
 from lyrics_asr.options import SeparationOptions
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
@@ -99,7 +99,8 @@ class Separator(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with computing(device, options.precision), _flash_attention():
+            autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16")
+            with autocast, _flash_attention():
                 on_device = [mixture.detach().to(device) for mixture in mixtures]
                 return self._overlap_add(on_device, options, progress or (lambda share: None))
         finally:
@@ -142,7 +143,7 @@ class Separator(nn.Module):
                 for offset, length in _segments(mixture.shape[-1], segment, options)
             ]
             done = 0
-            for batch in batches(pieces, lambda piece: piece.padded, vocals[0].device, options.batch_size):
+            for batch in batches(pieces, lambda piece: piece.padded, options.batch_size or 1):
                 stretches = [_stretch(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
                 outputs = self._run(index, torch.stack(stretches)).float()
                 for each, output in zip(batch, outputs, strict=True):

@@ -28,16 +28,13 @@ from transformers import (
 
 from lyrics_asr.models.acoustic import (
     ACOUSTIC_REVISIONS,
-    Window,
     build_acoustic,
     is_complete,
     load_acoustic,
     save_acoustic,
-    split_windows,
-    stitch,
 )
 from lyrics_asr.models.hub import ModelNotFoundError
-from lyrics_asr.models.voice_activity import VoicedSong, voiced_spans
+from lyrics_asr.models.segments import VoicedSong, Window, split_windows, stitch, voiced_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import FrameGrid
 

@@ -5,24 +5,19 @@ import torch
 
 from lyrics_asr.audio import read_header
 from lyrics_asr.evaluation.metrics import word_errors
-from lyrics_asr.inference.pipeline import align, options_for, transcribe
+from lyrics_asr.inference.pipeline import align, for_device, options_for, transcribe
 from lyrics_asr.lyrics.text import read_lyrics
-from lyrics_asr.models.precision import batch_on, computing, has_bfloat16
-from lyrics_asr.models.registry import find_device, load_model
+from lyrics_asr.models.registry import find_device, has_bfloat16, load_model
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 
 DEMO = Path(__file__).parents[2] / "data" / "demo"
 CPU = torch.device("cpu")
 
 
-def product_type(device, precision):
-    with computing(device, precision):
-        return (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).dtype
-
-
 def test_a_cpu_computes_in_float32_unless_told_otherwise():
-    assert product_type(CPU, "auto") == product_type(CPU, "float32") == torch.float32
-    assert (batch_on(CPU, None), batch_on(CPU, 3)) == (1, 3)
+    resolved = for_device(InferenceOptions(acoustic=AcousticOptions(batch_size=3)), CPU)
+    assert (resolved.separation.precision, resolved.separation.batch_size) == ("float32", 1)
+    assert (resolved.acoustic.precision, resolved.acoustic.batch_size) == ("float32", 3)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -31,11 +26,13 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
         torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": native, "cpu_name": "bf16"}
     )
     assert has_bfloat16(CPU) == native
+    options = InferenceOptions(SeparationOptions(precision="bfloat16"))
     if native:
-        assert product_type(CPU, "bfloat16") == torch.bfloat16
+        resolved = for_device(options, CPU)
+        assert (resolved.separation.precision, resolved.acoustic.precision) == ("bfloat16", "float32")
     else:
         with pytest.raises(ValueError, match=r"precision bfloat16: cpu has no instructions.*use float32"):
-            computing(CPU, "bfloat16")
+            for_device(options, CPU)
 
 
 @pytest.mark.slow

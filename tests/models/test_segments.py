@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyrics_asr.models.voice_activity import Span, VoicedSong, voiced_spans
+from lyrics_asr.models.segments import Span, VoicedSong, voiced_spans
 from lyrics_asr.options import SilenceOptions
 from lyrics_asr.types import FrameGrid
 

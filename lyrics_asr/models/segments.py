@@ -1,25 +1,30 @@
-"""Which stretches of a song's separated vocals are sung, by their energy, so that the rest is not listened to.
+"""How songs are cut into the segments that the networks take: voiced spans, windows, batches of equal length.
 
-A recogniser that is given the leftovers of an accompaniment hears words in them. Syed et al. 2025, "Exploiting Music
+A recogniser that is given the leftovers of an accompaniment writes words for them. Syed et al. 2025, "Exploiting Music
 Source Separation for Automatic Lyrics Transcription with Whisper", cut songs at such silences. Here the silences are
-left out in place: windows are full of voice, and frames keep their times.
+left out in place (voice activity detection by energy): windows are full of voice, and frames keep their times.
 
 Conventions
-- Edges are multiples of the stride of the acoustic model's frames, but for the end of the song.
-- A stretch is silent where the level in 40 ms, relative to the song's loud parts (the 95th percentile of the levels),
+- Edges of voiced spans are multiples of the stride of the acoustic model's frames, but for the end of the song.
+- A segment is silent where the level in 40 ms, relative to the song's loud parts (the 95th percentile of the levels),
   stays below `threshold_db` for `minimum_seconds`; `margin_seconds` at either end of it are kept.
+- Windows overlap by twice the context; the frames that lack context on one side are dropped.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lyrics_asr.options import SilenceOptions
+from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.types import FrameGrid
+
+Segment = TypeVar("Segment")
 
 _HOP_SECONDS = 0.02
 _LOUD_QUANTILE = 0.95
@@ -108,3 +113,70 @@ class VoicedSong:
         stride = self._grid.stride_samples
         numbers = [torch.arange(span.start // stride, -(-span.end // stride)) for span in self._spans]
         return torch.cat(numbers)[: self._grid.count(len(self))]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of frames that goes through the network at once, and the part of it that is kept; all half open."""
+
+    start_frame: int
+    end_frame: int
+    keep_start_frame: int
+    keep_end_frame: int
+
+
+def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tuple[Window, ...]:
+    """Windows that go over `frames` frames; the kept parts follow each other without gap or overlap.
+
+    The network looks at both sides of a frame. Near the edge of a window one side is missing, so its values there are
+    not those of the unsplit run; these borders are dropped, and the neighbouring window supplies their frames. Only
+    the two ends of the song have no neighbour and are kept. There are as few windows as can be. All are equally long,
+    as long as they have to be in whole seconds, so that those of different songs can share batches; the last one is
+    moved back to end with the song.
+    """
+    longest_frames = math.floor(options.window_seconds / grid.frame_seconds)
+    border_frames = math.ceil(options.context_seconds / grid.frame_seconds)
+    if border_frames < 0 or longest_frames <= 2 * border_frames:
+        raise ValueError(
+            f"window_seconds {options.window_seconds} must be longer than two borders "
+            f"of context_seconds {options.context_seconds}, which must not be negative"
+        )
+    if frames <= longest_frames:
+        return (Window(0, frames, 0, frames),) if frames else ()
+    count = math.ceil((frames - 2 * border_frames) / (longest_frames - 2 * border_frames))
+    needed_frames = math.ceil((frames + 2 * border_frames * (count - 1)) / count)
+    needed_seconds = math.ceil(needed_frames * grid.frame_seconds)
+    window_frames = min(longest_frames, math.ceil(needed_seconds / grid.frame_seconds))
+    windows = []
+    kept = 0
+    while kept < frames:
+        start = min(max(0, kept - border_frames), frames - window_frames)
+        end = start + window_frames
+        keep_end = frames if end == frames else end - border_frames
+        windows.append(Window(start, end, kept, keep_end))
+        kept = keep_end
+    return tuple(windows)
+
+
+def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:
+    """The kept frames of every window's output, one after the other: borders saw half their context and are dropped."""
+    return torch.cat(
+        [
+            output[window.keep_start_frame - window.start_frame : window.keep_end_frame - window.start_frame]
+            for window, output in zip(windows, outputs, strict=True)
+        ]
+    )
+
+
+def batches(segments: Sequence[Segment], samples: Callable[[Segment], int], batch_size: int) -> Iterator[list[Segment]]:
+    """Segments of equal length in batches of at most `batch_size`; the longest first.
+
+    Args:
+        segments: of any songs.
+        samples: how long each is, as a network takes it.
+        batch_size: at least 1.
+    """
+    for _, group in groupby(sorted(segments, key=samples, reverse=True), key=samples):
+        alike = list(group)
+        for start in range(0, len(alike), batch_size):
+            yield alike[start : start + batch_size]
