@@ -18,9 +18,10 @@ _RENAMED = {
     "acoustic.border_seconds": "acoustic.context_seconds",
     "decoding.unknown_word_letter_log10": "decoding.unk_char_log10",
     "unknown_word_letter_log10": "unk_char_log10",
+    "stages[].sound_weight": "stages[].phone_weight",
     "most_skipped_steps": "max_skipped_steps",
 }
-"""Renamed options: old key to new key."""
+"""Renamed options: old key to new key. `stages[].x` is the key x of any stage."""
 
 
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
@@ -64,11 +65,22 @@ def dump_config(config: Any) -> str:
 
 
 def _refuse_renamed(given: DictConfig) -> None:
+    plain = OmegaConf.to_container(given, resolve=False)
     for old, new in _RENAMED.items():
-        section, _, key = old.rpartition(".")
-        options = OmegaConf.select(given, section) if section else given
-        if isinstance(options, DictConfig) and key in options:
+        if _has_key(plain, old):
             raise ValueError(f"{old} is now called {new}; rename the key")
+
+
+def _has_key(given: Any, key: str) -> bool:
+    first, _, rest = key.partition(".")
+    name = first.removesuffix("[]")
+    if not isinstance(given, dict) or name not in given:
+        return False
+    if not rest:
+        return True
+    if name == first:
+        return _has_key(given[name], rest)
+    return isinstance(given[name], list) and any(_has_key(item, rest) for item in given[name])
 
 
 def _overridden(given: DictConfig, override: str) -> DictConfig:

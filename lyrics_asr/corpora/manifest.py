@@ -3,7 +3,8 @@
 Conventions
 - One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, lines, vocals, accompaniment, genre.
 - A word is {"text", "start_seconds", "end_seconds"}; reference times are certain, so they are read with confidence 1.
-  It may have "sounds", a list of {"name", "start_seconds", "end_seconds"}; in a song all words have them, or none.
+  It may have "phones", a list of {"name", "start_seconds", "end_seconds"}; in a song all words have them, or none.
+  Manifests of older versions have them as "sounds".
   "words" is [] where the source has no times of words, as when it is made to judge transcripts alone.
 - A line is {"text", "start_seconds", "end_seconds"}, one for each sung line of the lyrics; "lines" is left out where
   the source has no times of lines.
@@ -27,12 +28,13 @@ from lyrics_asr.types import TimedWord
 _REQUIRED_KEYS = frozenset({"id", "audio", "lyrics", "words", "language"})
 _OPTIONAL_KEYS = frozenset({"lines", "vocals", "accompaniment", "genre"})
 _TIMES_KEYS = frozenset({"text", "start_seconds", "end_seconds"})
-_SOUND_KEYS = frozenset({"name", "start_seconds", "end_seconds"})
+_PHONE_KEYS = frozenset({"name", "start_seconds", "end_seconds"})
+_PHONE_LISTS = frozenset({"phones", "sounds"})  # "sounds" in manifests of older versions
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A speech sound (phone) and its time, named by any set of symbols that tells one sound from another."""
+class TimedPhone:
+    """A phone and its time; the names may come from any phone set."""
 
     name: str
     start_seconds: float
@@ -65,7 +67,7 @@ class Song:
         vocals: the vocals' stem, where there is one.
         accompaniment: the rest of the mixture, where there is one.
         genre: as the source names it.
-        sounds: the speech sounds of each word, where the source knows them; else empty.
+        phones: those of each word, where the source knows them; else empty.
         lines: the sung lines of the lyrics in order, as `parse_lyrics` finds them, with their reference times; empty
             where the source has none.
     """
@@ -78,7 +80,7 @@ class Song:
     vocals: Path | None = None
     accompaniment: Path | None = None
     genre: str | None = None
-    sounds: tuple[tuple[Sound, ...], ...] = ()
+    phones: tuple[tuple[TimedPhone, ...], ...] = ()
     lines: tuple[LineTimes, ...] = ()
 
 
@@ -164,9 +166,9 @@ def require_distinct_ids(songs: Iterable[Song], source: Path) -> None:
 def _parse_song(record: Any, folder: Path) -> Song:
     check_keys(record, "a song", _REQUIRED_KEYS, _OPTIONAL_KEYS)
     words = tuple(_parse_word(word) for word in list_value(record, "words"))
-    with_sounds = [word for word in record["words"] if "sounds" in word]
-    if with_sounds and len(with_sounds) < len(words):
-        raise ValueError(f"{len(with_sounds)} of {len(words)} words have sounds; give them to all words or to none")
+    phones = [_parse_phones(word) for word in record["words"] if _PHONE_LISTS & word.keys()]
+    if phones and len(phones) < len(words):
+        raise ValueError(f"{len(phones)} of {len(words)} words have phones; give them to all words or to none")
     lyrics = text_value(record, "lyrics")
     return Song(
         id=text_value(record, "id"),
@@ -177,13 +179,13 @@ def _parse_song(record: Any, folder: Path) -> Song:
         vocals=_optional_path(record, "vocals", folder),
         accompaniment=_optional_path(record, "accompaniment", folder),
         genre=None if record.get("genre") is None else text_value(record, "genre"),
-        sounds=tuple(_parse_sounds(word) for word in with_sounds),
+        phones=tuple(phones),
         lines=() if record.get("lines") is None else _parse_lines(record, lyrics),
     )
 
 
 def _parse_word(record: Any) -> TimedWord:
-    check_keys(record, "a word", _TIMES_KEYS, frozenset({"sounds"}))
+    check_keys(record, "a word", _TIMES_KEYS, _PHONE_LISTS)
     start_seconds, end_seconds = seconds_value(record, "start_seconds"), seconds_value(record, "end_seconds")
     return TimedWord(text_value(record, "text"), start_seconds, end_seconds, 1.0)
 
@@ -199,13 +201,13 @@ def _parse_lines(record: dict[str, Any], lyrics: str) -> tuple[LineTimes, ...]:
     return tuple(lines)
 
 
-def _parse_sounds(word: dict[str, Any]) -> tuple[Sound, ...]:
-    sounds = []
-    for record in list_value(word, "sounds"):
-        check_keys(record, "a sound", _SOUND_KEYS, frozenset())
+def _parse_phones(word: dict[str, Any]) -> tuple[TimedPhone, ...]:
+    phones = []
+    for record in list_value(word, "phones" if "phones" in word else "sounds"):
+        check_keys(record, "a phone", _PHONE_KEYS, frozenset())
         start_seconds, end_seconds = seconds_value(record, "start_seconds"), seconds_value(record, "end_seconds")
-        sounds.append(Sound(text_value(record, "name"), start_seconds, end_seconds))
-    return tuple(sounds)
+        phones.append(TimedPhone(text_value(record, "name"), start_seconds, end_seconds))
+    return tuple(phones)
 
 
 def _optional_path(record: dict[str, Any], key: str, folder: Path) -> Path | None:
@@ -226,9 +228,9 @@ def _song_object(song: Song, folder: Path) -> dict[str, Any]:
     words: list[dict[str, Any]] = [
         {"text": word.text, "start_seconds": word.start_seconds, "end_seconds": word.end_seconds} for word in song.words
     ]
-    if song.sounds:
-        for word, sounds in zip(words, song.sounds, strict=True):
-            word["sounds"] = [asdict(sound) for sound in sounds]
+    if song.phones:
+        for word, phones in zip(words, song.phones, strict=True):
+            word["phones"] = [asdict(phone) for phone in phones]
     return {
         "id": song.id,
         "audio": relative(song.audio),

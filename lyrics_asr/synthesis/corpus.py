@@ -4,7 +4,7 @@ A corpus is a folder with `manifest.jsonl` (see `corpora.manifest`) and one fold
 
     mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
     lyrics.txt                                    the lines that are sung, as often as they are
-    sounds.json                                   the sounds of each word: name, start and end in seconds
+    phones.json                                   the phones of each word: name, start and end in seconds
     dali.json                                     the annotations as DALI's JSON export has them
 
 Splits: see `lyrics.load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.corpora.manifest import Song, Sound, write_manifest
+from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis import singing
@@ -121,7 +121,7 @@ def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> N
 
 def _make_song(out: Path, job: SongJob) -> Song:
     folder = out / job.name
-    if not (folder / "sounds.json").exists():  # written last: its song is complete
+    if not _phones_file(folder).exists():  # written last: its song is complete
         _write_song(folder, job, perform_job(job))
     return _song_record(folder, job.language)
 
@@ -139,7 +139,8 @@ def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
     annotations = dali_annotations(job.name, job.title, rendition, job.voice, job.language)
     write_text(folder / "dali.json", json.dumps(annotations, indent=1) + "\n")
-    write_text(folder / "sounds.json", json.dumps([[list(vars(s).values()) for s in own] for own in rendition.sounds]))
+    phones = [[list(vars(phone).values()) for phone in own] for own in rendition.phones]
+    write_text(folder / "phones.json", json.dumps(phones))
 
 
 def dali_annotations(
@@ -200,9 +201,15 @@ def dali_annotations(
     }
 
 
+def _phones_file(folder: Path) -> Path:
+    """The phones of a song; corpora of older versions have them as sounds.json."""
+    older = folder / "sounds.json"
+    return older if older.exists() else folder / "phones.json"
+
+
 def _song_record(folder: Path, language: str) -> Song:
     annotations = json.loads((folder / "dali.json").read_text("utf-8"))
-    sounds = json.loads((folder / "sounds.json").read_text("utf-8"))
+    phones = json.loads(_phones_file(folder).read_text("utf-8"))
     words = tuple(
         TimedWord(word["text"], word["time"][0], word["time"][1], 1.0)
         for word in annotations["annotations"]["annot"]["words"]
@@ -215,5 +222,5 @@ def _song_record(folder: Path, language: str) -> Song:
         language=language,
         vocals=folder / "vocals.flac",
         accompaniment=folder / "accompaniment.flac",
-        sounds=tuple(tuple(Sound(*sound) for sound in own) for own in sounds),
+        phones=tuple(tuple(TimedPhone(*phone) for phone in own) for own in phones),
     )

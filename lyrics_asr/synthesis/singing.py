@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyrics_asr.corpora.manifest import Sound
+from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import vocoder
 from lyrics_asr.synthesis.delivery import SUNG, Delivery, Melody
 from lyrics_asr.synthesis.tts import Phone, Speech
@@ -67,7 +67,7 @@ class SungWord:
     text: str
     start_seconds: float
     end_seconds: float
-    sounds: tuple[Sound, ...]
+    phones: tuple[TimedPhone, ...]
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator,
     samples = _voice_frames(speech, phones, starts, ends, starts[carriers], melody, voice, delivery, rng)
     words = []
     for word, first, last in zip(speech.words, first_phones[:-1], first_phones[1:], strict=True):
-        sounds = tuple(
-            Sound(phone.name, float(start), float(end))
+        timed = tuple(
+            TimedPhone(phone.name, float(start), float(end))
             for phone, start, end in zip(word.phones, starts[first:last], ends[first:last], strict=True)
         )
-        words.append(SungWord(word.text, sounds[0].start_seconds, sounds[-1].end_seconds, sounds))
+        words.append(SungWord(word.text, timed[0].start_seconds, timed[-1].end_seconds, timed))
     return SungLine(samples, tuple(words), float(starts[int(np.argmax(carriers))]))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lyrics_asr.corpora.manifest import Sound
+from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import arrangement, production, singing
 from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis.delivery import DELIVERIES, draw_delivery, ornament
@@ -37,14 +37,14 @@ class Rendition:
         vocals: everybody who sings, stereo, `[2, samples]` at `backing.SAMPLE_RATE_HZ`.
         accompaniment: the rest.
         lines: the words of every line that the lead sings, in order.
-        sounds: the sounds of each word.
+        phones: those of each word.
         pitches_hz: the first note of each word.
     """
 
     vocals: Samples
     accompaniment: Samples
     lines: tuple[tuple[TimedWord, ...], ...]
-    sounds: tuple[tuple[Sound, ...], ...]
+    phones: tuple[tuple[TimedPhone, ...], ...]
     pitches_hz: tuple[float, ...]
 
 
@@ -81,7 +81,7 @@ def render(
         fade = _fade_out(score, sung.lines[-1][-1].end_seconds, total_samples)
         vocals, accompaniment = vocals * fade, accompaniment * fade
     stems = production.master(vocals, accompaniment, rng)
-    return Rendition(*stems, sung.lines, sung.sounds, sung.pitches_hz)
+    return Rendition(*stems, sung.lines, sung.phones, sung.pitches_hz)
 
 
 def _sing(

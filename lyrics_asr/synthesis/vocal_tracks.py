@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, resample_poly
 
-from lyrics_asr.corpora.manifest import Sound
+from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import singing
 from lyrics_asr.synthesis.band import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.delivery import DELIVERIES, Delivery, Melody, draw_melody
@@ -70,14 +70,14 @@ class Performance:
         lead: mono.
         others: everybody else and the breaths, stereo, `[2, samples]`.
         lines: the words of each line that the lead sings.
-        sounds: the sounds of each word.
+        phones: those of each word.
         pitches_hz: the first note of each word.
     """
 
     lead: Stem
     others: Stem
     lines: tuple[tuple[TimedWord, ...], ...]
-    sounds: tuple[tuple[Sound, ...], ...]
+    phones: tuple[tuple[TimedPhone, ...], ...]
     pitches_hz: tuple[float, ...]
 
 
@@ -173,12 +173,12 @@ def perform(
         )
         for (_, line), (start, _) in zip(placed, spans, strict=True)
     )
-    sounds = tuple(
-        tuple(Sound(each.name, start + each.start_seconds, start + each.end_seconds) for each in word.sounds)
+    phones = tuple(
+        tuple(TimedPhone(each.name, start + each.start_seconds, start + each.end_seconds) for each in word.phones)
         for (_, line), (start, _) in zip(placed, spans, strict=True)
         for word in line.sung.words
     )
-    return Performance(lead[0], others, words, sounds, tuple(p for _, line in placed for p in _word_pitches_hz(line)))
+    return Performance(lead[0], others, words, phones, tuple(p for _, line in placed for p in _word_pitches_hz(line)))
 
 
 def harmonize(melody: Melody, scale_midi: Sequence[int], steps: int) -> Melody:

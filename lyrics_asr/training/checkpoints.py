@@ -63,14 +63,14 @@ class Checkpoint:
     Args:
         run: where it was.
         model: weights.
-        sounds: weights of the sound classifier; empty when the songs know no sounds.
+        phones: weights of the sound classifier; empty when the songs know no phones.
         optimizers: see `optimizers.state_of`.
         source: position in the data, see `sources.BatchSource`.
     """
 
     run: RunState
     model: dict[str, torch.Tensor]
-    sounds: dict[str, torch.Tensor]
+    phones: dict[str, torch.Tensor]
     optimizers: dict[str, dict[str, Any]]
     source: dict[str, Any]
 
@@ -86,7 +86,7 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
-        rest = {name: getattr(checkpoint, name) for name in ("sounds", "optimizers", "source")}
+        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source")}
         torch.save(rest, scratch / "training.pt")
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}

@@ -280,13 +280,13 @@ class StageOptions:
         anchor_weight: weight of the L1 distance between the vocals that the separator gives now and those that it gave
             at the start of the run, relative to that of silence. CTC alone ruins the voice. Training from nothing has
             no start worth keeping, and no anchor.
-        ctc_weight: weight of the CTC loss a token; with `frame_weight` and `sound_weight` 0 too, the acoustic model is
+        ctc_weight: weight of the CTC loss a token; with `frame_weight` and `phone_weight` 0 too, the acoustic model is
             left out.
         frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
             `training.data.labels.letters_of`). CTC alone takes long to find out where anything is; words whose times
             are known can tell it.
-        sound_weight: weight of a cross-entropy at every frame against the speech sound that is sung, named two thirds
-            of the way up the acoustic model (see `training.sounds`); the songs must know their sounds.
+        phone_weight: weight of a cross-entropy at every frame against the phone that is sung, named two thirds
+            of the way up the acoustic model (see `training.from_scratch.phones`); the songs must know their phones.
     """
 
     name: str
@@ -303,7 +303,7 @@ class StageOptions:
     anchor_weight: float = 1.0
     ctc_weight: float = 1.0
     frame_weight: float = 0.0
-    sound_weight: float = 0.0
+    phone_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.input not in ("vocals", "stems", "separated", "mixture"):
@@ -427,9 +427,9 @@ class TrainingConfig:
         if self.lyrics and not self.development:
             raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
         for stage in self.stages if self.cuts is not None else []:
-            if stage.input == "separated" or stage.sound_weight:
+            if stage.input == "separated" or stage.phone_weight:
                 raise ValueError(
-                    f"stage {stage.name!r}: cuts know no sounds, for sound_weight, and no input: separated; "
+                    f"stage {stage.name!r}: cuts know no phones, for phone_weight, and no input: separated; "
                     "`lyrics-asr data cache-vocals` makes cuts for input: vocals"
                 )
         if not self.model and not (self.separator and self.acoustic):

@@ -54,6 +54,7 @@ from lyrics_asr.training.data.song_stream import SongSource, SongStream
 from lyrics_asr.training.data.stem_chunks import ChunkBatches, prepare_stems
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
+from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import OptimizerState, build_optimizers, restore, state_of
 from lyrics_asr.training.setup import (
@@ -62,10 +63,9 @@ from lyrics_asr.training.setup import (
     starting_model,
     starting_separator,
     stream_folder,
-    training_sounds,
+    training_phones,
 )
 from lyrics_asr.training.signals import asked_to_stop
-from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.training.step import StepReport, take_step
 from lyrics_asr.training.trackers import Log, Tracker, log_with
 from lyrics_asr.training.validation import (
@@ -124,9 +124,9 @@ class _Run:
             require_separator([Path(cuts) for cuts in config.cuts.cuts], self.model)
         self.start = starting_separator(config, self.model)
         prepare_networks(config, self.model)
-        with accelerator.main_process_first():  # the sounds of a stream are collected once
-            self.sound_names = training_sounds(config, self.songs)
-        self.sounds = SoundClassifier(self.model.acoustic, len(self.sound_names)) if self.sound_names else None
+        with accelerator.main_process_first():  # the phones of a stream are collected once
+            self.phone_names = training_phones(config, self.songs)
+        self.phones = PhoneClassifier(self.model.acoustic, len(self.phone_names)) if self.phone_names else None
         self.stream = self._stream()
         self.examples = self._development()
         self.skipped_in_a_row = 0
@@ -142,7 +142,7 @@ class _Run:
 
     def _carry_out(self) -> LyricsModel:
         checkpoint = self._resume()
-        for module in (self.model, self.start, self.sounds):
+        for module in (self.model, self.start, self.phones):
             if module is not None:
                 module.to(self.accelerator.device)
         if self.accelerator.is_main_process:
@@ -155,8 +155,8 @@ class _Run:
                 self._run_stage(index, resumed)
             self.log({"stage": stage.name, "done": True})
         self.tracker.close()
-        if self.sounds is not None:
-            self.sounds.close()
+        if self.phones is not None:
+            self.phones.close()
         return self.model.eval()
 
     def _resume(self) -> Checkpoint | None:
@@ -172,21 +172,21 @@ class _Run:
         if checkpoint.run.stage >= len(self.config.stages):
             raise ValueError(f"{folder}: is of a stage that the configuration lacks; {elsewhere}")
         self.model.load_state_dict(checkpoint.model)
-        if self.sounds is not None:
-            self.sounds.load_state_dict(checkpoint.sounds)
+        if self.phones is not None:
+            self.phones.load_state_dict(checkpoint.phones)
         return checkpoint
 
     def _run_stage(self, index: int, checkpoint: Checkpoint | None) -> None:
         config, stage = self.config, self.config.stages[index]
         before = sum(each.steps for each in config.stages[:index])
-        optimizers = build_optimizers(self.model, stage, self.sounds)
+        optimizers = build_optimizers(self.model, stage, self.phones)
         source = self._source(index)
         first = 0
         if checkpoint is not None:
             first = checkpoint.run.step
             restore(optimizers, checkpoint.optimizers)
             source.load_state_dict(checkpoint.source)
-        losses = LossGraph(self.model, self.sounds if stage.sound_weight else None, self.start)
+        losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
         batches = endless(source)
         began, graph = time.monotonic(), None
         with step_counter(stage.name, first, stage.steps) as show, asked_to_stop(self._stop):
@@ -354,7 +354,7 @@ class _Run:
             chunk_seconds=stage.chunk_seconds,
             mix=config.mix,
             seed=seed,
-            sounds=self.sound_names,
+            phones=self.phone_names,
         )
 
     def _development(self) -> list[Example]:
@@ -413,7 +413,7 @@ class _Run:
 
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            sounds = {} if self.sounds is None else self.sounds.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), sounds, state_of(optimizers), position)
+            phones = {} if self.phones is None else self.phones.state_dict()
+            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position)
             save_checkpoint(self.output, state, self.config)
         self.accelerator.wait_for_everyone()

@@ -1,14 +1,15 @@
 """The losses of a batch over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
 
 Conventions
-- CTC: Graves et al. 2006. The negative log-likelihood a token, as a mean over rows. That of a row without a token,
-  which is all blank, is divided by the tokens that would be sung in its time, so that it weighs as much as others.
-- Separation and anchor: the L1 distance to the true vocals, or to those of the starting separator, over the level of
-  these: 1 for silence, 0 for the target itself, whatever the loudness.
+- CTC (Graves et al. 2006): the negative log-likelihood per token, as a mean over rows. A row without tokens, whose
+  target is all blank, is divided by the number of tokens that are sung in that time on average, so that its weight is
+  that of other rows.
+- Separation and anchor: the L1 distance to the true vocals, or to those of the initial separator, divided by their
+  level: 1 for silence, 0 for the target itself, whatever the loudness.
 - Cross-entropies are means over frames.
-- All means are over every batch of a step, whichever process holds it: `Targets.counts` of all batches, summed, are
-  what each batch divides its sums by, and the shares of all batches add up to the losses of the step. Neither
-  accumulation nor the number of processes changes a step's gradient.
+- All means are over all batches of a step, in all processes: every batch divides its sums by the `Targets.counts` of
+  all batches, so that the losses of the step are the sums over batches. Neither accumulation nor the number of
+  processes changes the gradient of a step.
 """
 
 from dataclasses import dataclass
@@ -16,77 +17,76 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss, nll_loss
+from torch.nn.functional import ctc_loss
 
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separator import Separator
 from lyrics_asr.training.config import StageOptions
 from lyrics_asr.training.data.batch import Batch
-from lyrics_asr.training.data.labels import UNKNOWN_SOUND
-from lyrics_asr.training.sounds import SoundClassifier
-from lyrics_asr.types import FrameGrid
+from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, frame_cross_entropy, frame_targets
+from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 
-IGNORED = UNKNOWN_SOUND  # also a frame past the end of its row
-SILENCE = 0  # the sound of a frame with no sound
-_FRAMES_PER_LABEL = 6  # of sung stretches
-_EPSILON = 1e-4  # added to the level of vocals that a distance is relative to
+_FRAMES_PER_LABEL = 6  # of singing, on average
+_EPSILON = 1e-4  # added to the level of the vocals that a distance is relative to
+_LOWEST_ACCOMPANIMENT_DB = -30.0
+_WITH_ACCOMPANIMENT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of a step's loss before their weights, or a batch's share of them; a part with weight 0 is 0."""
+    """The unweighted losses of a step, or a batch's part of them; a loss with weight 0 is 0."""
 
     separation: Float[Tensor, ""]
     anchor: Float[Tensor, ""]
     ctc: Float[Tensor, ""]
     frames: Float[Tensor, ""]
-    sounds: Float[Tensor, ""]
+    phones: Float[Tensor, ""]
 
     def weighted(self, stage: StageOptions) -> Float[Tensor, ""]:
-        """What is minimised."""
+        """The sum that is minimised."""
         return (
             stage.separation_weight * self.separation
             + stage.anchor_weight * self.anchor
             + stage.ctc_weight * self.ctc
             + stage.frame_weight * self.frames
-            + stage.sound_weight * self.sounds
+            + stage.phone_weight * self.phones
         )
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is to be heard as, and how much of it there is.
+    """Training targets of a batch.
 
     Args:
-        vocals: those of the starting separator, for the anchor.
-        letters: see `frame_targets`.
-        sounds: the same, of the speech sounds.
-        counts: what the sums of each of `Losses`' parts are divided by.
+        vocals: those of the initial separator, for the anchor.
+        letters: frame targets, see `frame_targets`.
+        phones: frame targets of the phones.
+        counts: the denominators of the losses, in the order of the fields of `Losses`.
     """
 
     vocals: Float[Tensor, "batch channels samples"] | None
     letters: Int[Tensor, "batch frames"] | None
-    sounds: Int[Tensor, "batch frames"] | None
+    phones: Int[Tensor, "batch frames"] | None
     counts: Float[Tensor, "5"]
 
 
 class LossGraph(nn.Module):
-    """Batches in, losses out: what is wrapped for training in several processes.
+    """Batches in, losses out: the module that is wrapped for distributed training.
 
     Args:
         model: is trained.
-        sounds: names the speech sounds, in stages with a `sound_weight`.
-        start: the separator as it was at the start of the run, which anchors it; None for no anchor.
+        phones: classifier for stages with a `phone_weight`.
+        start: the separator as it was at the start of the run, for the anchor; None for no anchor.
     """
 
-    def __init__(self, model: LyricsModel, sounds: SoundClassifier | None = None, start: Separator | None = None):
+    def __init__(self, model: LyricsModel, phones: PhoneClassifier | None = None, start: Separator | None = None):
         super().__init__()
         self.model = model
-        self.sounds = sounds
-        self._start = (start,)  # in a tuple, so that it is no part of what is trained and synchronised
+        self.phones = phones
+        self._start = (start,)  # in a tuple, so that it is not registered as a submodule
 
     def targets(self, stage: StageOptions, batch: Batch) -> Targets:
-        """What `forward` compares this batch with.
+        """Training targets of a batch.
 
         Raises:
             ValueError: the batch lacks what the stage needs.
@@ -94,36 +94,36 @@ class LossGraph(nn.Module):
         _check_batch(stage, batch)
         model, (start,) = self.model, self._start
         frames = _frame_counts(model, stage, batch).cpu()
-        vocals = letters = sounds = None
+        vocals = letters = phones = None
         if start is not None and model.separator.training and stage.anchor_weight:
-            start.train()  # a network in training pads no stretch, and that is heard
+            start.train()  # in evaluation mode the network pads its input, which changes the output
             with torch.no_grad():
                 vocals = start(batch.mixture)
         grid, blank_id = model.acoustic.grid, model.acoustic.vocabulary.blank_id
         if stage.frame_weight:
             letters = frame_targets(batch.labels, batch.label_spans, batch.label_lengths, frames, grid, blank_id)
-        if stage.sound_weight:
-            sounds = frame_targets(batch.sounds, batch.sound_spans, batch.sound_lengths, frames, grid, SILENCE)
+        if stage.phone_weight:
+            phones = frame_targets(batch.phones, batch.phone_spans, batch.phone_lengths, frames, grid, SILENCE)
         counts = [
             _level(batch.vocals) if stage.separation_weight else 0.0,
             _level(vocals),
             float(len(batch.lengths)),
             float((letters != IGNORED).sum()) if letters is not None else 0.0,
-            float((sounds != IGNORED).sum()) if sounds is not None else 0.0,
+            float((phones != IGNORED).sum()) if phones is not None else 0.0,
         ]
-        return Targets(vocals, letters, sounds, torch.tensor(counts, device=batch.lengths.device))
+        return Targets(vocals, letters, phones, torch.tensor(counts, device=batch.lengths.device))
 
     def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "5"]) -> Losses:
-        """The batch's share of the losses.
+        """The batch's part of the losses of a step.
 
         Args:
-            stage: which losses, and what the acoustic model hears.
+            stage: the losses and the input of the acoustic model.
             batch: with all that the stage needs.
             targets: of this batch.
-            counts: those of all the batches of the step, summed.
+            counts: `Targets.counts`, summed over all batches of the step.
         """
         zero = torch.zeros((), device=batch.lengths.device)
-        separation = anchor = ctc = letters = sounds = zero
+        separation = anchor = ctc = letters = phones = zero
         over = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
         if stage.input == "mixture":
@@ -132,60 +132,34 @@ class LossGraph(nn.Module):
                 separation = (vocals - batch.vocals).abs().sum() / over[0]
             if targets.vocals is not None:
                 anchor = (vocals - targets.vocals).abs().sum() / over[1]
-            if not (stage.ctc_weight or stage.frame_weight or stage.sound_weight):
+            if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
                 return Losses(separation, anchor, zero, zero, zero)
             log_probs = model.listen(vocals, batch.lengths)
         else:
-            voice = turned_down(batch) if stage.input == "stems" else batch.vocals
-            assert voice is not None
-            log_probs = model.acoustic(voice.mean(1), batch.lengths)
+            vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
+            assert vocals is not None
+            log_probs = model.acoustic(vocals.mean(1), batch.lengths)
         if stage.ctc_weight:
             frames = _frame_counts(model, stage, batch)
             ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id) / over[2]
         if targets.letters is not None:
-            letters = _cross_entropy(log_probs, targets.letters) / over[3]
-        if targets.sounds is not None and self.sounds is not None:
-            sounds = _cross_entropy(self.sounds(), targets.sounds) / over[4]
-        return Losses(separation, anchor, ctc, letters, sounds)
+            letters = frame_cross_entropy(log_probs, targets.letters) / over[3]
+        if targets.phones is not None and self.phones is not None:
+            phones = frame_cross_entropy(self.phones(), targets.phones) / over[4]
+        return Losses(separation, anchor, ctc, letters, phones)
 
 
-def turned_down(batch: Batch) -> Float[Tensor, "batch channels samples"]:
-    """The voice with what a separator may leave in: for half of the rows nothing.
+def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:
+    """The vocals with attenuated accompaniment, which simulates what a separator leaves in.
 
-    For the others the accompaniment at -30 to 0 dB of its level.
+    Half of the rows are clean vocals; the others have their accompaniment at a gain of -30 to 0 dB, drawn uniformly.
     """
     assert batch.vocals is not None
     assert batch.accompaniment is not None
     shape = (len(batch.lengths), 1, 1)
-    gain = 10 ** ((torch.rand(shape) * 30 - 30) / 20)
-    present = torch.rand(shape) < 0.5
+    gain = 10 ** ((1 - torch.rand(shape)) * _LOWEST_ACCOMPANIMENT_DB / 20)
+    present = torch.rand(shape) < _WITH_ACCOMPANIMENT_SHARE
     return batch.vocals + batch.accompaniment * (gain * present).to(batch.vocals.device)
-
-
-def frame_targets(
-    tokens: Int[Tensor, "tokens"],
-    spans: Float[Tensor, "tokens 2"],
-    lengths: Int[Tensor, "batch"],
-    frames: Int[Tensor, "batch"],
-    grid: FrameGrid,
-    background: int,
-) -> Int[Tensor, "batch frames"]:
-    """What every frame should say: tokens over their spans, at least at one frame, `background` between them.
-
-    IGNORED past the end of a row. Of two equal tokens in a row the second gives up its first frame to the background.
-    """
-    targets = torch.full((len(frames), int(frames.max())), IGNORED)
-    at = 0
-    for row, (count, own) in enumerate(zip(frames.tolist(), lengths.tolist(), strict=True)):
-        targets[row, :count] = background
-        for token, (start, end) in zip(tokens[at : at + own].tolist(), spans[at : at + own].tolist(), strict=True):
-            first = min(grid.frame(start), count - 1)
-            # CTC reads a letter once unless a blank parts it in two.
-            if first and targets[row, first - 1] == token != IGNORED:
-                first = min(first + 1, count - 1)
-            targets[row, first : min(max(grid.frame(end), first + 1), count)] = token
-        at += own
-    return targets
 
 
 def _check_batch(stage: StageOptions, batch: Batch) -> None:
@@ -210,17 +184,10 @@ def _level(vocals: Float[Tensor, "batch channels samples"] | None) -> float:
     return 0.0 if vocals is None else float(vocals.abs().sum()) + _EPSILON * vocals.numel()
 
 
-def _cross_entropy(
-    log_probs: Float[Tensor, "batch frames tokens"], targets: Int[Tensor, "batch longest"]
-) -> Float[Tensor, ""]:
-    seen = log_probs[:, : targets.shape[1]].transpose(1, 2)
-    return nll_loss(seen, targets.to(log_probs.device), ignore_index=IGNORED, reduction="sum")
-
-
 def _ctc(
     log_probs: Float[Tensor, "batch frames vocab"], frames: Int[Tensor, "batch"], batch: Batch, blank_id: int
 ) -> Float[Tensor, ""]:
-    # zero_infinity: a chunk with more labels than frames can hold has no path, an infinite loss, and is left out.
+    # zero_infinity: a chunk with more labels than frames has no path and an infinite loss, which is left out.
     loss = ctc_loss(
         log_probs.transpose(0, 1),
         batch.labels,

@@ -64,21 +64,21 @@ class OptimizerState:
 
 
 def build_optimizers(
-    model: LyricsModel, stage: StageOptions, sounds: nn.Module | None = None
+    model: LyricsModel, stage: StageOptions, phones: nn.Module | None = None
 ) -> dict[str, OptimizerState]:
     """An optimizer and a schedule for each part that the stage trains.
 
     Args:
         model: its parts are the separator and the acoustic model.
         stage: a part with a learning rate of 0 has none.
-        sounds: the sound classifier, for a stage with a `sound_weight`.
+        phones: the sound classifier, for a stage with a `phone_weight`.
     """
     parts: dict[str, tuple[nn.Module, OptimizerOptions]] = {
         "separator": (model.separator, stage.separator),
         "acoustic": (model.acoustic, stage.acoustic),
     }
-    if sounds is not None and stage.sound_weight:
-        parts["sounds"] = (sounds, stage.acoustic)
+    if phones is not None and stage.phone_weight:
+        parts["phones"] = (phones, stage.acoustic)
     optimizers = {}
     for name, (module, options) in parts.items():
         if options.learning_rate > 0:

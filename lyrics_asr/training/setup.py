@@ -16,10 +16,10 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separator import Separator, build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
-from lyrics_asr.training.data.labels import sound_names
-from lyrics_asr.training.data.song_stream import stream_sounds
-from lyrics_asr.training.filterbank import start_as_filterbank
+from lyrics_asr.training.data.labels import phone_names
+from lyrics_asr.training.data.song_stream import stream_phones
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
+from lyrics_asr.training.from_scratch.filterbank import init_filterbank
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
@@ -37,7 +37,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
     else:
         separator, acoustic = build_separator(config.separator), build_acoustic(config.acoustic, config.letters)
         model = LyricsModel(separator, acoustic, name=name)
-        start_as_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
+        init_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model
@@ -72,8 +72,8 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
             each.compile()
 
 
-def training_sounds(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str, ...]:
-    """The names of the speech sounds, the same throughout the run; none if no stage asks for them.
+def training_phones(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str, ...]:
+    """The names of the phones, the same throughout the run; none if no stage asks for them.
 
     Args:
         config: of the run.
@@ -81,19 +81,19 @@ def training_sounds(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str,
 
     Raises:
         FileNotFoundError: no lyrics of a language of the stream.
-        ValueError: songs whose sounds are not known.
+        ValueError: songs whose phones are not known.
     """
-    if not any(stage.sound_weight for stage in config.stages):
+    if not any(stage.phone_weight for stage in config.stages):
         return ()
     if config.stream is not None:
-        return stream_sounds(stream_folder(config), config.stream)
-    without = [song.id for song in songs if not song.sounds]
+        return stream_phones(stream_folder(config), config.stream)
+    without = [song.id for song in songs if not song.phones]
     if without:
         raise ValueError(
-            f"sound_weight needs the sounds of every word, which {len(without)} songs lack, such as {without[0]!r}; "
+            f"phone_weight needs the phones of every word, which {len(without)} songs lack, such as {without[0]!r}; "
             "set it to 0, or make the corpus again with `lyrics-asr data synth`"
         )
-    return sound_names(songs)
+    return phone_names(songs)
 
 
 def stream_folder(config: TrainingConfig) -> Path:

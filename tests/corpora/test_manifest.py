@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lyrics_asr.corpora.manifest import (
     LineTimes,
     Song,
-    Sound,
+    TimedPhone,
     fit_lines,
     fit_words,
     read_manifest,
@@ -49,7 +49,7 @@ def test_songs_come_back_as_they_were_written(tmp_path):
             "la",
             (TimedWord("la", 0.0, 0.5, 1.0),),
             "fr",
-            sounds=((Sound("l", 0.0, 0.1), Sound("a", 0.1, 0.5)),),
+            phones=((TimedPhone("l", 0.0, 0.1), TimedPhone("a", 0.1, 0.5)),),
         ),
         Song(
             "c",
@@ -62,6 +62,16 @@ def test_songs_come_back_as_they_were_written(tmp_path):
     )
     write_manifest(tmp_path / "manifest.jsonl", songs)
     assert read_manifest(tmp_path / "manifest.jsonl") == songs
+
+
+def test_phones_of_older_manifests_are_read_and_written_under_their_new_key(tmp_path):
+    phones = [{"name": "l", "start_seconds": 0.0, "end_seconds": 0.1}]
+    path = write_lines(tmp_path / "m.jsonl", RECORD | {"words": [RECORD["words"][0] | {"sounds": phones}]})
+    (song,) = read_manifest(path)
+    assert song.phones == ((TimedPhone("l", 0.0, 0.1),),)
+    write_manifest(path, [song])
+    assert json.loads(path.read_text(encoding="utf-8"))["words"][0]["phones"] == phones
+    assert read_manifest(path) == (song,)
 
 
 @settings(max_examples=50, deadline=None)
@@ -169,14 +179,14 @@ def line(**changes):
         (word(text="\ud800"), r"text must be a text that is not empty, not '\\ud800'"),
         ({"lines": "la"}, "lines must be a list, not str"),
         ({"lines": [3]}, "a line must be a JSON object, not int"),
-        (line(sounds=[]), "a line has unknown keys: sounds"),
+        (line(phones=[]), "a line has unknown keys: phones"),
         (line(text=""), "text must be a text"),
         (line(start_seconds=2), "'Hello' has no valid time: 2.0 to 1.0 s"),
         (line(end_seconds=float("nan")), "no valid time"),
         ({"lines": line()["lines"] * 2}, "2 lines have times but the lyrics have 1; give them to all lines or to none"),
-        (word(sounds="la"), "sounds must be a list, not str"),
-        (word(sounds=[{"name": "l"}]), "a sound lacks end_seconds, start_seconds"),
-        ({"words": [*RECORD["words"], *word(sounds=[])["words"]]}, "1 of 2 words have sounds"),
+        (word(phones="la"), "phones must be a list, not str"),
+        (word(phones=[{"name": "l"}]), "a phone lacks end_seconds, start_seconds"),
+        ({"words": [*RECORD["words"], *word(phones=[])["words"]]}, "1 of 2 words have phones"),
     ],
 )
 def test_bad_songs_are_named_with_line_and_cause(tmp_path, changes, message):

@@ -62,8 +62,8 @@ def test_the_words_are_the_lyrics_in_order_and_the_voice_is_where_they_are(corpu
         assert [word.text for word in song.words] == song.lyrics.split()
         times = [t for word in song.words for t in (word.start_seconds, word.end_seconds)]
         assert times == sorted(times)
-        for word, sounds in zip(song.words, song.sounds, strict=True):
-            ends = (sounds[0].start_seconds, sounds[-1].end_seconds)
+        for word, phones in zip(song.words, song.phones, strict=True):
+            ends = (phones[0].start_seconds, phones[-1].end_seconds)
             assert ends == pytest.approx((word.start_seconds, word.end_seconds))
         vocals = read_audio(song.vocals)
         assert times[-1] < vocals.duration_seconds

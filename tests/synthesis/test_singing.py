@@ -27,7 +27,7 @@ def pitch_midi(samples):
 
 
 def vowel_starts(sung):
-    return [next(s.start_seconds for s in word.sounds if s.name[0] in "aeiouAEIOUV03@") for word in sung.words]
+    return [next(s.start_seconds for s in word.phones if s.name[0] in "aeiouAEIOUV03@") for word in sung.words]
 
 
 def test_first_vowels_are_as_far_apart_as_their_notes_are_long():
@@ -38,12 +38,12 @@ def test_first_vowels_are_as_far_apart_as_their_notes_are_long():
     assert onsets[0] == pytest.approx(sung.first_vowel_seconds)
 
 
-def test_the_sounds_of_a_sung_word_tile_it():
+def test_the_phones_of_a_sung_word_tile_it():
     words = sing(speak("my moon", "en-us+f3", 150), [60.0] * 2, [0.5, 0.8]).words
-    assert [[sound.name for sound in word.sounds] for word in words] == [["m", "aI"], ["m", "u:", "n"]]
+    assert [[phone.name for phone in word.phones] for word in words] == [["m", "aI"], ["m", "u:", "n"]]
     for word in words:
-        assert (word.sounds[0].start_seconds, word.sounds[-1].end_seconds) == (word.start_seconds, word.end_seconds)
-        assert all(a.end_seconds == b.start_seconds for a, b in pairwise(word.sounds))
+        assert (word.phones[0].start_seconds, word.phones[-1].end_seconds) == (word.start_seconds, word.end_seconds)
+        assert all(a.end_seconds == b.start_seconds for a, b in pairwise(word.phones))
 
 
 def test_the_pitch_of_the_voice_is_the_melody():
@@ -61,7 +61,7 @@ def test_a_melisma_sings_several_notes_to_one_vowel():
     melody = Melody((tuple(Note(midi, 0.5) for midi in notes),))
     sung = singing.sing(speech, melody, VOICE, np.random.default_rng(0))
     midi, times, voiced = pitch_midi(sung.samples)
-    vowel = sung.words[0].sounds[1]
+    vowel = sung.words[0].phones[1]
     assert vowel.end_seconds - vowel.start_seconds > 1.7
     for number, note in enumerate(notes):
         middle = sung.first_vowel_seconds + 0.5 * number + 0.25

@@ -44,7 +44,7 @@ def test_the_lead_sings_the_written_words_where_they_are_said_to_be(lines, perfo
     performance = performances[0]
     words = [word for line in performance.lines for word in line]
     assert [word.text for word in words] == ["My", "moon,", "may", "rise!", "no", "more", "men"] * 2
-    assert len(performance.sounds) == len(performance.pitches_hz) == len(words)
+    assert len(performance.phones) == len(performance.pitches_hz) == len(words)
     assert performance.lead.shape == (round(TOTAL_SECONDS * SAMPLE_RATE_HZ),)
     assert performance.others.shape == (2, len(performance.lead))
     for own, start, line in zip(performance.lines, STARTS, lines, strict=True):
@@ -54,8 +54,8 @@ def test_the_lead_sings_the_written_words_where_they_are_said_to_be(lines, perfo
         assert power(performance.lead, own[0].start_seconds - 0.5, own[0].start_seconds - 0.02) < 1e-6 * loudest
         assert power(performance.lead, own[-1].end_seconds + 0.05, own[-1].end_seconds + 0.5) < 1e-6 * loudest
         assert power(performance.lead, own[0].start_seconds, own[0].start_seconds + 0.06) > 1e-3 * loudest
-    for word, sounds in zip(words, performance.sounds, strict=True):
-        ends = (sounds[0].start_seconds, sounds[-1].end_seconds)
+    for word, phones in zip(words, performance.phones, strict=True):
+        ends = (phones[0].start_seconds, phones[-1].end_seconds)
         assert ends == pytest.approx((word.start_seconds, word.end_seconds))
 
 

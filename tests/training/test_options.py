@@ -46,14 +46,14 @@ def model(tiny_model_folder):
 def rows(*numbers):
     """Rows of one set of three, each with a voice and an accompaniment."""
     samples, labels = 22_050, {0: [5, 6], 1: [7], 2: [5, 5, 8]}
-    sounds = [torch.randn(2, 2, samples, generator=torch.Generator().manual_seed(n)) * 0.1 for n in numbers]
+    signals = [torch.randn(2, 2, samples, generator=torch.Generator().manual_seed(n)) * 0.1 for n in numbers]
     tokens = [token for n in numbers for token in labels[n]]
     counts = torch.tensor([len(labels[n]) for n in numbers])
     spans = torch.tensor([[0.1 * i, 0.1 * i + 0.1] for n in numbers for i in range(len(labels[n]))])
     return Batch(
         tuple(map(str, numbers)),
-        torch.stack([sound[0] for sound in sounds]),
-        torch.stack([sound[1] for sound in sounds]),
+        torch.stack([signal[0] for signal in signals]),
+        torch.stack([signal[1] for signal in signals]),
         None,
         torch.tensor([samples - 4000 * n for n in numbers]),
         torch.tensor(tokens),
@@ -226,7 +226,7 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
     assert set(logged) == {1, 2}
     rates = {f"{name} learning rate" for name in ("separator", "acoustic", "acoustic head")}
     norms = {"separator gradient norm", "acoustic gradient norm"}
-    assert {"ctc", "anchor", "separation", "frames", "sounds"} | rates | norms <= set(logged[1])
+    assert {"ctc", "anchor", "separation", "frames", "phones"} | rates | norms <= set(logged[1])
     assert {"cer", "wer", "lm_cer", "lm_wer", "si_sdr_to_initial_db", "si_sdr_improvement_db", "validation"} <= set(
         logged[2]
     )

@@ -17,11 +17,11 @@ from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run
 from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig
 from lyrics_asr.training.data.batch import Batch
-from lyrics_asr.training.data.labels import UNKNOWN_SOUND
 from lyrics_asr.training.freezing import freeze, phase_at
-from lyrics_asr.training.losses import IGNORED, LossGraph, frame_targets
+from lyrics_asr.training.from_scratch.frame_targets import IGNORED, frame_targets
+from lyrics_asr.training.from_scratch.phones import PhoneClassifier
+from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, warmup_cosine
-from lyrics_asr.training.sounds import SoundClassifier
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.types import FrameGrid
@@ -35,7 +35,7 @@ JOINT = replace(STEMS, name="joint", input="mixture", steps=2, separator=MOVED, 
 @pytest.fixture
 def config(training_config):
     return replace(
-        training_config, stages=[replace(STEMS, frame_weight=1.0, sound_weight=1.0), replace(JOINT, sound_weight=1.0)]
+        training_config, stages=[replace(STEMS, frame_weight=1.0, phone_weight=1.0), replace(JOINT, phone_weight=1.0)]
     )
 
 
@@ -80,15 +80,15 @@ def new_model(config):
     return LyricsModel(build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name="new")
 
 
-def losses_of(model, stage, heard, sounds=None, start=None):
-    graph = LossGraph(model, sounds, start)
+def losses_of(model, stage, heard, phones=None, start=None):
+    graph = LossGraph(model, phones, start)
     targets = graph.targets(stage, heard)
     return graph(stage, heard, targets, targets.counts)
 
 
-def step(model, stage, heard, optimizers, sounds=None):
+def step(model, stage, heard, optimizers, phones=None):
     freeze(model, stage, phase_at(stage, 0))
-    graph = LossGraph(model, sounds)
+    graph = LossGraph(model, phones)
     return take_step(Accelerator(), graph, stage, [heard], optimizers, (0,)).losses
 
 
@@ -104,7 +104,7 @@ def batch(seconds=2.0, rate=44_100):
 
 
 def test_a_stage_on_separated_vocals_leaves_the_separator_as_it_is(config):
-    config = replace(config, stages=[replace(STEMS, input="separated", sound_weight=1.0)])
+    config = replace(config, stages=[replace(STEMS, input="separated", phone_weight=1.0)])
     started = new_model(config).state_dict()
     trained = loop.train(config, JsonLog(Path(config.output))).state_dict()
     moved = {name.split(".")[0] for name, value in trained.items() if not torch.equal(value, started[name])}
@@ -195,7 +195,7 @@ def test_a_row_without_labels_is_all_blank(config):
 def test_frames_of_an_unknown_sound_teach_nothing():
     grid = FrameGrid(stride_samples=160, receptive_field_samples=0, sample_rate_hz=16_000)
     spans = torch.tensor([[0.0, 0.02], [0.02, 0.04], [0.04, 0.06]])
-    numbers = torch.tensor([3, UNKNOWN_SOUND, UNKNOWN_SOUND])
+    numbers = torch.tensor([3, IGNORED, IGNORED])
     targets = frame_targets(numbers, spans, torch.tensor([3]), torch.tensor([8]), grid, background=0)
     assert targets.tolist() == [[3, 3, *[IGNORED] * 4, 0, 0]]
 
@@ -213,8 +213,8 @@ def test_a_step_lowers_the_loss_of_the_same_batch(config):
 def test_the_sound_classifier_listens_two_thirds_of_the_way_up(config):
     network = replace(config, acoustic={**config.acoustic, "num_hidden_layers": 3, "do_stable_layer_norm": True})
     acoustic = new_model(network).acoustic.eval()
-    classifier = SoundClassifier(acoustic, sounds=4)
-    with pytest.raises(RuntimeError, match="has not heard"):
+    classifier = PhoneClassifier(acoustic, phones=4)
+    with pytest.raises(RuntimeError, match="has not been run"):
         classifier()
     waveforms = torch.randn(2, 4000)
     with torch.no_grad():
@@ -224,39 +224,39 @@ def test_the_sound_classifier_listens_two_thirds_of_the_way_up(config):
         torch.testing.assert_close(classifier(), expected, atol=1e-4, rtol=1e-4)
     classifier.close()
     acoustic(waveforms)
-    with pytest.raises(RuntimeError, match="has not heard"):
+    with pytest.raises(RuntimeError, match="has not been run"):
         classifier()
 
 
 def test_learning_the_sounds_moves_the_acoustic_model(config):
     model = new_model(config)
-    classifier = SoundClassifier(model.acoustic, sounds=3)
-    stage = replace(STEMS, steps=60, ctc_weight=0.0, sound_weight=1.0, acoustic=OptimizerOptions(3e-3, warmup_steps=1))
+    classifier = PhoneClassifier(model.acoustic, phones=3)
+    stage = replace(STEMS, steps=60, ctc_weight=0.0, phone_weight=1.0, acoustic=OptimizerOptions(3e-3, warmup_steps=1))
     optimizers = build_optimizers(model, stage, classifier)
-    assert set(optimizers) == {"acoustic", "sounds"}
+    assert set(optimizers) == {"acoustic", "phones"}
     heard = batch(rate=16_000)
     before = [parameter.clone() for parameter in model.acoustic.network.base_model.feature_projection.parameters()]
     first = step(model, stage, heard, optimizers, classifier)
     for _ in range(30):
         last = step(model, stage, heard, optimizers, classifier)
-    assert last["sounds"] < 0.7 * first["sounds"]
+    assert last["phones"] < 0.7 * first["phones"]
     after = model.acoustic.network.base_model.feature_projection.parameters()
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_the_sounds_alone_can_be_learnt_from_mixtures(config):
     model = new_model(config)
-    classifier = SoundClassifier(model.acoustic, sounds=3)
-    losses = losses_of(model, replace(JOINT, ctc_weight=0.0, sound_weight=1.0), batch(), classifier)
-    assert float(losses.sounds.detach()) > 0
+    classifier = PhoneClassifier(model.acoustic, phones=3)
+    losses = losses_of(model, replace(JOINT, ctc_weight=0.0, phone_weight=1.0), batch(), classifier)
+    assert float(losses.phones.detach()) > 0
 
 
 def test_songs_without_sounds_cannot_teach_them(config):
-    songs = [replace(song, sounds=()) for song in read_manifest(Path(config.training[0]))]
+    songs = [replace(song, phones=()) for song in read_manifest(Path(config.training[0]))]
     write_manifest(Path(config.training[0]).with_name("silent.jsonl"), songs)
     silent = replace(config, training=[str(Path(config.training[0]).with_name("silent.jsonl"))])
     with pytest.raises(
-        ValueError, match=r"sound_weight needs the sounds of every word, which 2 songs lack.*data synth"
+        ValueError, match=r"phone_weight needs the phones of every word, which 2 songs lack.*data synth"
     ):
         loop.train(silent, JsonLog(Path(config.output)))
 

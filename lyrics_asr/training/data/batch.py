@@ -35,9 +35,9 @@ class Batch:
         labels: token ids of all rows, one after the other.
         label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
         label_lengths: how many labels belong to each row.
-        sounds: numbers of the speech sounds of all rows, see `labels.Labeller`.
-        sound_spans: when each of them is sung, like `label_spans`.
-        sound_lengths: how many sounds belong to each row.
+        phones: numbers of the phones of all rows, see `labels.Labeller`.
+        phone_spans: when each of them is sung, like `label_spans`.
+        phone_lengths: how many phones belong to each row.
     """
 
     chunk_ids: tuple[str, ...]
@@ -48,9 +48,9 @@ class Batch:
     labels: Int[Tensor, "labels"]
     label_spans: Float[Tensor, "labels 2"]
     label_lengths: Int[Tensor, "batch"]
-    sounds: Int[Tensor, "sounds"]
-    sound_spans: Float[Tensor, "sounds 2"]
-    sound_lengths: Int[Tensor, "batch"]
+    phones: Int[Tensor, "phones"]
+    phone_spans: Float[Tensor, "phones 2"]
+    phone_lengths: Int[Tensor, "batch"]
 
     @property
     def mixture(self) -> Float[Tensor, "batch channels samples"] | None:

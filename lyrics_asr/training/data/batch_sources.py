@@ -155,14 +155,14 @@ def endless(source: BatchSource) -> Iterator[Batch]:
 
 
 def first_rows(batch: Batch, rows: int) -> Batch:
-    """The first rows of a batch, with their labels and sounds."""
-    labels, sounds = int(batch.label_lengths[:rows].sum()), int(batch.sound_lengths[:rows].sum())
+    """The first rows of a batch, with their labels and phones."""
+    labels, phones = int(batch.label_lengths[:rows].sum()), int(batch.phone_lengths[:rows].sum())
     cut: dict[str, Any] = {
         "chunk_ids": batch.chunk_ids[:rows],
         "labels": batch.labels[:labels],
         "label_spans": batch.label_spans[:labels],
-        "sounds": batch.sounds[:sounds],
-        "sound_spans": batch.sound_spans[:sounds],
+        "phones": batch.phones[:phones],
+        "phone_spans": batch.phone_spans[:phones],
     }
     whole: dict[str, Any] = {name: None if value is None else value[:rows] for name, value in vars(batch).items()}
     return Batch(**(whole | cut))

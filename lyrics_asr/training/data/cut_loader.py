@@ -176,7 +176,7 @@ def make_batch(rows: Sequence[Row]) -> Batch:
     if any(row.unseparated is not None for row in rows):
         rows = [replace(row, vocals=None, accompaniment=None, unseparated=row.mixture) for row in rows]
     letters, letter_spans, letter_counts = concatenated([row.labels for row in rows])
-    sounds, sound_spans, sound_counts = concatenated([[] for _ in rows])  # cuts know none
+    phones, phone_spans, phone_counts = concatenated([[] for _ in rows])  # cuts know none
     return Batch(
         tuple(row.id for row in rows),
         _padded([row.vocals for row in rows]),
@@ -186,15 +186,15 @@ def make_batch(rows: Sequence[Row]) -> Batch:
         letters,
         letter_spans,
         letter_counts,
-        sounds,
-        sound_spans,
-        sound_counts,
+        phones,
+        phone_spans,
+        phone_counts,
     )
 
 
-def _padded(sounds: Sequence[Tensor | None]) -> Float[Tensor, "batch channels samples"] | None:
-    present = [sound for sound in sounds if sound is not None]
+def _padded(signals: Sequence[Tensor | None]) -> Float[Tensor, "batch channels samples"] | None:
+    present = [signal for signal in signals if signal is not None]
     if not present:
         return None
-    longest = max(sound.shape[1] for sound in present)
-    return torch.stack([pad(sound, (0, longest - sound.shape[1])) for sound in present])
+    longest = max(signal.shape[1] for signal in present)
+    return torch.stack([pad(signal, (0, longest - signal.shape[1])) for signal in present])

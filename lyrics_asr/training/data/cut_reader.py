@@ -39,7 +39,7 @@ _LANGUAGE = "en"
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A cut in memory; see `chunks.Batch` for the sounds.
+    """A cut in memory; see `batch.Batch` for the signals.
 
     Args:
         id: of the cut.

@@ -176,13 +176,13 @@ class SongSource:
         rendition = perform_job(job)
         words = tuple(word for line in rendition.lines for word in line)
         lyrics = "\n".join(" ".join(word.text for word in line) for line in rendition.lines)
-        return Song(job.name, Path(), lyrics, words, language, sounds=rendition.sounds), rendition
+        return Song(job.name, Path(), lyrics, words, language, phones=rendition.phones), rendition
 
-    def sound_names(self) -> tuple[str, ...]:
-        """The speech sounds of the different words of all lyrics, sorted; it takes ten seconds a language.
+    def phone_names(self) -> tuple[str, ...]:
+        """The phones of the different words of all lyrics, sorted; it takes ten seconds a language.
 
         The words of a language are said a few at a time, each time by another voice. A sound that is heard in none of
-        them may still be sung somewhere (see `labels.UNKNOWN_SOUND`).
+        them may still be sung somewhere (see `labels.Labeller`).
         """
         names = set()
         for language, songs in self._lyrics.items():
@@ -195,16 +195,16 @@ class SongSource:
         return tuple(sorted(names))
 
 
-def stream_sounds(folder: Path, options: StreamOptions) -> tuple[str, ...]:
-    """`SongSource.sound_names`, kept in a file of `folder`: the same in all rounds.
+def stream_phones(folder: Path, options: StreamOptions) -> tuple[str, ...]:
+    """`SongSource.phone_names`, kept in a file of `folder`: the same in all rounds.
 
     Raises:
         FileNotFoundError: no lyrics of a language.
     """
     source = SongSource(options)
-    path = folder / f"sounds-{source.fingerprint[:8]}.json"
+    path = folder / f"phones-{source.fingerprint[:8]}.json"
     if not path.exists():
-        write_text(path, json.dumps(source.sound_names()))
+        write_text(path, json.dumps(source.phone_names()))
     return tuple(json.loads(path.read_text("utf-8")))
 
 

@@ -27,7 +27,7 @@ from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.files import atomic_path
 from lyrics_asr.training.config import MixOptions
 from lyrics_asr.training.data.batch import Batch, concatenated
-from lyrics_asr.training.data.labels import Label, Labeller, sound_names
+from lyrics_asr.training.data.labels import Label, Labeller, phone_names
 from lyrics_asr.types import TimedWord, Vocabulary
 
 INT16_SCALE = 32768.0
@@ -111,7 +111,7 @@ class ChunkBatches(Dataset[Batch]):
         chunk_seconds: length of every row; chunks are at most this long.
         mix: how their stems are put together.
         seed: of the draws.
-        sounds: names of the speech sounds, for `labels.Labeller`; None for those of the songs.
+        phones: names of the phones, for `labels.Labeller`; None for those of the songs.
     """
 
     def __init__(
@@ -126,12 +126,12 @@ class ChunkBatches(Dataset[Batch]):
         chunk_seconds: float,
         mix: MixOptions,
         seed: tuple[int, ...],
-        sounds: Sequence[str] | None = None,
+        phones: Sequence[str] | None = None,
     ) -> None:
         self._songs = songs
         self._stems = [np.load(path, mmap_mode="r") for path in stems]
         self._accompanied = accompanied(self._stems)
-        self._labeller = Labeller(songs, vocabulary, sound_names(songs) if sounds is None else sounds)
+        self._labeller = Labeller(songs, vocabulary, phone_names(songs) if phones is None else phones)
         self._sample_rate_hz = sample_rate_hz
         self._steps = steps
         self._batch_size = batch_size
@@ -147,7 +147,7 @@ class ChunkBatches(Dataset[Batch]):
             raise IndexError(step)
         rng = np.random.default_rng([*self._seed, step])
         rows = [self._draw(rng) for _ in range(self._batch_size)]
-        chunk_ids, voices, accompaniments, lengths, labels, sounds = zip(*rows, strict=True)
+        chunk_ids, voices, accompaniments, lengths, labels, phones = zip(*rows, strict=True)
         return Batch(
             chunk_ids,
             torch.stack(voices),
@@ -155,7 +155,7 @@ class ChunkBatches(Dataset[Batch]):
             None,
             torch.tensor(lengths),
             *concatenated(labels),
-            *concatenated(sounds),
+            *concatenated(phones),
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[str, Tensor, Tensor, int, list[Label], list[Label]]:
@@ -185,9 +185,9 @@ class ChunkBatches(Dataset[Batch]):
             accompaniment = self._window(other, int(rng.integers(max(1, other.shape[1] - length))), length)
             accompaniment = at_some_level(accompaniment, vocals, rng, mix.lowest_level_db, mix.highest_level_db)
         gain = 10 ** (rng.uniform(-6, 3) / 20)
-        sounds = self._labeller.sounds(song, chunk.words, chunk.start_seconds)
+        phones = self._labeller.phones(song, chunk.words, chunk.start_seconds)
         chunk_id = f"{song.id}, {chunk.start_seconds:.2f} s"
-        return chunk_id, vocals * gain, accompaniment * gain, max(length, 1), labels, sounds
+        return chunk_id, vocals * gain, accompaniment * gain, max(length, 1), labels, phones
 
     def _window(self, stem: NDArray[np.int16], first: int, length: int) -> Float[Tensor, "channels samples"]:
         window = np.zeros((stem.shape[0], self._chunk_samples), dtype=np.float32)

@@ -2,15 +2,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lyrics_asr.corpora.manifest import Song, Sound
-from lyrics_asr.training.data.labels import UNKNOWN_SOUND, Label, Labeller, letters_of, with_word_delimiters
+from lyrics_asr.corpora.manifest import Song, TimedPhone
+from lyrics_asr.training.data.labels import Label, Labeller, letters_of, with_word_delimiters
+from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.types import TimedWord, Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
 
 
-def letters(text, start, sounds=(), affinity=None):
-    return letters_of(TimedWord(text, start, start + 1.0, 1.0), sounds, affinity or {}, LETTERS, "en")
+def letters(text, start, phones=(), g2p_log_probs=None):
+    return letters_of(TimedWord(text, start, start + 1.0, 1.0), phones, g2p_log_probs or {}, LETTERS, "en")
 
 
 def spans(labels):
@@ -24,9 +25,9 @@ def test_letters_share_the_time_of_a_word_and_what_cannot_be_spelled_is_left_out
 
 
 def test_letters_are_sung_with_their_sounds():
-    sounds = [Sound("S", 0.0, 0.2), Sound("aI", 0.2, 1.0)]
-    affinity = {("s", "S"): -0.1, ("h", "S"): -0.1, ("y", "aI"): -0.1}
-    np.testing.assert_allclose(spans(letters("Shy", 0.0, sounds, affinity)), [(0, 0.1), (0.1, 0.2), (0.2, 1)])
+    phones = [TimedPhone("S", 0.0, 0.2), TimedPhone("aI", 0.2, 1.0)]
+    g2p_log_probs = {("s", "S"): -0.1, ("h", "S"): -0.1, ("y", "aI"): -0.1}
+    np.testing.assert_allclose(spans(letters("Shy", 0.0, phones, g2p_log_probs)), [(0, 0.1), (0.1, 0.2), (0.2, 1)])
 
 
 def test_a_border_is_the_last_moment_before_the_next_word():
@@ -45,13 +46,13 @@ def test_a_border_takes_at_most_half_of_the_letter_before_it():
 
 
 def song_of(language, *words):
-    """A song of words and the names of their sounds, a second each."""
+    """A song of words and the names of their phones, a second each."""
     spoken = [
-        tuple(Sound(name, i + j / len(names), i + (j + 1) / len(names)) for j, name in enumerate(names))
+        tuple(TimedPhone(name, i + j / len(names), i + (j + 1) / len(names)) for j, name in enumerate(names))
         for i, (_, names) in enumerate(words)
     ]
     timed = tuple(TimedWord(text, float(i), i + 1.0, 1.0) for i, (text, _) in enumerate(words))
-    return Song(language, Path(), "", timed, language, sounds=tuple(spoken))
+    return Song(language, Path(), "", timed, language, phones=tuple(spoken))
 
 
 def test_letters_stand_for_other_sounds_in_another_language():
@@ -66,5 +67,5 @@ def test_letters_stand_for_other_sounds_in_another_language():
 
 def test_sounds_are_numbered_by_the_names_that_are_given():
     song = song_of("en", ("ab", ("B", "x", "A")))
-    labels = Labeller([song], LETTERS, ("A", "B")).sounds(song, [0], 0.0)
-    assert [label.token_id for label in labels] == [2, UNKNOWN_SOUND, 1]
+    labels = Labeller([song], LETTERS, ("A", "B")).phones(song, [0], 0.0)
+    assert [label.token_id for label in labels] == [2, IGNORED, 1]

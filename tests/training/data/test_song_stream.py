@@ -12,7 +12,7 @@ from lyrics_asr.synthesis.options import SyntheticOptions
 from lyrics_asr.training.config import StreamOptions
 from lyrics_asr.training.data import song_stream
 from lyrics_asr.training.data.batch import SoundFormat
-from lyrics_asr.training.data.song_stream import SongSource, SongStream, StreamError, stream_sounds
+from lyrics_asr.training.data.song_stream import SongSource, SongStream, StreamError, stream_phones
 from lyrics_asr.training.data.stem_chunks import prepare_stems
 
 LYRICS = Path(__file__).parents[3] / "data" / "lyrics"
@@ -67,9 +67,9 @@ def test_rounds_are_the_songs_of_a_stored_corpus_though_they_were_left_half_made
         assert len(songs) == 2
         assert number or done.audio.stat().st_mtime_ns == kept
         for song, other in zip(songs, stored[2 * number :], strict=False):
-            assert (song.words, song.sounds, song.lyrics, song.language) == (
+            assert (song.words, song.phones, song.lyrics, song.language) == (
                 other.words,
-                other.sounds,
+                other.phones,
                 other.lyrics,
                 other.language,
             )
@@ -129,11 +129,11 @@ def test_the_sounds_of_the_lyrics_are_collected_once(lyrics, tmp_path):
         word_salad_share=0.0,
         generated_share=0.0,
     )
-    names = stream_sounds(tmp_path, options)
+    names = stream_phones(tmp_path, options)
     assert list(names) == sorted(set(names))
     song, _ = SongSource(options).make(0)
-    sung = {sound.name for word in song.sounds for sound in word}
+    sung = {sound.name for word in song.phones for sound in word}
     assert {"t", "s", "n", "m"} <= sung & set(names)
-    (path,) = tmp_path.glob("sounds-*.json")
+    (path,) = tmp_path.glob("phones-*.json")
     path.write_text('["kept"]')
-    assert stream_sounds(tmp_path, options) == ("kept",)
+    assert stream_phones(tmp_path, options) == ("kept",)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.corpora.manifest import Song, Sound
+from lyrics_asr.corpora.manifest import Song, TimedPhone
 from lyrics_asr.training.config import MixOptions
 from lyrics_asr.training.data.stem_chunks import ChunkBatches, cut_chunk, draw_pause, prepare_stems
 from lyrics_asr.types import TimedWord, Vocabulary
@@ -39,18 +39,18 @@ def test_a_chunk_cuts_no_word_and_hears_no_other(words, start, length):
 def test_the_labels_of_a_chunk_count_from_its_start(corpus):
     songs, stems = corpus
     heard = [
-        (Sound("A", w.start_seconds, w.start_seconds + 0.1), Sound("B", w.start_seconds + 0.1, w.end_seconds))
+        (TimedPhone("A", w.start_seconds, w.start_seconds + 0.1), TimedPhone("B", w.start_seconds + 0.1, w.end_seconds))
         for w in songs[0].words
     ]
-    songs = [replace(song, sounds=tuple(heard)) for song in songs]
+    songs = [replace(song, phones=tuple(heard)) for song in songs]
     batch = batches((songs, stems))[0]
     seconds = batch.label_spans[:, 1] - batch.label_spans[:, 0]
     expected = {"a": 0.1, "b": 0.4, "|": 0.04}
     for token, duration in zip(batch.labels.tolist(), seconds.tolist(), strict=True):
         assert duration == pytest.approx(expected[LETTERS.tokens[token]], abs=1e-5)
-    assert batch.sounds.tolist() == [1, 2] * (int(batch.sound_lengths.sum()) // 2)  # A and B of every word
+    assert batch.phones.tolist() == [1, 2] * (int(batch.phone_lengths.sum()) // 2)  # A and B of every word
     letters = batch.labels != LETTERS.word_delimiter_id
-    torch.testing.assert_close(batch.sound_spans[:, 0], batch.label_spans[letters, 0])
+    torch.testing.assert_close(batch.phone_spans[:, 0], batch.label_spans[letters, 0])
     assert float(batch.label_spans.min()) >= 0
     assert float(batch.label_spans.max()) <= 2.5
 

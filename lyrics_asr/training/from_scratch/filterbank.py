@@ -1,4 +1,4 @@
-"""How a network that has heard nothing yet begins to listen: a bank of Gabor filters in place of noise."""
+"""Initialise the first convolution as a Gabor filter bank instead of with noise."""
 
 import math
 
@@ -7,16 +7,15 @@ from torch import nn
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 
-_TREBLE_EXPONENT = 0.7  # voices fall off towards the treble, where the consonants are
+_PRE_EMPHASIS_EXPONENT = 0.7  # voices fall off towards high frequencies, where the consonants are
 
 
-def start_as_filterbank(convolution: nn.Conv1d) -> None:
-    """Make the first convolution a bank of Gabor filters on the mel scale, each in four phases, treble emphasised.
+def init_filterbank(convolution: nn.Conv1d) -> None:
+    """Set the weights to Gabor filters on the mel scale, in four phases each, with pre-emphasis.
 
-    A network that starts from noise takes long to find the frequencies that matter; from here it goes on learning them
-    (Zeghidour et al. 2018, "Learning Filterbanks from Raw Speech for Phone Recognition"). After an activation that
-    keeps what is positive, four phases a quarter of a period apart add up to the level of a band at any moment, so that
-    the stride can be as long as a spectrogram's.
+    Learning the relevant frequencies from random weights takes long; from here they are fine-tuned (Zeghidour et al.
+    2018, "Learning Filterbanks from Raw Speech for Phone Recognition"). After a ReLU, four phases a quarter of a period
+    apart add up to the level of the band at any moment, so that the stride can be as long as a spectrogram's.
     """
     channels, _, length = convolution.weight.shape
     mel = torch.linspace(_mel(60.0), _mel(7600.0), channels // 4)
@@ -26,7 +25,7 @@ def start_as_filterbank(convolution: nn.Conv1d) -> None:
     window = torch.exp(-0.5 * (2.5 * bandwidth_hz[:, None] * seconds) ** 2)
     phase = 2 * math.pi * frequency_hz[:, None] * seconds
     cosine, sine = window * phase.cos(), window * phase.sin()
-    level = (frequency_hz / 1000) ** _TREBLE_EXPONENT
+    level = (frequency_hz / 1000) ** _PRE_EMPHASIS_EXPONENT
     level = level / level.mean()
     filters = torch.cat([cosine, sine, -cosine, -sine])
     filters *= (level.repeat(4) / filters.norm(dim=1))[:, None]
