@@ -1,0 +1,135 @@
+"""The documents name files, commands, options and packages that exist."""
+
+import argparse
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lyrics_asr.cli import main as command_line
+from lyrics_asr.config import load_config
+from lyrics_asr.options import InferenceOptions
+from lyrics_asr.training.config import TrainingConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted(path for folder in (".", "docs", "data", "benchmarks") for path in (ROOT / folder).glob("*.md"))
+PRESENT = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
+"""Those that name nothing of earlier versions."""
+PATH = re.compile(r"(?<![\w./])(?:lyrics_asr|configs|benchmarks|tests|docs|data/demo)/[\w./-]*\w(?:/|\b)")
+
+
+def _text(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def _name(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value.relative_to(ROOT))
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _links() -> Iterator[tuple[Path, str]]:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", _text(document)):
+            if not re.match(r"\w+:", target):
+                yield document, target
+
+
+@pytest.mark.parametrize(("document", "target"), _links(), ids=_name)
+def test_links_resolve(document: Path, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    file = (document.parent / name).resolve() if name else document
+    assert file.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", _text(file), flags=re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("document", PRESENT, ids=_name)
+def test_paths_exist(document: Path) -> None:
+    missing = [path for path in PATH.findall(_text(document)) if not (ROOT / path).exists()]
+    assert not missing
+
+
+def _commands() -> Iterator[tuple[Path, list[str]]]:
+    """The arguments of every call of lyrics-asr in an indented block or between backticks."""
+    for document in PRESENT:
+        text = _text(document)
+        lines = [line for line in text.splitlines() if line.startswith("    ")]
+        inline = [re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", text)]
+        for line in lines + [code for code in inline if code.startswith("lyrics-asr ")]:
+            for command in re.split(r"&&|;", line):
+                words = shlex.split(command, comments=True)
+                while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                    words.pop(0)
+                if len(words) > 1 and words[0] == "lyrics-asr":
+                    yield document, words[1:]
+
+
+def _parser_of(words: list[str]) -> argparse.ArgumentParser:
+    """The parser of the last verb that the words name."""
+    parser = command_line._parser(words)
+    for word in words:
+        choices = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        if not choices:
+            break
+        assert word in choices[0], f"{word} is no verb of {parser.prog}"
+        parser = choices[0][word]
+    return parser
+
+
+@pytest.mark.parametrize(("document", "words"), _commands(), ids=_name)
+def test_verbs_and_options_exist(document: Path, words: list[str]) -> None:
+    given = [word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
+    options = _parser_of(words)._option_string_actions
+    assert not [option for option in given if option not in options]
+
+
+def test_keys_of_stages_are_read() -> None:
+    texts = [_text(document) for document in PRESENT]
+    settings = [setting for text in texts for setting in re.findall(r"--set\s+([a-z_.]+=[^\s`]+)", text)]
+    assert len(settings) > 4
+    load_config(InferenceOptions, overrides=settings)
+
+
+@pytest.mark.parametrize("name", ["fine-tuning.md", "from-scratch.md"])
+def test_keys_of_training_are_read(name: str) -> None:
+    """The YAML of the documents, in a configuration in which it could stand."""
+    given = {}
+    for block in re.findall(r"(?:^    .*\n)+", _text(ROOT / "docs" / name), flags=re.MULTILINE):
+        if re.match(r" +(stream|freezing):", block):
+            given |= yaml.safe_load(block)
+    assert given
+    if "freezing" in given:
+        given = {"stages[0].freezing": given["freezing"]}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    load_config(TrainingConfig, ROOT / "configs" / "stream.yaml", overrides)
+
+
+def _floors() -> dict[str, int]:
+    """The floor of every room in the drawing of docs/architecture.md."""
+    rows = re.findall(r"^ +(\d+)    (.+?)(?:   .*)?$", _text(ROOT / "docs/architecture.md"), re.MULTILINE)
+    return {room: int(floor) for floor, rooms in rows for room in re.findall(r"([a-z_]+)/?(?= |$)", rooms)}
+
+
+def test_imports_go_down_the_drawn_floors() -> None:
+    floors = _floors()
+    package = ROOT / "lyrics_asr"
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(floors) == rooms - {"__init__"}, "draw new rooms in docs/architecture.md"
+    upwards = []
+    for file in package.rglob("*.py"):
+        room = file.relative_to(package).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for node in ast.walk(ast.parse(_text(file))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lyrics_asr."):
+                other = str(node.module).split(".")[1]
+                if other != room and floors[other] >= floors[room]:
+                    upwards.append(f"{file.relative_to(ROOT)} imports {node.module}")
+    assert not upwards
