@@ -3,23 +3,28 @@
 Conventions
 - Samples are float32 of shape (channels, samples), full scale is -1..1, time 0 is the first sample that the file plays:
   the encoder delay of MP3, AAC and Opus is cut off, so a compressed file and its WAV lie on each other.
-- A window of a file is the slice of the whole: `read_audio(start, duration)` gives the samples
-  `[round(start * rate), round((start + duration) * rate))` of what reading and resampling all of it would give.
-- Lost packets leave silence, as long as time stamps tell. A stamp more than 10 s behind the end that the container
-  states, or behind what the file's bytes would last at 8 kbit/s, is not believed, and what it stamps follows without a
-  gap: no header can ask for more memory than that.
-- Surround sound becomes stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is left out.
+- A window of a file is a slice of the whole: `read_audio(start, duration)` returns the samples
+  `[round(start * rate), round((start + duration) * rate))` of what reading and resampling the whole file returns. The
+  one exception is AAC with perceptual noise substitution, whose noise depends on where decoding begins.
+- A window is read by seeking if the container's time stamps give sample positions. They do if its clock counts samples
+  (MP3, AAC, FLAC, WAV, Ogg, most MP4), or if all frames have one size and the clock is finer than that (AAC, MP3, FLAC,
+  Opus and the like in Matroska, WebM, FLV and MPEG-TS). Other files, such as WebM with Vorbis and WMA, are decoded from
+  the start.
+- Lost packets leave silence if the time stamps show the gap. A stamp more than 10 s after the end that the container
+  states, or after what the file's bytes would last at 8 kbit/s, is ignored, and its frame follows without a gap. So no
+  header can make us allocate more memory than that.
+- Surround sound is mixed to stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is left out.
 """
 
 import logging
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +53,10 @@ AUDIO_SUFFIXES = frozenset({  # what counts as a song in a folder: audio files, 
 _MINIMUM_SECONDS = 0.1
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale
 _PREROLL_SECONDS = 0.5  # decoded before a window: MP3's bit reservoir and Opus's prediction need up to 0.25 s
+_OPENING_FRAMES = 3  # the first may be cut by the encoder delay; two more show the frame size
+_STAMP_ERROR_TICKS = 2  # stamps are rounded, and so is the encoder delay that is subtracted from the first
+_STAMPED_CONTAINERS = frozenset({"matroska", "mov", "flv", "mpegts"})  # store a stamp for every packet or block
+_FIXED_FRAME_CODECS = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp2", "mp3", "opus"})
 _STAMP_MARGIN_SECONDS = 10.0  # lengths are estimates where there is no header
 LEAST_BYTES_PER_SECOND = 1_000  # less than any codec needs for music
 _RESAMPLER_MARGIN_SECONDS = 0.1  # longer than half the resampler's filter at 8 kHz
@@ -94,7 +103,7 @@ class AudioHeader:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A stretch of sound, float32; on the CPU but for what a network on another device made."""
+    """A segment of sound, float32; on the CPU unless a network on another device produced it."""
 
     samples: Float[Tensor, "channels samples"]
     sample_rate_hz: int
@@ -136,44 +145,58 @@ def read_audio(
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
 ) -> Audio:
-    """Read an audio or video file, or a window of it; damaged packets and a missing end are left out.
-
-    A window is sought, and not decoded up to, where the container's clock tells samples apart: in all common formats
-    but Matroska, WebM, WMA and MPEG-TS.
+    """Read an audio or video file, or a window of it. Damaged packets and a missing end are left out.
 
     Args:
         path: any file that FFmpeg decodes; its first audio stream is read.
         sample_rate_hz: rate to resample to; None keeps the file's.
         channels: mix to mono or stereo; None keeps the file's channels.
-        start_seconds: where the window begins.
+        start_seconds: start of the window.
         duration_seconds: its length; it ends with the file at the latest. None reads to the end.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, no audio in it, nothing that decodes, or a window behind its end.
-        ValueError: a start that is negative, a duration that is not positive, or one that is not finite.
+        AudioError: not a file, empty, no audio in it, nothing that decodes, or a window after its end.
+        ValueError: a negative start, a duration that is not positive, or one that is not finite.
     """
     if not 0 <= start_seconds < math.inf or (duration_seconds is not None and not 0 < duration_seconds < math.inf):
         raise ValueError(f"{path}: no window starts at {start_seconds} s and lasts {duration_seconds} s")
-    with _open(path) as (container, stream):
-        frames = _decoded(path, container, stream)
-        first = next(frames, None)
-        if first is None:
-            raise AudioError(f"{path}: no audio can be decoded from it, it is damaged or cut off; get the file again")
-        window = _window(first.sample_rate, sample_rate_hz or first.sample_rate, start_seconds, duration_seconds)
-        clock = _Clock.of(first, stream, _longest_seconds(container, stream))
-        preroll = window.first_sample - math.ceil(_PREROLL_SECONDS * first.sample_rate)
-        if clock.ticks_per_sample and 0 < preroll <= clock.last_sample:
-            container.seek(clock.pts(preroll), stream=stream)
+
+    def read(*, seek: bool) -> Audio | None:
+        with _open(path) as (container, stream):
             frames = _decoded(path, container, stream)
-        else:
-            frames = chain([first], frames)
-        samples = _gather(path, frames, clock, window, channels or first.layout.nb_channels, first.sample_rate)
-    audio = Audio(samples, first.sample_rate).resampled(sample_rate_hz or first.sample_rate)
-    kept = audio.samples[:, window.skipped_samples :][:, : window.samples]
-    if not kept.shape[1]:
+            opening = _opening(path, frames)
+            rate = opening[0].sample_rate
+            window = _window(rate, sample_rate_hz or rate, start_seconds, duration_seconds)
+            clock = _Clock.of(opening, container, stream)
+            frames = chain(opening, frames)
+            preroll = window.first_sample - math.ceil(_PREROLL_SECONDS * rate)
+            if seek and clock.tells_samples and 0 < preroll <= clock.last_sample:
+                sought = _seek(path, container, stream, clock, preroll)
+                if sought is None:
+                    return None
+                frames = sought
+            samples = _gather(path, frames, clock, window, channels or opening[0].layout.nb_channels, rate)
+        audio = Audio(samples, rate).resampled(sample_rate_hz or rate)
+        return Audio(audio.samples[:, window.skipped_samples :][:, : window.samples], audio.sample_rate_hz)
+
+    audio = read(seek=start_seconds > 0) or read(seek=False)  # opened anew: seeking back would keep the encoder delay
+    assert audio is not None
+    if not audio.samples.shape[1]:
         raise AudioError(f"{path}: ends before {start_seconds} s; choose an earlier window")
-    return Audio(kept, audio.sample_rate_hz)
+    return audio
+
+
+def reads_windows_by_seeking(path: Path) -> bool:
+    """Whether `read_audio` seeks to a window of this file, or has to decode everything before it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: not a file, empty, no audio in it, or nothing that decodes.
+    """
+    with _open(path) as (container, stream):
+        opening = _opening(path, _decoded(path, container, stream))
+        return _Clock.of(opening, container, stream).tells_samples
 
 
 def probe(path: Path) -> AudioInfo:
@@ -283,35 +306,76 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Time stamps as sample numbers; those behind `last_sample` are not to be believed.
+    """Time stamps as sample numbers.
 
-    `ticks_per_sample` is 0 where the container's clock cannot tell samples apart.
+    Args:
+        origin_pts: stamp of the file's first sample.
+        samples_per_tick: of the container's clock; 0 without time stamps.
+        first_frame_samples: size of the first frame, from which the encoder delay may be cut off.
+        frame_samples: size of all other frames; 1 if the clock counts samples itself, 0 if the stamps do not determine
+            sample positions.
+        last_sample: stamps after it are ignored.
     """
 
     origin_pts: int
-    ticks_per_sample: int
+    samples_per_tick: Fraction
+    first_frame_samples: int
+    frame_samples: int
     last_sample: int
 
     @staticmethod
-    def of(first: av.AudioFrame, stream: AudioStream, longest_seconds: float) -> "_Clock":
+    def of(opening: Sequence[av.AudioFrame], container: InputContainer, stream: AudioStream) -> "_Clock":
+        first = opening[0]
         if first.pts is None or stream.time_base is None:
-            return _Clock(0, 0, 0)
-        ticks = 1 / (first.sample_rate * stream.time_base)
-        last_sample = math.ceil(longest_seconds * first.sample_rate)
-        return _Clock(first.pts, ticks.numerator if ticks.denominator == 1 else 0, last_sample)
+            return _Clock(0, Fraction(0), 0, 0, 0)
+        tick = first.sample_rate * stream.time_base
+        sizes = {frame.samples for frame in opening[1:]}
+        fixed = stream.codec.canonical_name in _FIXED_FRAME_CODECS and len(opening) == _OPENING_FRAMES
+        stamped = not _STAMPED_CONTAINERS.isdisjoint(container.format.name.split(","))
+        frame_samples = 0
+        if tick.numerator == 1:
+            frame_samples = 1
+        elif fixed and stamped and len(sizes) == 1 and min(sizes) > 2 * _STAMP_ERROR_TICKS * tick:
+            frame_samples = min(sizes)
+        last_sample = math.ceil(_longest_seconds(container, stream) * first.sample_rate)
+        return _Clock(first.pts, tick, first.samples, frame_samples, last_sample)
+
+    @property
+    def tells_samples(self) -> bool:
+        return self.frame_samples > 0
 
     def pts(self, sample: int) -> int:
-        return self.origin_pts + sample * self.ticks_per_sample
+        """The last stamp that is not after a sample."""
+        return self.origin_pts + math.floor(sample / self.samples_per_tick)
 
-    def sample(self, pts: int) -> int:
-        return (pts - self.origin_pts) // self.ticks_per_sample
+    def sample(self, frame: av.AudioFrame) -> int | None:
+        """Position of a frame's first sample; None if its stamp does not tell."""
+        if not self.tells_samples or frame.pts is None:
+            return None
+        stamped = (frame.pts - self.origin_pts) * self.samples_per_tick
+        if self.frame_samples == 1:
+            return math.floor(stamped)
+        if stamped == 0 and frame.samples == self.first_frame_samples:
+            return 0
+        frames = round((stamped - self.first_frame_samples) / self.frame_samples)
+        return self.first_frame_samples + frames * self.frame_samples
+
+    def confirms(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame lies on the grid of equal frames, as far as stamps are exact."""
+        position = self.sample(frame)
+        if position is None or frame.pts is None:
+            return False
+        if self.frame_samples == 1:
+            return True
+        error = abs((frame.pts - self.origin_pts) * self.samples_per_tick - position)
+        return frame.samples == self.frame_samples and error <= _STAMP_ERROR_TICKS * self.samples_per_tick
 
 
 def _window(rate: int, new_rate: int, start_seconds: float, duration_seconds: float | None) -> _Window:
     """What to decode for a window.
 
-    It is widened for the resampler's filter, and begins where a sample of the old rate and one of the new rate fall
-    together, which happens `gcd` times a second: so its new samples lie at the times of those of the whole song.
+    The window is widened for the resampler's filter. It starts where a sample of the old rate and one of the new rate
+    coincide, which happens `gcd` times a second, so that its new samples have the times of those of the whole file.
     """
     start = round(start_seconds * new_rate)
     end = None if duration_seconds is None else round((start_seconds + duration_seconds) * new_rate)
@@ -371,6 +435,29 @@ def _require_file(path: Path) -> None:
         raise AudioError(f"{path}: is empty; get the file again")
 
 
+def _opening(path: Path, frames: Iterator[av.AudioFrame]) -> list[av.AudioFrame]:
+    """The first frames: at least one, fewer than `_OPENING_FRAMES` only in a very short file."""
+    opening = list(islice(frames, _OPENING_FRAMES))
+    if not opening:
+        raise AudioError(f"{path}: no audio can be decoded from it, it is damaged or cut off; get the file again")
+    return opening
+
+
+def _seek(
+    path: Path, container: InputContainer, stream: AudioStream, clock: _Clock, sample: int
+) -> Iterator[av.AudioFrame] | None:
+    """The frames from `sample` or shortly before it; None if the container does not get there."""
+    try:
+        container.seek(clock.pts(sample), stream=stream)
+    except av.error.FFmpegError:
+        return None
+    frames = _decoded(path, container, stream)
+    first = next(frames, None)
+    if first is None or not clock.confirms(first) or (clock.sample(first) or 0) > sample:
+        return None
+    return chain([first], frames)
+
+
 def _decoded(path: Path, container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
     damaged = 0
     packets = container.demux(stream)
@@ -391,21 +478,21 @@ def _decoded(path: Path, container: InputContainer, stream: AudioStream) -> Iter
 def _gather(
     path: Path, frames: Iterable[av.AudioFrame], clock: _Clock, window: _Window, channels: int, sample_rate_hz: int
 ) -> Float[Tensor, "channels samples"]:
-    """The samples of the window, each frame where its time stamp puts it; none when the file ends before the window."""
+    """The samples of the window, each frame at its time stamp; none if the file ends before the window."""
     pieces: list[tuple[int, Float[Tensor, "channels samples"]]] = []
     position = 0
-    disbelieved = 0
+    ignored = 0
     for index, frame in enumerate(frames):
         if frame.sample_rate != sample_rate_hz:
             raise AudioError(
                 f"{path}: changes its rate from {sample_rate_hz} to {frame.sample_rate} Hz; convert it first"
             )
-        if clock.ticks_per_sample and frame.pts is not None:
-            # Lost packets leave a gap, to be silence; time never runs back, as the stamps may where files were joined.
-            # The first may be negative: FFmpeg does not cut off the encoder's delay when it seeks back to the start.
-            stamp = clock.sample(frame.pts)
+        stamp = clock.sample(frame)
+        if stamp is not None:
+            # Lost packets leave a gap, which becomes silence. Stamps run back where files were joined, time does not.
+            # The first may be negative: FFmpeg does not cut off the encoder delay when it seeks back to the start.
             if stamp > clock.last_sample:
-                disbelieved += stamp > position
+                ignored += stamp > position
             else:
                 position = max(position, stamp) if index else stamp
         if window.end_sample is not None and position >= window.end_sample:
@@ -413,8 +500,8 @@ def _gather(
         if position + frame.samples > window.first_sample:
             pieces.append((position, _mixed(path, frame, channels)))
         position += frame.samples
-    if disbelieved:
-        _logger.warning("%s: %d time stamps lie far behind its end and were not believed", path, disbelieved)
+    if ignored:
+        _logger.warning("%s: %d time stamps lie far after its end and were ignored", path, ignored)
     end = position if window.end_sample is None else min(position, window.end_sample)
     samples = torch.zeros(channels, max(0, end - window.first_sample))
     for start, piece in pieces:

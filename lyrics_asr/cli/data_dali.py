@@ -11,6 +11,9 @@ from lyrics_asr.console import say
 from lyrics_asr.corpora.dali import SPLITS, SplitThresholds
 from lyrics_asr.training.config import ChunkOptions
 
+_MAX_SLOW_FILES = 10
+"""Slow files that the table names; report.json names all."""
+
 if TYPE_CHECKING:  # Lhotse takes seconds to load
     from lyrics_asr.training.data.prepare_dali import CutOptions, CutReport
 
@@ -120,6 +123,15 @@ def render_report(report: "CutReport") -> str:
     rows += render_dropped("words of the other songs", report.words, report.dropped_words)
     chunks = report.crowded_chunks + sum(size.chunks for size in report.splits.values())
     rows += render_dropped("chunks", chunks, {"with more tokens than CTC can place": report.crowded_chunks})
+    if report.slow_files:
+        count = len(report.slow_files)
+        rows += [
+            "",
+            f"slow: {count} files are decoded from their start for every window; convert them to .flac or .opus",
+        ]
+        rows += [f"          {path}" for path in report.slow_files[:_MAX_SLOW_FILES]]
+        if len(report.slow_files) > _MAX_SLOW_FILES:
+            rows.append(f"          and {count - _MAX_SLOW_FILES} more, see slow_files in report.json")
     return "".join(f"{row}\n" for row in rows)
 
 

@@ -8,8 +8,9 @@ The output folder holds
 - with Shar, shar/SPLIT/: the same cuts in random order with their sound (FLAC, 16 bit), for streaming.
 
 Conventions
-- Audio is probed by its header and not decoded, but for Shar. Windows are read when a model is trained: by Lhotse's own
-  readers, or by ours in `lhotse_cuts.our_decoder`, which knows more formats.
+- Audio is not decoded, except for Shar and for the first frames of a file, which show whether windows of it are read
+  by seeking. Windows are read during training: by Lhotse's own readers, or by ours in `lhotse_io.our_decoder`, which
+  knows more formats. A file that the report calls slow is then decoded from its start for every window.
 - A song is dropped when more than a tenth of its words lie outside its audio, before its start or past its end: its
   annotation is of another recording or shifted against it. Nothing is listened to, so a smaller shift goes unnoticed.
 - Of songs with the same lyrics (see `copies`), whichever their splits, the one with the highest NCC is kept, that of
@@ -21,12 +22,13 @@ Conventions
 import json
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lyrics_asr.audio import AudioError, read_header
+from lyrics_asr.audio import AudioError, read_header, reads_windows_by_seeking
 from lyrics_asr.corpora.dali import (
     NEGATIVE_TIME,
     SPLITS,
@@ -87,6 +89,8 @@ class CutReport:
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
+        slow_files: paths of the kept songs' audio that cannot be read window by window without decoding it from the
+            start (see `lyrics_asr.audio`); converted to FLAC or Opus, they are read many times faster.
     """
 
     options: CutOptions
@@ -97,6 +101,7 @@ class CutReport:
     words: int
     dropped_words: Mapping[str, int]
     crowded_chunks: int
+    slow_files: tuple[str, ...] = ()
 
 
 def cut_dali(
@@ -161,6 +166,7 @@ def cut_dali(
         sum(each.words for each in kept),
         dict(sum((each.left_out for each in kept), Counter()).most_common()),
         sum(each.crowded_chunks for each in kept),
+        tuple(each.slow_file for each in kept if each.slow_file is not None),
     )
     write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
     if shar:
@@ -186,6 +192,7 @@ class _Prepared:
         words: how many there are, dropped ones included.
         left_out: the dropped ones by reason.
         crowded_chunks: see `ChunkedSong`.
+        slow_file: the path of its audio if windows of it are not read by seeking.
     """
 
     id: str
@@ -197,6 +204,7 @@ class _Prepared:
     words: int
     left_out: Counter[str]
     crowded_chunks: int
+    slow_file: str | None
 
 
 def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _Prepared | str:
@@ -216,6 +224,7 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
         return "without audio"
     try:
         header = read_header(entry.audio)
+        seeks = reads_windows_by_seeking(entry.audio)
     except AudioError as error:
         _logger.warning("%s", error)
         return "with audio that cannot be read"
@@ -243,6 +252,7 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
         words,
         left_out,
         chunked.crowded_chunks,
+        None if seeks else os.fsencode(entry.audio).decode("utf-8", "replace"),
     )
 
 

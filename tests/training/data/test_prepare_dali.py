@@ -11,6 +11,7 @@ import torch
 from lhotse import CutSet, MonoCut, MultiCut
 from lhotse.qa import validate
 
+from lyrics_asr import audio as audio_module
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.dali import SplitThresholds
@@ -19,6 +20,7 @@ from lyrics_asr.training.data.lhotse_io import our_decoder
 from lyrics_asr.training.data.prepare_dali import CutOptions, cut_dali
 from tests.corpora.test_dali import song_content, write, write_ground_truth
 from tests.corpora.test_dali_remarks import HEADER
+from tests.test_audio import encode
 
 RATE_HZ = 8000
 SECONDS = 60.0
@@ -120,11 +122,34 @@ def test_songs_go_to_their_splits(corpus):
     assert {cut.recording_id for cut in corpus.cuts()} == set("abd")
 
 
-def test_audio_is_not_decoded(corpus, monkeypatch):
+def test_audio_is_not_decoded_but_for_its_first_frames(corpus, monkeypatch):
     corpus.add("a", suffix=".flac")
-    monkeypatch.setattr("lyrics_asr.audio.read_audio", None)
-    monkeypatch.setattr("lyrics_asr.audio._decoded", None)
+    frames = []
+    original = audio_module._decoded
+
+    def counting(*arguments):
+        for frame in original(*arguments):
+            frames.append(frame)
+            yield frame
+
+    monkeypatch.setattr(audio_module, "read_audio", None)
+    monkeypatch.setattr(audio_module, "_decoded", counting)
     assert corpus.cut().splits["train"].songs == 1
+    assert len(frames) == 3
+
+
+def test_files_that_are_slow_to_read_window_by_window_are_named(corpus, capsys):
+    corpus.add("a", 0, suffix=".opus")
+    corpus.add("b", 1, seconds=0)
+    noise = 0.1 * torch.randn(2, 60 * 16_000, generator=torch.Generator().manual_seed(1))
+    encode(corpus.audio / "b.webm", noise.numpy(), 16_000, "vorbis", {"strict": "experimental"})
+    path = str(corpus.audio / "b.webm")
+    assert corpus.cut().slow_files == (path,)
+    assert json.loads((corpus.output / "report.json").read_text(encoding="utf-8"))["slow_files"] == [path]
+    assert main(["data", "dali", str(corpus.annotations), str(corpus.audio), "-o", str(corpus.output)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    index = lines.index("slow: 1 files are decoded from their start for every window; convert them to .flac or .opus")
+    assert lines[index + 1].strip() == path
 
 
 def test_of_songs_with_the_same_lyrics_the_best_annotated_stays(corpus):
