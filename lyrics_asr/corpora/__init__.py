@@ -1,1 +1,1 @@
-"""Sources of songs, each turned into a manifest."""
+"""Song corpora: readers that return songs with lyrics and reference times, and the manifest that lists them."""

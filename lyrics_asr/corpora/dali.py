@@ -1,15 +1,16 @@
-"""DALI (Meseguer-Brocal et al., ISMIR 2018, TISMIR 2020): annotations of songs, read without trust in their files.
+"""Reader for DALI (Meseguer-Brocal et al., ISMIR 2018, TISMIR 2020); its files are treated as untrusted.
 
 Layout
-- Annotations: ID.gz, a gzipped pickle of `DALI.Annotations.Annotations`, or its JSON export, as NAME.json or, in
-  synthetic corpora, NAME/dali.json.
-- Audio: the DALI id with the suffix of any audio format; it may be missing.
+- Annotations: ID.gz, a gzipped pickle of `DALI.Annotations.Annotations`; or its JSON export, NAME.json or, in synthetic
+  corpora, NAME/dali.json.
+- Audio: the DALI id plus the suffix of any audio format; files may be missing.
 
 Conventions
-- Annotations are horizontal (a list for each level; `index` numbers the entry of the level above) or vertical
-  (paragraphs hold lines, these hold words, these hold notes). Notes and phonemes are not kept.
-- Pickles are unpacked by `lyrics_asr.datasets.dali_pickles`, which runs nothing that they name.
-- NCC: the normalised cross-correlation, at most 1, of the annotations with the voice that was detected in the audio.
+- Annotations are horizontal (one list per level; `index` is the number of the parent in the level above) or vertical
+  (paragraphs contain lines, which contain words, which contain notes). Notes and phonemes are dropped.
+- Pickles are read by `corpora.dali_pickles`, which never runs code that they name.
+- NCC is the normalized cross-correlation, at most 1, between the annotations and the singing voice detected in the
+  audio.
 """
 
 import itertools
@@ -46,7 +47,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 NEGATIVE_TIME = "with a negative time"
 
-# The names that DALI uses; v1 has these. ISO 639-1, or ISO 639-3 where that has no code.
+# DALI's names of the languages in v1. The codes are ISO 639-1, or ISO 639-3 for languages without one.
 _LANGUAGE_CODES = {
     "albanian": "sq", "azeri": "az", "cebuano": "ceb", "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl",
     "english": "en", "estonian": "et", "finnish": "fi", "french": "fr", "german": "de", "hausa": "ha",
@@ -56,8 +57,8 @@ _LANGUAGE_CODES = {
 }  # fmt: skip
 _UNKNOWN_LANGUAGE = "und"  # ISO 639: undetermined
 
-# "~" holds the last syllable in UltraStar's karaoke files, which DALI is made from; parse_lyrics would take a line
-# in square brackets for a heading and drop a byte order mark.
+# "~" extends the last syllable in UltraStar's karaoke files, which DALI is built from. parse_lyrics would read a line
+# in square brackets as a heading, and drop a byte order mark.
 _REWRITTEN = str.maketrans({"~": None, "\ufeff": None, "[": "(", "]": ")"})
 
 _logger = logging.getLogger(__name__)
@@ -65,11 +66,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitThresholds:
-    """The least NCC of each split; a song below `train` is in none.
+    """Minimum NCC of each split; songs below `train` are in no split.
 
-    Over all languages the defaults part the 5,358 songs of v1 into 4,768, 423 and 167, and its 4,018 English ones into
-    3,600, 306 and 112. The songs whose timing was corrected by hand (the ground truth) have no split of their own: of
-    the 105 of v1, NCC puts 93 into train, 10 into validation and 2 into test.
+    With the defaults, the 5,358 songs of v1 are split into 4,768, 423 and 167, and its 4,018 English songs into 3,600,
+    306 and 112. Songs with manually corrected times (the ground truth) are split like all others: of the 105 in v1, 93
+    are in train, 10 in validation and 2 in test.
     """
 
     train: float = 0.80
@@ -78,10 +79,10 @@ class SplitThresholds:
 
     def __post_init__(self) -> None:
         if not self.train <= self.validation <= self.test:
-            raise ValueError(f"thresholds must not fall from train to validation to test: {self}")
+            raise ValueError(f"thresholds must not decrease from train to validation to test: {self}")
 
     def split(self, ncc: float) -> Split | None:
-        """The split of a song; None below all thresholds, and for the NCC nan of a song that was never aligned."""
+        """The split of a song; None below all thresholds, and for NaN, the NCC of songs that were never aligned."""
         if ncc >= self.test:
             return "test"
         if ncc >= self.validation:
@@ -91,7 +92,7 @@ class SplitThresholds:
 
 @dataclass(frozen=True)
 class SongScore:
-    """What decides on a song's split: its NCC, and its language as DALI names it ("english")."""
+    """What determines a song's split: its NCC, and its language by DALI's name ("english")."""
 
     id: str
     ncc: float
@@ -101,23 +102,23 @@ class SongScore:
 def assign_splits(
     scores: Iterable[SongScore], *, language: str | None = "english", thresholds: SplitThresholds | None = None
 ) -> dict[str, Split]:
-    """The split of each song by its id; songs in none are left out, and so are other languages unless it is None."""
+    """The split of each song, by id; without songs in no split, and of one language unless `language` is None."""
     thresholds = thresholds or SplitThresholds()
     splits = {score.id: thresholds.split(score.ncc) for score in scores if language in (None, score.language)}
     return {song_id: split for song_id, split in splits.items() if split is not None}
 
 
 def read_score(info: Any) -> SongScore:
-    """The id, NCC and language of a song's `info`, as the annotations and DALI's metadata file have it.
+    """Read id, NCC and language from a song's `info`, in the annotations or in DALI's metadata file.
 
-    A song without NCC has nan, one without language "".
+    A missing NCC is NaN, and a missing language is "".
 
     Raises:
-        ValueError: an NCC that is no number, no id, or an id that is not fit for the name of its audio.
+        ValueError: the NCC is not a number, or the id is missing or not a valid file name for the audio.
     """
     song_id = member(info, "id", str)
     if not song_id or song_id in (".", "..") or "\0" in song_id or PureWindowsPath(song_id).name != song_id:
-        raise ValueError(f"the id {song_id!r:.80} is no plain file name, which audio could be found by")
+        raise ValueError(f"the id {song_id!r:.80} is not a plain file name, so its audio cannot be found")
     ncc, language = optional_part(info, "scores").get("NCC"), optional_part(info, "metadata").get("language")
     return SongScore(
         id=song_id,
@@ -135,26 +136,26 @@ def read_dali(
     ground_truth: Path | None = None,
     thresholds: SplitThresholds | None = None,
 ) -> tuple[Song, ...]:
-    """Read the songs of a split and a language, in the order of their ids.
+    """Read the songs of a split and a language, sorted by id.
 
-    Lyrics are a line a line, with a blank line between paragraphs, and hold the words of `Song.words` and no others.
-    In words "~" is left out, "-" stands for spaces, and round brackets for square ones. Words with no text left, with
-    a negative time or one that is not finite, or with an end before their start, and songs with no word left, are left
-    out and logged. A line whose own time is of that kind has the time of its words. A song's language code is "und"
-    where DALI has no name for its language, or one that is unknown here.
+    Lyrics have one line per annotated line and a blank line between paragraphs; their words are those of `Song.words`.
+    In words, "~" is removed, spaces become "-", and square brackets become parentheses. Words without text, with a
+    negative or infinite time, or that end before they start are dropped and logged, and so are songs without words. A
+    line with such a time takes the times of its words. The language code is "und" if DALI gives no language or an
+    unknown one.
 
     Args:
         annotations: folder of the annotations.
-        audio: folder of the audio; a song without audio names the mp3 that DALI's downloader would make.
-        split: None for all songs, those in no split included.
-        language: as DALI names it; None for all.
-        ground_truth: DALI's file of corrected timings; the songs that it lists are timed anew by it.
+        audio: folder of the audio; missing audio is listed as the mp3 that DALI's downloader would write.
+        split: None for all songs, including those in no split.
+        language: DALI's name; None for all.
+        ground_truth: DALI's file of corrected timings, which replace the times of the songs in it.
         thresholds: of the splits; None for the defaults.
 
     Raises:
-        FileNotFoundError: no annotations in the folder, or no such ground truth.
-        ValueError: a file that is refused, damaged or not as the layout says, two files for a song, or a language that
-            no song has; the message names it.
+        FileNotFoundError: the folder has no annotations, or the ground truth does not exist.
+        ValueError: a file is refused, damaged or not in the layout, a song has two files, or no song has the language;
+            the message names the file.
     """
     thresholds = thresholds or SplitThresholds()
     languages: set[str] = set()
@@ -166,18 +167,18 @@ def read_dali(
             continue
         song = entry.song(left_out)
         if song is None:
-            _logger.warning("%s: the song was left out: it has no words", entry.path)
+            _logger.warning("%s: the song was dropped: it has no words", entry.path)
         else:
             songs.append(song)
     require_language(annotations, language, languages)
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        _logger.warning("%s: %d words were left out: %s", annotations, left_out.total(), reasons)
+        _logger.warning("%s: %d words were dropped: %s", annotations, left_out.total(), reasons)
     return tuple(sorted(songs, key=lambda song: song.id))
 
 
 def iterate_dali(annotations: Path, audio: Path, *, ground_truth: Path | None = None) -> Iterator["DaliEntry"]:
-    """Read the annotations of a folder one after the other, in the order of their files' names.
+    """Read the annotations of a folder one by one, sorted by file name.
 
     Args:
         annotations: folder of the annotations.
@@ -185,8 +186,8 @@ def iterate_dali(annotations: Path, audio: Path, *, ground_truth: Path | None = 
         ground_truth: DALI's file of corrected timings.
 
     Raises:
-        FileNotFoundError: no annotations in the folder, or no such ground truth.
-        ValueError: a file that is refused, damaged or not as the layout says, or two files for a song.
+        FileNotFoundError: the folder has no annotations, or the ground truth does not exist.
+        ValueError: a file is refused, damaged or not in the layout, or a song has two files.
     """
     clocks = {} if ground_truth is None else read_clocks(ground_truth)
     audio_files = audio_files_by_id(audio)
@@ -206,31 +207,28 @@ def iterate_dali(annotations: Path, audio: Path, *, ground_truth: Path | None = 
         yield DaliEntry(path, score, audio_path, record, clocks.get(score.id))
     if not sources:
         raise FileNotFoundError(
-            f"{annotations}: no annotations of DALI in it; give the folder that holds the .gz files"
+            f"{annotations}: no DALI annotations in this folder; give the folder with the .gz files"
         )
 
 
 def require_language(annotations: Path, language: str | None, languages: Collection[str]) -> None:
-    """Make sure that there are songs in `language`, as DALI names it; None is any.
+    """Check that a language, by DALI's name, is one of the songs' `languages`; None is always valid.
 
     Raises:
-        ValueError: `languages`, those of the songs in the folder, do not have it.
+        ValueError: no song has the language.
     """
     if language is not None and language not in languages:
         raise ValueError(f"{annotations}: no song in {language!r}; its languages are {sorted(languages)}")
 
 
-# ---- Songs ----
-
-
 @dataclass(frozen=True)
 class DaliEntry:
-    """A song's file of annotations: what decides on its split, and the song when it is asked for.
+    """An annotation file: the song's score, and the song itself, built on demand.
 
     Args:
-        path: the file.
-        score: its id, NCC and language.
-        audio: the song's audio; the file need not exist.
+        path: of the annotations.
+        score: id, NCC and language.
+        audio: of the song; the file may not exist.
     """
 
     path: Path
@@ -240,13 +238,13 @@ class DaliEntry:
     _corrected: Clock | None
 
     def song(self, left_out: Counter[str]) -> Song | None:
-        """The song as `read_dali` describes it, or None if it has no words.
+        """Build the song as described in `read_dali`; None if it has no words.
 
         Args:
-            left_out: the words that are left out are added here, by reason.
+            left_out: counter of dropped words by reason; updated.
 
         Raises:
-            ValueError: annotations that are not as the layout says; the message names the file.
+            ValueError: the annotations are not in the layout; the message names the file.
         """
         try:
             return _build_song(self._record, self.score, self.audio, self._corrected, left_out)
@@ -256,7 +254,7 @@ class DaliEntry:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line as it is annotated, and those of its words that are kept."""
+    """An annotated line and its words, without dropped words."""
 
     paragraph: int
     start_seconds: float
@@ -268,7 +266,7 @@ class _Line:
         return " ".join(word.text for word in self.words)
 
     def timed(self) -> LineTimes:
-        """The line with its own times, or, where these cannot be kept, with those of its words."""
+        """The line with its own times, or with those of its words if its own are invalid."""
         start, end = self.start_seconds, self.end_seconds
         if _fault(self.text, start, end):
             start = min(word.start_seconds for word in self.words)
@@ -279,7 +277,7 @@ class _Line:
 def _build_song(
     record: Record, score: SongScore, audio: Path, corrected: Clock | None, left_out: Counter[str]
 ) -> Song | None:
-    """The song, or None if it has no words; the words left out are counted by reason."""
+    """Build a song, or None if it has no words; count dropped words by reason in `left_out`."""
     annot = horizontal(record.annotations)
     original = None if corrected is None else read_clock(record.annotations.get("annot_param"))
 
@@ -316,7 +314,7 @@ def _build_song(
 
 
 def _fault(text: str, start_seconds: float, end_seconds: float) -> str | None:
-    """Why a word cannot be kept."""
+    """Why a word is dropped; None if it is valid."""
     if not text:
         return "without text"
     if not (math.isfinite(start_seconds) and math.isfinite(end_seconds)):
@@ -327,11 +325,11 @@ def _fault(text: str, start_seconds: float, end_seconds: float) -> str | None:
 
 
 def _change_time(seconds: float, original: Clock, corrected: Clock) -> float:
-    """The time of the same beat by another clock.
+    """Convert a time from one clock to another, by beats.
 
-    As `time2beat` and `beat2time` in DALI.utilities (package 1.0.0 and 1.1, the ones of DALI v1 and its ground truth):
-    the beat is rounded to a whole one, halves to the even one. Later commits of DALI scale the times and move the
-    first one to the new offset instead, which differs for songs that do not start on beat 0.
+    As in `time2beat` and `beat2time` of DALI.utilities (packages 1.0.0 and 1.1, for DALI v1 and its ground truth), the
+    beat is rounded to an integer, half to even. Later commits of DALI scale the times and shift them to the new offset
+    instead, which gives other times for songs that do not start on beat 0.
     """
     beat = (seconds - original.offset_seconds) * (original.beats_per_minute / 60)
     if not math.isfinite(beat):

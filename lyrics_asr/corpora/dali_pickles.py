@@ -1,12 +1,12 @@
-"""DALI's gzipped pickles, unpacked without trust in them: unpickling as Python does it runs whatever a file asks for.
+"""Safe reader for DALI's gzipped pickles: Python's own unpickler would run any code that a file names.
 
 Conventions
-- A pickle builds plain values, numpy's scalars as Python's numbers, and DALI's `Annotations` as the bare attributes.
-- The names of classes and functions in a pickle are looked up among inert stand-ins alone. Any other is refused, and
-  the message tells it; nothing that a pickle names is imported or run, and no stand-in can be changed by a pickle.
-- No more than `MOST_BYTES` are unpacked. Memory is not limited otherwise: one list may be held any number of times, so
-  whoever walks through the values limits how many, and a hostile file can number its values so high (the opcode
-  LONG_BINPUT) that Python's table of them fills the memory.
+- A pickle can only build plain values. NumPy scalars become Python numbers, and DALI's `Annotations` its attributes.
+- Classes and functions in a pickle are only resolved to inert stand-ins. Other names are refused, with a message.
+  Nothing that a pickle names is imported or run, and a pickle cannot modify a stand-in.
+- At most `MAX_BYTES` are decompressed. Memory is not limited otherwise: a list can contain itself or another list many
+  times, so callers must limit how many values they visit; and a malicious file can use such high memo indices
+  (LONG_BINPUT) that Python's memo table fills the memory.
 """
 
 import gzip
@@ -17,48 +17,50 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 32 * 2**20
-"""Of a file when unpacked; a song of thousands of notes takes less than 1 MiB."""
+MAX_BYTES = 32 * 2**20
+"""Maximum decompressed size; a song with thousands of notes has less than 1 MiB."""
 
 
 def read_annotations(path: Path) -> Any:
     """Read the attributes of a song's pickled `DALI.Annotations.Annotations`.
 
     Returns:
-        A dictionary in DALI's own files. A foreign file may have any value there, None included.
+        A dictionary for DALI's own files; any value, including None, for other files.
 
     Raises:
-        ValueError: a file that is refused, damaged or of something else; the message names it and the cause.
+        ValueError: the file is refused, damaged, or has other content; the message has file and cause.
     """
     unpickled = _unpickle(path)
     if not isinstance(unpickled, _Annotations):
-        raise ValueError(f"{path}: holds no annotations but {type(unpickled).__name__}; keep it in another folder")
+        raise ValueError(f"{path}: contains {type(unpickled).__name__}, not annotations; move it to another folder")
     return unpickled.state
 
 
 def read_ground_truth(path: Path) -> dict[Any, Any]:
-    """Read the dictionary of DALI's ground truth, by the songs' ids; its keys and values are not checked.
+    """Read DALI's ground truth, a dictionary by song id; keys and values are not checked.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is refused, damaged or of something else; the message names it and the cause.
+        ValueError: the file is refused, damaged, or has other content; the message has file and cause.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such ground truth; give DALI's file (gt_v1.0.gz) or leave it out")
     unpickled = _unpickle(path)
     if not isinstance(unpickled, dict):
-        raise ValueError(f"{path}: no ground truth but {type(unpickled).__name__}; give DALI's file (gt_v1.0.gz)")
+        raise ValueError(
+            f"{path}: contains {type(unpickled).__name__}, not ground truth; give DALI's file (gt_v1.0.gz)"
+        )
     return unpickled
 
 
 def _unpickle(path: Path) -> Any:
     try:
         with gzip.open(path) as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: damaged, or not a gzip file ({error}); download it again") from error
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB, far more than DALI's files; not read")
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_BYTES >> 20} MiB when decompressed, unlike DALI's files; not read")
     try:
         return _Unpickler(io.BytesIO(data)).load()
     except Exception as error:  # a damaged pickle can raise anything
@@ -67,7 +69,7 @@ def _unpickle(path: Path) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds plain values and stand-ins: the names in a pickle are looked up among these alone."""
+    """Builds plain values and stand-ins only."""
 
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in _STAND_INS:
@@ -85,13 +87,13 @@ class _Annotations:
 
 
 class _Stateless:
-    """A stand-in for a function; with no way to set a state, a pickle cannot change its attributes either."""
+    """A stand-in for a function. It has no `__setstate__`, so a pickle cannot set its attributes."""
 
     __setstate__ = None
 
 
 class _Bytes(_Stateless):
-    """`_codecs.encode`: bytes, in pickles that Python 2 can read."""
+    """Stand-in for `_codecs.encode`, which encodes bytes in pickles for Python 2."""
 
     def __new__(cls, text: str, encoding: str) -> Any:
         if encoding != "latin1":
@@ -100,7 +102,7 @@ class _Bytes(_Stateless):
 
 
 class _Dtype:
-    """numpy's dtype of a single number."""
+    """Stand-in for NumPy's dtype of a scalar."""
 
     def __init__(self, code: str, *_copying: Any) -> None:
         self.format = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}[code]
@@ -110,7 +112,7 @@ class _Dtype:
 
 
 class _Scalar(_Stateless):
-    """numpy's scalars as Python's numbers: later versions of DALI's code compute times and scores with numpy."""
+    """NumPy scalars as Python numbers; later versions of DALI's code compute times and scores with NumPy."""
 
     def __new__(cls, dtype: Any, data: bytes) -> Any:
         return struct.unpack(dtype.order + dtype.format, data)[0]

@@ -1,12 +1,12 @@
-"""A reviewer's remarks on songs of DALI: where annotations go wrong, by how much they are off, what to leave out.
+"""Manual remarks on DALI songs: corrupt parts, offsets, and songs to drop.
 
-Layout: a table with ";" between its cells and the columns id, url, corrupt from, noisy, offset, non-english, as
-`dali_remarks.csv` of https://github.com/tikick/LyricsAlignment, whose reading of them is followed here:
-- `corrupt from` is a time of the annotations in seconds, before any offset: words that start there or later are wrong.
-  0 is the whole song, 10000000000.0 nowhere.
-- `offset` is in seconds and is added to the times of the annotations: with 0.5 the words are sung half a second later
-  than they say. `linear` is an offset that grows through the song, which no constant corrects.
-- `noisy` and `non-english` are True or False.
+Layout: a CSV table with the delimiter ";" and the columns id, url, corrupt from, noisy, offset, non-english, as in
+`dali_remarks.csv` of https://github.com/tikick/LyricsAlignment. The columns are interpreted as there:
+- `corrupt from`: annotation time in seconds, before the offset; words that start at or after it are wrong. 0 means the
+  whole song, 10000000000.0 means no word.
+- `offset`: seconds to add to the annotation times; with 0.5, words are sung half a second later than annotated.
+  `linear` means that the offset changes over the song, so that no constant corrects it.
+- `noisy`, `non-english`: True or False.
 """
 
 import math
@@ -25,13 +25,13 @@ _LINEAR = "linear"
 
 @dataclass(frozen=True)
 class Remark:
-    """What a reviewer says of a song.
+    """A remark on a song.
 
     Args:
-        corrupt_from_seconds: time of the annotations from which they are wrong.
-        offset_seconds: what to add to the times; None where no constant corrects them.
-        noisy: the audio is too bad to be used.
-        foreign: the song is not in English.
+        corrupt_from_seconds: annotation time from which the annotations are wrong.
+        offset_seconds: added to annotation times; None if no constant corrects them.
+        noisy: whether the audio is too noisy to use.
+        foreign: whether the song is not in English.
     """
 
     corrupt_from_seconds: float
@@ -41,25 +41,23 @@ class Remark:
 
     @property
     def fault(self) -> str | None:
-        """Why the whole song is to be dropped."""
+        """Why to drop the whole song; None to keep it."""
         if self.noisy:
             return "noisy (remarks)"
         if self.foreign:
             return "not in English (remarks)"
         if self.offset_seconds is None:
-            return "with an offset that grows (remarks)"
+            return "with a changing offset (remarks)"
         return "corrupt from the start (remarks)" if self.corrupt_from_seconds <= 0 else None
 
     def correct(self, song: Song, left_out: Counter[str]) -> Song:
-        """The song without its corrupt end and with the offset applied.
-
-        Its lyrics and lines stay as they were.
+        """Apply the offset and drop words in the corrupt part; lyrics and lines are unchanged.
 
         Args:
-            song: a song that has no `fault`.
-            left_out: the words that are left out are added here, by reason.
+            song: a song without `fault`.
+            left_out: counter of dropped words by reason; updated.
         """
-        assert self.offset_seconds is not None  # that is a fault
+        assert self.offset_seconds is not None  # else `fault` is set
         words = []
         for word in song.words:
             start = word.start_seconds + self.offset_seconds
@@ -73,11 +71,11 @@ class Remark:
 
 
 def read_remarks(path: Path) -> Mapping[str, Remark]:
-    """Read the remarks on each song by its id.
+    """Read remarks, by song id.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a table of this layout, or two remarks on a song; the message names file and row.
+        ValueError: not in this layout, or two remarks on one song; the message has file and row.
     """
     try:
         rows = read_csv(path, _COLUMNS, delimiter=";")
@@ -98,7 +96,7 @@ def _parse_remark(row: dict[str, str]) -> Remark:
     corrupt_from_seconds = seconds_digits(row, "corrupt from")
     offset_seconds = None if row["offset"] == _LINEAR else seconds_digits(row, "offset")
     if math.isnan(corrupt_from_seconds) or not math.isfinite(offset_seconds or 0):
-        raise ValueError(f"corrupt from {row['corrupt from']} s and offset {row['offset']} s are no times")
+        raise ValueError(f"corrupt from {row['corrupt from']} s or offset {row['offset']} s is not a valid time")
     return Remark(corrupt_from_seconds, offset_seconds, _flag(row, "noisy"), _flag(row, "non-english"))
 
 

@@ -1,6 +1,6 @@
-"""DALI's annotations as they lie in their files: records, levels, entries and their members, checked one by one.
+"""Validated access to the contents of DALI's annotation files: records, levels, entries and their members.
 
-Whatever is not as the layout says is a ValueError that tells which member it is; the caller adds the file.
+Invalid content raises a ValueError that names the member; callers add the file.
 """
 
 import itertools
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lyrics_asr.audio import AUDIO_SUFFIXES
-from lyrics_asr.corpora.dali_pickles import MOST_BYTES, read_annotations, read_ground_truth
+from lyrics_asr.corpora.dali_pickles import MAX_BYTES, read_annotations, read_ground_truth
 
-_MOST_ENTRIES = 100_000  # of a level of one song: a pickle may hold one list a million times over
-_MOST_CHARACTERS = 1000  # of a word or a note
+_MAX_ENTRIES = 100_000  # per level of a song: a malicious pickle can contain the same list a million times
+_MAX_CHARACTERS = 1000  # per word or note
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A song as DALI keeps it."""
+    """A song in DALI's own structure."""
 
     info: dict[str, Any]
     annotations: dict[str, Any]
@@ -30,7 +30,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Clock:
-    """DALI's `annot_param`: when beat 0 of the karaoke file is, and how many beats a minute has (`fr`)."""
+    """DALI's `annot_param`: the time of beat 0 of the karaoke file, and its tempo (`fr`)."""
 
     offset_seconds: float
     beats_per_minute: float
@@ -40,13 +40,13 @@ class Clock:
 
 
 def horizontal(annotations: dict[str, Any]) -> dict[str, Any]:
-    """The levels as lists, whichever way the annotations are kept."""
+    """The levels of horizontal or vertical annotations, as lists."""
     annot = member(annotations, "annot", dict)
     kind = member(annotations, "type", str)
     if kind == "horizontal":
         return annot
     if kind != "vertical":
-        raise ValueError(f"annotations of the type {kind!r:.80}; only horizontal and vertical ones are known")
+        raise ValueError(f"annotations of type {kind!r:.80}; the type must be horizontal or vertical")
     lines = _below(list_entries(annot.get("hierarchical"), "paragraphs"))
     words = _below(lines)
     notes = _below(words)
@@ -59,21 +59,21 @@ def horizontal(annotations: dict[str, Any]) -> dict[str, Any]:
 
 
 def _below(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries of the next lower level, `index` being the number of the one that holds them."""
+    """The entries of the next lower level; `index` is the number of the parent."""
     below = (
         {"text": child.get("text"), "time": child.get("time"), "index": index}
         for index, entry in enumerate(entries)
         if isinstance(entry.get("text"), list)
         for child in list_entries(entry["text"], "entries")
     )
-    found = list(itertools.islice(below, _MOST_ENTRIES + 1))
-    if len(found) > _MOST_ENTRIES:
-        raise ValueError(f"more than {_MOST_ENTRIES} entries on a level; that is no song")
+    found = list(itertools.islice(below, _MAX_ENTRIES + 1))
+    if len(found) > _MAX_ENTRIES:
+        raise ValueError(f"more than {_MAX_ENTRIES} entries on a level; this is not a song")
     return found
 
 
 def list_entries(level: Any, name: str) -> Iterator[dict[str, Any]]:
-    """The entries of a level, which must be dictionaries in a list."""
+    """The entries of a level, which must be a list of dictionaries."""
     if not isinstance(level, list):
         raise ValueError(f"{name} must be a list, not {type(level).__name__}")
     for entry in level:
@@ -83,7 +83,7 @@ def list_entries(level: Any, name: str) -> Iterator[dict[str, Any]]:
 
 
 def read_index(entry: dict[str, Any]) -> int:
-    """The number of the entry above."""
+    """The number of the parent in the level above."""
     index = member(entry, "index", int)
     if index < 0:
         raise ValueError("an index is negative")
@@ -93,18 +93,18 @@ def read_index(entry: dict[str, Any]) -> int:
 def read_entry_text(entry: dict[str, Any]) -> str:
     """The text of a word or a note."""
     text = member(entry, "text", str)
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"a text of {len(text)} characters; no word has more than {_MOST_CHARACTERS}")
-    if any("\ud800" <= character <= "\udfff" for character in text):  # no file can hold it
-        raise ValueError(f"the text {text!a:.80} has half a surrogate pair")
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError(f"a text of {len(text)} characters; the limit is {_MAX_CHARACTERS}")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # cannot be encoded as UTF-8
+        raise ValueError(f"the text {text!a:.80} contains a lone surrogate")
     return text
 
 
 def read_times(entry: dict[str, Any]) -> tuple[float, float]:
-    """Start and end in seconds; whether they are in order, or times at all, is not looked at."""
+    """Start and end in seconds; their order and range are not checked."""
     time = entry.get("time")
     if not isinstance(time, list | tuple) or len(time) != 2:
-        raise ValueError("time must be a start and an end in seconds")
+        raise ValueError("time must be a pair of start and end in seconds")
     return read_number(time[0], "time"), read_number(time[1], "time")
 
 
@@ -113,12 +113,12 @@ def read_clock(parameters: Any) -> Clock:
     offset = read_number(member(parameters, "offset", object), "offset")
     beats_per_minute = read_number(member(parameters, "fr", object), "fr")
     if not (math.isfinite(offset) and 0 < beats_per_minute < math.inf):
-        raise ValueError(f"the offset {offset} and the frame rate (fr) {beats_per_minute} give no time")
+        raise ValueError(f"invalid offset {offset} or frame rate (fr) {beats_per_minute}")
     return Clock(offset, beats_per_minute)
 
 
 def member(record: Any, key: str, kind: type[_T]) -> _T:
-    """What a dictionary has under a key."""
+    """A value of a dictionary, which must have the key and type."""
     if not isinstance(record, dict) or key not in record:
         raise ValueError(f"{key} is missing")
     value = record[key]
@@ -128,13 +128,13 @@ def member(record: Any, key: str, kind: type[_T]) -> _T:
 
 
 def optional_part(info: dict[str, Any], key: str) -> dict[str, Any]:
-    """A dictionary that a song may lack."""
+    """A dictionary that a song may have; empty if missing."""
     value = info.get(key)
     return value if isinstance(value, dict) else {}
 
 
 def read_number(value: Any, name: str) -> float:
-    """A number; infinite where it is too large."""
+    """A number; infinity if it is too large for a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} must be a number, not {type(value).__name__}")
     try:
@@ -147,12 +147,12 @@ def read_number(value: Any, name: str) -> float:
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """The files of a folder that may hold annotations."""
+    """The files in a folder that may be annotations."""
     return [path for pattern in ("*.gz", "*.json", "*/dali.json") for path in sorted(folder.glob(pattern))]
 
 
 def audio_files_by_id(folder: Path) -> dict[str, Path]:
-    """The audio of a folder by name without suffix."""
+    """The audio files in a folder, by name without suffix."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() in AUDIO_SUFFIXES:
@@ -165,7 +165,7 @@ def audio_files_by_id(folder: Path) -> dict[str, Path]:
 
 
 def read_record(path: Path) -> Record | None:
-    """What a file holds; None for a JSON file of something else, such as DALI's metadata."""
+    """Read an annotation file; None for a JSON file with other content, such as DALI's metadata."""
     if path.suffix == ".gz":
         content = read_annotations(path)
     else:
@@ -179,8 +179,8 @@ def read_record(path: Path) -> Record | None:
 
 
 def _read_json(path: Path) -> Any:
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path}: larger than {MOST_BYTES >> 20} MiB, far more than a song's annotations; not read")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_BYTES >> 20} MiB, unlike a song's annotations; not read")
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -188,7 +188,7 @@ def _read_json(path: Path) -> Any:
 
 
 def read_clocks(path: Path) -> dict[str, Clock]:
-    """The corrected clock of each song by its id."""
+    """The corrected clock of each song, by id."""
     clocks = {}
     for song_id, parameters in read_ground_truth(path).items():
         try:

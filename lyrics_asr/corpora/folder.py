@@ -1,19 +1,19 @@
-"""Any folder of songs: audio, lyrics beside it under the same name and, for some, reference times.
+"""Reader for any folder of songs: audio, lyrics of the same name and, optionally, reference times.
 
 Conventions
-- A song is the files at one depth that share a name but for the suffix, in any case; the folder is searched at all
-  depths, hidden files and folders are left out. The id is the name with its folders, "/" between them, no suffix.
-- Audio has a suffix of `AUDIO_SUFFIXES`. A .txt or .lrc without audio is a song whose audio is missing; a .csv, .json
-  or .TextGrid without either is something else and is left alone. Audio without lyrics is left out.
-- Lyrics are the .txt, or without one what an .lrc or a transcript in JSON holds.
-- Reference times are in one file, in seconds of the audio, of words, of lines or of both:
-  .csv as JamendoLyrics has them: columns word_start and word_end, or start_time and end_time;
-  .json, a transcript that this package wrote, or a list of words {"text", "start_seconds", "end_seconds"};
+- The files of a song are in the same folder and have the same name apart from the suffix. All subfolders are searched;
+  hidden files and folders are skipped. The song's id is its relative path without suffix, with "/" between folders.
+- Audio has a suffix in `AUDIO_SUFFIXES`, in any case. A .txt or .lrc without audio is a song with missing audio. A
+  .csv, .json or .TextGrid without audio and lyrics is ignored, and so is audio without lyrics.
+- Lyrics are the .txt file, or else the text of an .lrc file or JSON transcript.
+- Reference times of words, lines or both are in one file, in seconds of the audio:
+  .csv as in JamendoLyrics, with columns word_start and word_end, or start_time and end_time;
+  .json: a transcript written by this package, or a list of words {"text", "start_seconds", "end_seconds"};
   .TextGrid (Praat) with an interval tier "words", "lines" or both, where intervals without text are pauses;
-  .lrc with `[mm:ss.xx]` before lines and perhaps `<mm:ss.xx>` before words. It tells starts: a word or line ends where
-  the next one or a time without text follows, and the last one of all, if nothing does, where it starts.
-- The times belong to the words or sung lines of the lyrics in order, and there are as many; their own texts are not
-  compared, for they may be spelled otherwise.
+  .lrc with `[mm:ss.xx]` before lines and optionally `<mm:ss.xx>` before words. It only has start times: a word or line
+  ends at the next start time or at a time without text; without either, the last one ends where it starts.
+- Times belong to the words or sung lines of the lyrics in order, and must have the same number. Their own texts are not
+  compared, because spelling may differ.
 """
 
 import json
@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reference:
-    """What a file of times holds; None for what it does not tell."""
+    """The contents of a reference times file; None for what it does not have."""
 
     words: Sequence[TimedWord] | None = None
     lines: Sequence[LineTimes] | None = None
@@ -57,21 +57,21 @@ class _Reference:
 
 
 def read_folder(folder: Path, language: str) -> tuple[Song, ...]:
-    """Read every song with lyrics, in the order of the ids; how many have none is logged.
+    """Read all songs with lyrics, sorted by id; the number of songs without lyrics is logged.
 
-    A song whose audio is missing names a .wav that it would have.
+    Missing audio is listed as a .wav file.
 
     Args:
-        folder: searched at all depths.
-        language: ISO 639-1 code of all its lyrics.
+        folder: searched with all subfolders.
+        language: ISO 639-1 code of all lyrics.
 
     Raises:
         FileNotFoundError: no such folder, or no song with lyrics in it.
-        ValueError: two files for one purpose, a file that is not of its kind, or another number of times than of words
-            or lines in the lyrics; the message names the files.
+        ValueError: two files for one purpose, a file in the wrong format, or a number of times that differs from the
+            number of words or lines in the lyrics; the message names the files.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give one with songs and their lyrics")
+        raise FileNotFoundError(f"{folder}: no such folder; give a folder with songs and lyrics")
     songs = []
     without = 0
     for song_id, files in sorted(_files_by_song(folder).items()):
@@ -85,9 +85,9 @@ def read_folder(folder: Path, language: str) -> tuple[Song, ...]:
             continue
         songs.append(_read_song(song_id, audio or folder / f"{song_id}.wav", text, times, language))
     if without:
-        _logger.info("%s: songs without lyrics, which are left out: %d", folder, without)
+        _logger.info("%s: %d songs without lyrics are skipped", folder, without)
     if not songs:
-        raise FileNotFoundError(f"{folder}: no song with lyrics; put SONG.txt beside the audio of each song")
+        raise FileNotFoundError(f"{folder}: no song with lyrics; put a SONG.txt next to the audio of each song")
     return tuple(songs)
 
 
@@ -105,7 +105,7 @@ def _files_by_song(folder: Path) -> Mapping[str, list[Path]]:
 def _only(files: Sequence[Path], song_id: str, purpose: str, suffixes: Collection[str]) -> Path | None:
     chosen = [path for path in files if path.suffix.lower() in suffixes]
     if len(chosen) > 1:
-        raise ValueError(f"{song_id}: {chosen[0]} and {chosen[1]} are both its {purpose}; keep one of them")
+        raise ValueError(f"{song_id}: {chosen[0]} and {chosen[1]} are both its {purpose}; remove one of them")
     return chosen[0] if chosen else None
 
 
@@ -116,7 +116,7 @@ def _read_song(song_id: str, audio: Path, text: Path | None, times: Path | None,
     if text is not None:
         lyrics = read_lyrics(text)
     elif reference.text is None:
-        raise ValueError(f"{source}: times without lyrics; write the lyrics to {source.with_suffix('.txt')}")
+        raise ValueError(f"{source}: times without lyrics; put the lyrics in {source.with_suffix('.txt')}")
     else:
         lyrics = _parse_lyrics(source, reference.text)
     return Song(
@@ -143,7 +143,7 @@ def _read_csv(path: Path) -> _Reference:
     if columns.issuperset(LINE_COLUMNS):
         return _Reference(lines=read_line_times(path))
     raise ValueError(
-        f"{path}: no times in columns named {' and '.join(WORD_COLUMNS)}, or {' and '.join(LINE_COLUMNS)}; "
+        f"{path}: no columns {' and '.join(WORD_COLUMNS)}, nor {' and '.join(LINE_COLUMNS)}; "
         "name the columns in the first row"
     )
 
@@ -177,13 +177,13 @@ def _read_textgrid(path: Path) -> _Reference:
     try:
         text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
         if not text.startswith('File type = "ooTextFile'):
-            raise ValueError("it does not start as one; save it from Praat as a text file")
-        # The parser reads a negative time as if it were positive.
+            raise ValueError("it has no TextGrid header; save it from Praat as a text file")
+        # praatio reads negative times as positive.
         if re.search(r"^\s*xm(in|ax) ?= ?-[\d.]*[1-9]", text, re.MULTILINE):
-            raise ValueError("it has a time before 0")
+            raise ValueError("it has a negative time")
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="silence")
     except (PraatioException, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: not a TextGrid that can be read: {error}") from error
+        raise ValueError(f"{path}: cannot be read as a TextGrid: {error}") from error
     tiers = {tier.name.strip().lower(): tier for tier in grid.tiers if isinstance(tier, textgrid.IntervalTier)}
     if not tiers.keys() & {"words", "lines"}:
         raise ValueError(f"{path}: no interval tier named words or lines, only {', '.join(grid.tierNames) or 'none'}")
@@ -199,7 +199,7 @@ def _read_textgrid(path: Path) -> _Reference:
 
 @dataclass(frozen=True)
 class _LrcLine:
-    """A time and what stands after it, with the times of the words; where in which file, for messages."""
+    """A line with its start time and text, which may contain word times; file and line number for messages."""
 
     start_seconds: float
     body: str
@@ -207,12 +207,12 @@ class _LrcLine:
 
     @property
     def text(self) -> str:
-        """The body without the times."""
+        """The body without word times."""
         return " ".join(_LRC_WORD.sub("", self.body).split())
 
     @property
     def word_starts(self) -> list[float]:
-        """The time of the line, which is that of words before any other time, and the times in its body."""
+        """The line's start, which applies to words before the first word time, and the word times."""
         return [self.start_seconds, *(_lrc_seconds(*groups) for groups in _LRC_WORD.findall(self.body))]
 
 
@@ -241,19 +241,21 @@ def _lrc_lines(path: Path) -> Iterator[_LrcLine]:
     for number, line in enumerate(map(str.strip, read_text(path).splitlines()), start=1):
         place = f"{path}, line {number}"
         if _LRC_OFFSET.fullmatch(line):
-            raise ValueError(f"{place}: players disagree on what {line} means; add it to the times and remove it")
+            raise ValueError(
+                f"{place}: players disagree on the meaning of {line}; add the offset to all times and remove it"
+            )
         if match := _LRC_LINE.fullmatch(line):
             times, body = match[1], match[4]
             starts = [_lrc_seconds(*groups) for groups in _LRC_STAMP.findall(times)]
             if len(starts) > 1 and _LRC_WORD.search(body):
-                raise ValueError(f"{place}: several times before a line whose words have times; repeat the line")
+                raise ValueError(f"{place}: several start times for a line with word times; repeat the line instead")
             yield from (_LrcLine(start_seconds, body, place) for start_seconds in starts)
         elif line and not _LRC_TAG.fullmatch(line):
-            raise ValueError(f"{place}: no time like [01:02.34] before {line!r:.80}")
+            raise ValueError(f"{place}: no start time, such as [01:02.34], before {line!r:.80}")
 
 
 def _lrc_end(line: _LrcLine, next_start_seconds: float) -> float:
-    """A time without text after it ends the line; else the next line does, unless its last word starts later."""
+    """A line ends at a trailing time without text, else at the next line or, if later, at its last word's start."""
     last_start_seconds = line.word_starts[-1]
     ended = _LRC_WORD.split(line.body)[-1].strip() == "" and _LRC_WORD.search(line.body)
     return last_start_seconds if ended else max(last_start_seconds, next_start_seconds)
@@ -264,7 +266,7 @@ def _lrc_words(line: _LrcLine, end_seconds: float) -> Iterator[TimedWord]:
     for text, start, end in zip(_LRC_WORD.split(line.body)[::3], starts, [*starts[1:], end_seconds], strict=True):
         words = text.split()
         if len(words) > 1:
-            raise ValueError(f"one time for the words {text.strip()!r:.80}; give each its own, like <01:02.34>")
+            raise ValueError(f"a single time for the words {text.strip()!r:.80}; give one per word, such as <01:02.34>")
         yield from (TimedWord(word, start, end, 1.0) for word in words)
 
 

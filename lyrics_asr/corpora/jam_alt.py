@@ -1,14 +1,14 @@
-"""Jam-ALT (Cífka et al., ISMIR 2024): the songs of JamendoLyrics with lyrics written as people read them.
+"""Reader for Jam-ALT (Cífka et al., ISMIR 2024): the songs of JamendoLyrics with readable, formatted lyrics.
 
 Case, punctuation, line breaks, blank lines between sections and parentheses around background vocals are part of the
-reference: `Song.lyrics` is the published text, as alt-eval takes it. Words have no times.
+reference. `Song.lyrics` is the published text, which is what alt-eval expects. Words have no times.
 
 Layouts
 - metadata.csv, audio/ and lyrics/NAME.txt: the table has the columns of JamendoLyrics.csv.
-- metadata.jsonl, or subsets/LANGUAGE/metadata.jsonl: one song a line with "name", "file_name" (the audio, relative to
-  the file's folder), "text", "language" (ISO 639-1) and, since version 1.2, "lines", a list of {"text", "start", "end"}
-  in seconds. Other keys are not read.
-Where a copy has both, the second is read, for it has the times of the lines.
+- metadata.jsonl, or subsets/LANGUAGE/metadata.jsonl: one song per line with "name", "file_name" (the audio, relative to
+  the metadata file), "text", "language" (ISO 639-1) and, since version 1.2, "lines", a list of {"text", "start", "end"}
+  in seconds. Other keys are ignored.
+If both are present, the second is read, because it has line times.
 """
 
 import logging
@@ -35,11 +35,11 @@ _logger = logging.getLogger(__name__)
 
 
 def read_jam_alt(folder: Path) -> tuple[Song, ...]:
-    """Read every song of the corpus; a song whose audio is missing names the file that it would have.
+    """Read all songs of the corpus; missing audio is listed with its expected path.
 
     Raises:
-        FileNotFoundError: neither table is there, or the lyrics of a song in metadata.csv are not.
-        ValueError: a file that is not as the layout says; the message names it.
+        FileNotFoundError: neither table exists, or the lyrics of a song in metadata.csv are missing.
+        ValueError: a file is not in the layout; the message names it.
     """
     table = folder / "metadata.csv"
     json_tables = [folder / "metadata.jsonl"]
@@ -50,22 +50,22 @@ def read_jam_alt(folder: Path) -> tuple[Song, ...]:
         require_distinct_ids(songs, folder)
         return songs
     if not table.is_file():
-        raise FileNotFoundError(f"{folder}: no metadata.csv and no metadata.jsonl; give the folder of Jam-ALT")
+        raise FileNotFoundError(f"{folder}: no metadata.csv or metadata.jsonl; give the folder of Jam-ALT")
     return tuple(_read_csv_table(table))
 
 
 def read_published_lines(record: Mapping[str, Any], name: str) -> tuple[LineTimes, ...]:
-    """The times that a song of Jam-ALT or MUSDB-ALT has in "lines".
+    """Read the line times in "lines" of a song of Jam-ALT or MUSDB-ALT.
 
-    They are taken where their texts are the sung lines of "text", one by one. Where they are not, as when two voices
-    overlap and the lines are listed in another order, none is taken and a warning tells so.
+    If the lines differ from the sung lines of "text", as when overlapping voices are listed in a different order, a
+    warning is logged and no line times are returned.
 
     Args:
-        record: the song's JSON object; it has "text", and may have "lines".
-        name: the song, for the warning.
+        record: the song's JSON object, with "text" and optionally "lines".
+        name: of the song, for the warning.
 
     Raises:
-        ValueError: "lines" is not a list of texts with times, or no line of "text" is sung.
+        ValueError: "lines" is not a list of texts with times, or "text" has no sung line.
     """
     if record.get("lines") is None:
         return ()
@@ -78,7 +78,7 @@ def read_published_lines(record: Mapping[str, Any], name: str) -> tuple[LineTime
     sung = parse_lyrics(text_value(record, "text")).lines
     if [line.text.split() for line in lines] != [list(line.words) for line in sung]:
         _logger.warning(
-            "%s: its %d timed lines are not the %d sung lines of its text; it is read without line times",
+            "%s: its %d timed lines differ from the %d sung lines of its text; line times are dropped",
             name,
             len(lines),
             len(sung),
@@ -102,7 +102,7 @@ def _read_json_table(table: Path) -> list[Song]:
         audio = files_by_name(audio.parent).get(composed(audio.name), audio)
         songs.append(Song(composed(name), audio, text, (), language, lines=lines))
     if not songs:
-        raise ValueError(f"{table}: lists no song; get the file again")
+        raise ValueError(f"{table}: lists no songs; download it again")
     return songs
 
 
@@ -113,7 +113,7 @@ def _read_csv_table(table: Path) -> list[Song]:
     for listed in read_song_table(table):
         lyrics_path = lyrics_files.get(f"{listed.name}.txt", lyrics_folder / f"{listed.name}.txt")
         if not lyrics_path.is_file():
-            raise FileNotFoundError(f"{lyrics_path} is missing though {table.name} lists its song")
+            raise FileNotFoundError(f"{lyrics_path}: missing, but {table.name} lists the song; download it again")
         audio = audio_files.get(listed.audio_name, audio_folder / listed.audio_name)
         text = read_lyrics(lyrics_path).text
         songs.append(Song(listed.name, audio, text, (), listed.language, genre=listed.genre))

@@ -1,12 +1,12 @@
-"""JamendoLyrics MultiLang (Durand, Stoller and Ewert, ICASSP 2023): 79 songs with word times; any part of it is read.
+"""Reader for JamendoLyrics MultiLang (Durand, Stoller and Ewert, ICASSP 2023): 79 songs with word times, or a subset.
 
 Layout
-- JamendoLyrics.csv: one song a row; Filepath is the audio's name, Language one of four, in English.
+- JamendoLyrics.csv: one row per song. Filepath is the audio's file name; Language is one of four, in English.
 - mp3/: the audio, which may be missing.
-- lyrics/NAME.txt: the lyrics, a sung line a line. NAME.words.txt beside it holds the same words and is not read.
-- annotations/words/NAME.csv: a word a row, in the order of the lyrics; times in seconds of the audio.
-- annotations/lines/NAME.csv, where it is there: a sung line a row, in the order of the lyrics. Each starts with its
-  first word, ends with its last and repeats its text.
+- lyrics/NAME.txt: the lyrics, one sung line per line. NAME.words.txt next to it has the same words and is not read.
+- annotations/words/NAME.csv: one row per word, in the order of the lyrics; times in seconds of the audio.
+- annotations/lines/NAME.csv (optional): one row per sung line, in the order of the lyrics, with its text; from the
+  start of its first word to the end of its last.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ LINE_COLUMNS = ("start_time", "end_time")
 
 @dataclass(frozen=True)
 class ListedSong:
-    """A row of the table of songs.
+    """A row of the song table.
 
     Args:
-        name: of the song's files, without their suffixes.
-        audio_name: of its audio, with its suffix.
+        name: of the song's files, without suffix.
+        audio_name: file name of the audio.
         language: ISO 639-1 code.
         genre: in English.
     """
@@ -40,15 +40,15 @@ class ListedSong:
 
 
 def read_jamendo(folder: Path) -> tuple[Song, ...]:
-    """Read every song of the corpus; a song whose mp3 is missing names the file that it would have.
+    """Read all songs of the corpus; a missing mp3 is listed with its expected path.
 
     Raises:
-        FileNotFoundError: the table, the lyrics or the word times are missing.
-        ValueError: a file that is not as the layout says; the message names it.
+        FileNotFoundError: the table, lyrics or word times are missing.
+        ValueError: a file is not in the layout; the message names it.
     """
     table = folder / "JamendoLyrics.csv"
     if not table.is_file():
-        raise FileNotFoundError(f"{table}: no such file; give the folder of JamendoLyrics that holds it")
+        raise FileNotFoundError(f"{table}: no such file; give the folder of JamendoLyrics")
     lyrics_files = files_by_name(folder / "lyrics")
     word_files = files_by_name(folder / "annotations" / "words")
     line_files = files_by_name(folder / "annotations" / "lines")
@@ -57,7 +57,9 @@ def read_jamendo(folder: Path) -> tuple[Song, ...]:
     for listed in read_song_table(table):
         for files, file_name in ((lyrics_files, f"{listed.name}.txt"), (word_files, f"{listed.name}.csv")):
             if file_name not in files:
-                raise FileNotFoundError(f"{folder}: {file_name} is missing though {table.name} lists its song")
+                raise FileNotFoundError(
+                    f"{folder}: {file_name} is missing, but {table.name} lists the song; download it again"
+                )
         lyrics_path, words_path = lyrics_files[f"{listed.name}.txt"], word_files[f"{listed.name}.csv"]
         lines_path = line_files.get(f"{listed.name}.csv")
         lyrics = read_lyrics(lyrics_path)
@@ -76,11 +78,11 @@ def read_jamendo(folder: Path) -> tuple[Song, ...]:
 
 
 def read_song_table(table: Path) -> tuple[ListedSong, ...]:
-    """Read the table of songs.
+    """Read the song table.
 
     Raises:
-        ValueError: a row without a column that is needed, a name that is a path, an unknown language, or a song that
-            is listed twice; the message names table and row.
+        ValueError: a row lacks a column, its file name is a path, its language is unknown, or a song is listed twice;
+            the message has table and row.
     """
     songs: dict[str, ListedSong] = {}
     for number, row in enumerate(read_csv(table, ("Filepath", "Language", "Genre")), start=1):
@@ -96,10 +98,10 @@ def read_song_table(table: Path) -> tuple[ListedSong, ...]:
 
 
 def read_word_times(path: Path) -> tuple[TimedWord, ...]:
-    """Read a word a row, times in seconds; the words themselves stand in the lyrics.
+    """Read word times in seconds, one word per row; the texts are in the lyrics.
 
     Raises:
-        ValueError: not such a file, or a time that is none; the message names file and row.
+        ValueError: not in this format, or an invalid time; the message has file and row.
     """
     words = []
     for number, row in enumerate(read_csv(path, WORD_COLUMNS), start=1):
@@ -112,14 +114,14 @@ def read_word_times(path: Path) -> tuple[TimedWord, ...]:
 
 
 def read_line_times(path: Path, more_columns: Sequence[str] = ()) -> tuple[LineTimes, ...]:
-    """Read a sung line a row, times in seconds, with its text if there is a column "lyrics_line".
+    """Read line times in seconds, one sung line per row, with texts if there is a column "lyrics_line".
 
     Args:
-        path: the file.
-        more_columns: those that it must have besides the times.
+        path: CSV file.
+        more_columns: required columns besides the times.
 
     Raises:
-        ValueError: not such a file, or a time that is none; the message names file and row.
+        ValueError: not in this format, or an invalid time; the message has file and row.
     """
     lines = []
     for number, row in enumerate(read_csv(path, (*LINE_COLUMNS, *more_columns)), start=1):
@@ -136,5 +138,5 @@ def _read_lines(path: Path, lyrics: Lyrics, lyrics_path: Path) -> tuple[LineTime
     lines = fit_lines(listed, lyrics, path, lyrics_path)
     for number, (there, here) in enumerate(zip(listed, lines, strict=True), start=1):
         if there.text.split() != here.text.split():
-            raise ValueError(f"{path}, row {number}: {there.text!r}, but {lyrics_path} has {here.text!r} there")
+            raise ValueError(f"{path}, row {number}: {there.text!r} differs from {here.text!r} in {lyrics_path}")
     return lines

@@ -1,14 +1,14 @@
-"""MUSDB-ALT (Syed et al. 2025, arXiv:2506.15514): lyrics as in Jam-ALT for MUSDB18-HQ, which has vocal stems.
+"""Reader for MUSDB-ALT (Syed et al. 2025, arXiv:2506.15514): lyrics as in Jam-ALT for MUSDB18-HQ, with vocal stems.
 
 Layout
-- SONG/mixture.wav and SONG/vocals.wav, in the folder or in its train/ and test/, as MUSDB18-HQ is published.
-- Lyrics in one of three places: data/test.jsonl or test.jsonl, as MUSDB-ALT is published, one song a line with "name"
-  (its folder's), "text" and "lines", a list of {"text", "start", "end"} in seconds; or SONG/lyrics.txt; or
-  lyrics/SONG.txt beside the song's folder or at the top. Songs without lyrics are left out.
-- metadata.csv, which may be missing: columns Name and Language, in English or as ISO 639-1 code, for songs that are
-  not in English.
+- SONG/mixture.wav and SONG/vocals.wav, in the folder or in train/ and test/, as in MUSDB18-HQ.
+- Lyrics in one of three places: data/test.jsonl or test.jsonl, as in MUSDB-ALT, one song per line with "name" (of its
+  folder), "text" and "lines", a list of {"text", "start", "end"} in seconds; or SONG/lyrics.txt; or lyrics/SONG.txt
+  next to the song's folder or at the top level. Songs without lyrics are skipped.
+- metadata.csv (optional): columns Name and Language (in English, or an ISO 639-1 code) of songs that are not in
+  English.
 
-`Song.lyrics` is the text as published, with case, punctuation, line breaks and blank lines. Words have no times.
+`Song.lyrics` is the published text, with case, punctuation, line breaks and blank lines. Words have no times.
 """
 
 import logging
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Text:
-    """Lyrics and where they come from; a folder for the song, in case it has none."""
+    """Lyrics and their source; the expected folder of the song, in case it does not exist."""
 
     source: Path
     folder: Path
@@ -43,30 +43,30 @@ class _Text:
 
 
 def read_musdb_alt(folder: Path) -> tuple[Song, ...]:
-    """Read every song that has lyrics, in the order of the names; how many have none is logged.
+    """Read all songs with lyrics, sorted by name; the number of songs without lyrics is logged.
 
-    A song whose mixture is missing names the file that it would have.
+    A missing mixture is listed with its expected path.
 
     Raises:
         FileNotFoundError: no such folder, or no lyrics in it.
-        ValueError: two songs of one name, two lyrics for one song, or a file that is not as the layout says; the
+        ValueError: two songs with the same name, two lyrics for one song, or a file that is not in the layout; the
             message names them.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; give the one that holds MUSDB18-HQ's songs with lyrics")
+        raise FileNotFoundError(f"{folder}: no such folder; give the folder with MUSDB18-HQ's songs and lyrics")
     groups = [group for group in (folder, folder / "train", folder / "test") if group.is_dir()]
     tracks = _find_tracks(groups)
     texts: dict[str, _Text] = {}
     for name, text in _find_texts(folder, groups, tracks):
         if name in texts:
-            raise ValueError(f"{name}: lyrics in {texts[name].source} and in {text.source}; keep one of them")
+            raise ValueError(f"{name}: lyrics in {texts[name].source} and in {text.source}; remove one of them")
         texts[name] = text
     if not texts:
         raise FileNotFoundError(
             f"{folder}: no lyrics; put MUSDB-ALT's test.jsonl there, or lyrics.txt in the folder of each song"
         )
     if without := len(tracks.keys() - texts.keys()):
-        _logger.info("%s: songs without lyrics, which are left out: %d of %d", folder, without, len(tracks))
+        _logger.info("%s: %d of %d songs without lyrics are skipped", folder, without, len(tracks))
     languages = _read_languages(folder / "metadata.csv")
     songs = []
     for name, text in sorted(texts.items()):
@@ -87,14 +87,14 @@ def read_musdb_alt(folder: Path) -> tuple[Song, ...]:
 
 
 def _find_tracks(groups: Iterable[Path]) -> dict[str, Path]:
-    """The folders with a mixture or lyrics, by song."""
+    """The folders with a mixture or lyrics, by song name."""
     tracks: dict[str, Path] = {}
     for group in groups:
         for path in sorted(group.iterdir()):
             if any((path / name).is_file() for name in ("mixture.wav", "lyrics.txt")):
                 name = composed(path.name)
                 if name in tracks:
-                    raise ValueError(f"{name}: two folders, {tracks[name]} and {path}; names of songs must differ")
+                    raise ValueError(f"{name}: two folders, {tracks[name]} and {path}; song names must be unique")
                 tracks[name] = path
     return tracks
 

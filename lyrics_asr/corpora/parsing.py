@@ -1,10 +1,10 @@
-r"""The files that list a corpus: CSV, JSON and JSON Lines, read with checks, and the names of files in them.
+r"""Validated parsing of CSV, JSON and JSON Lines files, and of the file names in them.
 
 Conventions
 - UTF-8, with or without a byte order mark; line ends are "\n", "\r\n" or "\r".
-- File names are compared in Unicode's composed form (NFC): archives unpacked on macOS hold decomposed ones.
-- A path that a file names is relative, with "/" between its parts, and never leads out of the folder it starts from.
-- Where one value is wrong, the message tells which and why; the caller adds the file and the place in it.
+- File names are compared in Unicode's composed form (NFC), because archives unpacked on macOS have decomposed names.
+- Paths in a file are relative, use "/", and must stay inside the folder that they are relative to.
+- The message for an invalid value names the value and the cause; callers add file and line.
 """
 
 import csv
@@ -24,28 +24,28 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not in UTF-8.
+        ValueError: not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; check the path") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason}); save it in UTF-8") from error
+        raise ValueError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read the rows of a CSV file whose first row names the columns.
+    """Read the rows of a CSV file with a header row.
 
     Args:
-        path: the file.
-        columns: those that every row must have; others are empty where a row lacks them.
-        delimiter: what stands between two cells.
+        path: CSV file.
+        columns: required columns; other columns are "" in rows that lack them.
+        delimiter: between cells.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, not CSV, a row without one of `columns`, or one longer than the first; the message names
-            file and row.
+        ValueError: not UTF-8, not CSV, or a row that lacks a required column or has more cells than the header; the
+            message has file and row.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter))
@@ -53,21 +53,21 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
         raise ValueError(f"{path}: not CSV: {error}") from error
     for number, row in enumerate(rows, start=1):
         if None in row:
-            raise ValueError(f"{path}, row {number}: more cells than the first row names columns")
+            raise ValueError(f"{path}, row {number}: more cells than columns in the header")
         if missing := [column for column in columns if row.get(column) is None]:
             raise ValueError(f"{path}, row {number}: no column {', '.join(missing)}")
     return [{column: cell or "" for column, cell in row.items()} for row in rows]
 
 
 def read_json_lines(path: Path) -> dict[int, Any]:
-    """Read the JSON values of a file that has one a line, by the number of the line, from 1; blank lines are skipped.
+    """Read the values of a JSON Lines file, by line number, counted from 1; blank lines are skipped.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, or a line that is not JSON; the message names file and line.
+        ValueError: not UTF-8, or a line is not JSON; the message has file and line.
     """
     values = {}
-    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
+    # Not splitlines(): a JSON string may contain U+2028 and similar characters.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
@@ -78,16 +78,16 @@ def read_json_lines(path: Path) -> dict[int, Any]:
 
 
 def check_keys(record: Any, name: str, required: frozenset[str], optional: frozenset[str] | None = None) -> None:
-    """Make sure that a JSON value is an object with the keys that it needs.
+    """Check that a JSON value is an object with the right keys.
 
     Args:
         record: the value.
-        name: what it stands for, for the message, such as "a word".
-        required: keys that it must have.
-        optional: the only other keys that it may have; None allows any.
+        name: what the value describes, such as "a word", for the message.
+        required: required keys.
+        optional: other keys that are allowed; None allows any.
 
     Raises:
-        ValueError: it is not, or has not.
+        ValueError: not an object, a missing key, or an unknown key.
     """
     if not isinstance(record, dict):
         raise ValueError(f"{name} must be a JSON object, not {type(record).__name__}")
@@ -98,22 +98,22 @@ def check_keys(record: Any, name: str, required: frozenset[str], optional: froze
 
 
 def text_value(record: Mapping[str, Any], key: str) -> str:
-    """The text under a key.
+    """The string value of a key.
 
     Raises:
-        ValueError: it is not a text, is empty, or has half a surrogate pair, which JSON can spell but no file can hold.
+        ValueError: not a string, empty, or with a lone surrogate, which JSON can escape but UTF-8 cannot encode.
     """
     value = record[key]
     if not isinstance(value, str) or not value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{key} must be a text that is not empty, not {value!r:.80}")
+        raise ValueError(f"{key} must be a non-empty string, not {value!r:.80}")
     return value
 
 
 def list_value(record: Mapping[str, Any], key: str) -> list[Any]:
-    """The list under a key.
+    """The list value of a key.
 
     Raises:
-        ValueError: it is not a list.
+        ValueError: not a list.
     """
     value = record[key]
     if not isinstance(value, list):
@@ -122,10 +122,10 @@ def list_value(record: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def seconds_value(record: Mapping[str, Any], key: str) -> float:
-    """The time in seconds under a key of a JSON object; whether it is finite and not negative is not looked at.
+    """The time in seconds of a key in a JSON object; its range is not checked.
 
     Raises:
-        ValueError: it is not a number.
+        ValueError: not a number.
     """
     value = record[key]
     try:
@@ -137,10 +137,10 @@ def seconds_value(record: Mapping[str, Any], key: str) -> float:
 
 
 def seconds_digits(row: Mapping[str, str], column: str) -> float:
-    """The time in seconds in a column of a CSV row; whether it is finite and not negative is not looked at.
+    """The time in seconds in a column of a CSV row; its range is not checked.
 
     Raises:
-        ValueError: it is not a number.
+        ValueError: not a number.
     """
     try:
         return float(row[column])
@@ -149,10 +149,10 @@ def seconds_digits(row: Mapping[str, str], column: str) -> float:
 
 
 def language_code(language: str) -> str:
-    """The ISO 639-1 code of a language that is named in English or is such a code already.
+    """The ISO 639-1 code of a language, given by its English name or by its code.
 
     Raises:
-        ValueError: neither.
+        ValueError: an unknown name, and not a code.
     """
     code = _LANGUAGE_CODES.get(language, language)
     if not re.fullmatch("[a-z]{2}", code):
@@ -162,10 +162,10 @@ def language_code(language: str) -> str:
 
 
 def inside(folder: Path, relative: str) -> Path:
-    """The path below `folder` that a file names.
+    """Resolve a relative path inside `folder`.
 
     Raises:
-        ValueError: it could lie outside `folder` on some system.
+        ValueError: the path could leave `folder`, on any operating system.
     """
     windows = PureWindowsPath(relative)
     if "\0" in relative or windows.drive or windows.root or ".." in windows.parts:
@@ -174,21 +174,21 @@ def inside(folder: Path, relative: str) -> Path:
 
 
 def plain_name(name: str) -> str:
-    """A name of a file or folder, composed.
+    """Check a file or folder name, and return it in Unicode's composed form.
 
     Raises:
-        ValueError: it is a path to elsewhere.
+        ValueError: the name is a path.
     """
     if "\0" in name or name == ".." or PureWindowsPath(name).parts != (name,):
-        raise ValueError(f"{name!r} is not the plain name of a file")
+        raise ValueError(f"{name!r} is not a plain file name")
     return composed(name)
 
 
 def files_by_name(folder: Path) -> dict[str, Path]:
-    """What lies in `folder` by its composed name; nothing where there is no such folder."""
+    """The contents of `folder`, by composed name; empty if it does not exist."""
     return {composed(path.name): path for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's composed form."""
+    """A name in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", name)

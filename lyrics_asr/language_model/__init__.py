@@ -1,14 +1,15 @@
-"""N-gram language models for the beam search: estimate them, mix them, read them, judge them.
+"""N-gram language models for beam search: build, interpolate, read and evaluate.
 
-    texts.py        lyrics of any size -> normalised sentences, one at a time; word lists
-    build.py        sentences -> .arpa, .arpa.gz or .bin, by KenLM's programs or by our own estimator
-    kneser_ney.py   our own estimator
+    texts.py        lyrics files -> normalized sentences; word lists
+    build.py        sentences -> .arpa, .arpa.gz or .bin, with KenLM's programs or the built-in estimator
+    kneser_ney.py   the built-in estimator
     kenlm_tools.py  KenLM's programs lmplz and build_binary
-    mixing.py       several models -> one, weighted to predict a held-out text best
-    files.py        what is in ARPA files and KenLM binaries
+    mixing.py       linear interpolation of several models, tuned on held-out text
+    files.py        ARPA files and KenLM binaries
     info.py         order, size and perplexity of a model
 
-Probabilities in files are log10, as ARPA has them. <s> begins a sentence, </s> ends it, <unk> is any other word.
+Probabilities in files are base-10 logarithms, as in the ARPA format. <s> starts a sentence, </s> ends it, and <unk>
+stands for out-of-vocabulary words.
 """
 
 from lyrics_asr.language_model.build import BuildOptions, MixtureReport, build_language_model, build_mixture

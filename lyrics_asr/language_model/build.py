@@ -1,8 +1,8 @@
-"""Build language models: sentences in, a file out, by KenLM's lmplz where it is there, else by our own estimator.
+"""Build language models from sentences, with KenLM's lmplz if it is installed, else with the built-in estimator.
 
-Both give the same model, to the rounding of KenLM's 32-bit numbers. lmplz sorts on disk and needs the memory that it is
-given, whatever the length of the text. Our own estimator keeps all n-grams in memory: at the peak about 25 bytes for
-every byte of text at order 4 (measured on 2 and 8 MB: 20 MB more for each further MB).
+Both give the same model, up to the rounding of KenLM's 32-bit floats. lmplz sorts on disk, in a fixed amount of memory.
+The built-in estimator keeps all n-grams in memory: about 25 bytes per byte of text at order 4 (measured on 2 and 8 MB:
+20 MB per additional MB).
 """
 
 import shutil
@@ -26,12 +26,12 @@ class BuildOptions:
     """How a language model is built.
 
     Args:
-        prune: for every order from unigrams on, how often an n-gram occurs at most to be left out, as lmplz counts it:
-            (0, 0, 1) leaves out the trigrams and longer ones that occur once. Never decreasing; the last number goes
-            for all higher orders. Empty: nothing is left out.
-        vocabulary: the only words that the model knows; others are <unk> to it. None for all words of the text.
-        estimator: "kenlm" (lmplz), "own", or "auto": lmplz where it is found.
-        memory: what lmplz may take for sorting, as its -S: "500M", "2G", "50%".
+        prune: pruning thresholds per order, from unigrams on, as in lmplz: n-grams with at most this many occurrences
+            are pruned. (0, 0, 1) prunes n-grams of order 3 and higher that occur once. The last threshold applies to
+            all higher orders; thresholds must not decrease. Empty: no pruning.
+        vocabulary: the words of the model; all others are <unk>. None for all words of the text.
+        estimator: "kenlm" (lmplz), "own" (the built-in estimator), or "auto" (lmplz if it is installed).
+        memory: memory for lmplz's sorting, as in its option -S: "500M", "2G", "50%".
         temporary_folder: where lmplz sorts; None for the output's folder.
     """
 
@@ -46,18 +46,19 @@ class BuildOptions:
             raise ValueError(f"estimator {self.estimator!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
         if any(count < 0 for count in self.prune) or list(self.prune) != sorted(self.prune):
             given = " ".join(map(str, self.prune))
-            raise ValueError(f"--prune {given}: the numbers must be 0 or more and never decrease, for example 0 0 1")
+            raise ValueError(f"--prune {given}: thresholds must be at least 0 and must not decrease, for example 0 0 1")
         if self.vocabulary is not None and not set(self.vocabulary) - RESERVED:
-            raise ValueError("the vocabulary has no words; name some, or give none to allow all words")
+            raise ValueError("the vocabulary is empty; add words, or omit it to allow all words")
 
 
 @dataclass(frozen=True)
 class MixtureReport:
-    """What became of a mixture.
+    """Result of building a mixture.
 
     Args:
-        weights: of the texts' models, as they were given; they sum to 1.
-        held_out_perplexity: of the mixture, over the held-out words and line ends that some model knows.
+        weights: interpolation weights, in the order of the texts; they sum to 1.
+        held_out_perplexity: perplexity of the mixture over the held-out words and line ends, without words that no
+            model knows.
     """
 
     weights: tuple[float, ...]
@@ -65,18 +66,18 @@ class MixtureReport:
 
 
 def build_language_model(sentences: Iterable[str], order: int, path: Path, options: BuildOptions | None = None) -> None:
-    """Estimate a language model and write it: as ARPA, compressed when `path` ends in .gz, or as a KenLM binary.
+    """Estimate a language model, and write it as ARPA, compressed ARPA or KenLM binary.
 
     Args:
-        sentences: normalised text, one sung line each, words parted by white space; empty ones are skipped.
-        order: length of the longest n-grams; lowered to the longest sentence's length with its <s> and </s>.
-        path: a name that ends in .arpa, .arpa.gz or .bin.
-        options: the rest.
+        sentences: normalized text, one sung line each, words separated by white space; empty lines are skipped.
+        order: length of the longest n-grams; at most the length of the longest sentence, <s> and </s> included.
+        path: output file; its suffix .arpa, .arpa.gz or .bin selects the format.
+        options: estimator, vocabulary and pruning.
 
     Raises:
-        ValueError: wrong order, suffix or options, no sentence, a sentence that contains <s>, </s> or <unk>, or
-            programs of KenLM that are needed and not there, or that failed.
-        OutputError: the file cannot be written; nothing is left behind.
+        ValueError: invalid order, suffix or options; no sentence; a sentence that contains <s>, </s> or <unk>; or a
+            KenLM program that is needed is missing or fails.
+        OutputError: the file cannot be written; no partial file is left.
     """
     options = options or BuildOptions()
     _check(order, path, options)
@@ -91,23 +92,23 @@ def build_mixture(
     path: Path,
     options: BuildOptions | None = None,
 ) -> MixtureReport:
-    """Estimate a language model from each text and write their mixture that predicts the held-out text best.
+    """Estimate a language model per text, and write their linear interpolation, tuned on held-out text.
 
     Args:
-        texts: two or more, each as `build_language_model` takes sentences.
-        held_out: sentences like those that the model is for, in none of the texts.
-        order: as for `build_language_model`.
-        path: as for `build_language_model`.
-        options: go for every text.
+        texts: sentences of each text, as in `build_language_model`; at least two texts.
+        held_out: sentences of the target domain that are in none of the texts.
+        order: as in `build_language_model`.
+        path: as in `build_language_model`.
+        options: used for every text.
 
     Raises:
-        ValueError: as for `build_language_model`, or held-out text of which no model knows a word.
-        OutputError: the file cannot be written; nothing is left behind.
+        ValueError: as in `build_language_model`, or no model knows any word of the held-out text.
+        OutputError: the file cannot be written; no partial file is left.
     """
     options = options or BuildOptions()
     _check(order, path, options)
     if len(texts) < 2:
-        raise ValueError("a mixture needs two texts or more; without held-out text, one is enough")
+        raise ValueError("a mixture needs at least two texts; to build from one text, omit the held-out text")
     tuning = [" ".join(words) for words in _words(held_out)]
     with _scratch(path, options) as folder:
         files = [folder / f"{i}.arpa" for i in range(len(texts))]
@@ -122,17 +123,17 @@ def build_mixture(
 
 
 def _check(order: int, path: Path, options: BuildOptions) -> None:
-    """Refuse what cannot work, before the text is read."""
+    """Check all arguments before the text is read."""
     if not 2 <= order <= MAX_ORDER:
-        raise ValueError(f"order {order} is outside 2..{MAX_ORDER}, which KenLM can read")
+        raise ValueError(f"order {order} is outside 2..{MAX_ORDER}, the range that KenLM supports")
     if not path.name.endswith(LANGUAGE_MODEL_SUFFIXES):
-        raise ValueError(f"{path}: a language model is written as .arpa, .arpa.gz or .bin; change the suffix")
+        raise ValueError(f"{path}: the name of a language model must end in .arpa, .arpa.gz or .bin")
     if len(options.prune) > order:
-        raise ValueError(f"{len(options.prune)} numbers to prune by are more than the order {order}; give one an order")
+        raise ValueError(f"{len(options.prune)} pruning thresholds for order {order}; give at most one per order")
     if path.suffix == ".bin":
         require_tool("build_binary", f"{path}: a .bin file", "write .arpa or .arpa.gz")
     if options.estimator == "kenlm":
-        require_tool("lmplz", "the estimator kenlm", "take the estimator own")
+        require_tool("lmplz", "the estimator kenlm", "use the estimator own")
     require_writable_folder(path.parent)
 
 
@@ -140,7 +141,7 @@ def _check(order: int, path: Path, options: BuildOptions) -> None:
 def _estimated(
     sentences: Iterable[str], order: int, path: Path, options: BuildOptions
 ) -> Iterator[Callable[[Path], None]]:
-    """Read all sentences and estimate; lend what writes the model as .arpa or .arpa.gz."""
+    """Read all sentences and estimate the model; yield a function that writes it as .arpa or .arpa.gz."""
     order, words = _possible_order(_words(sentences), order)
     last = options.prune[-1] if options.prune else 0
     prune = (*options.prune[:order], *[last] * (order - len(options.prune)))
@@ -153,7 +154,7 @@ def _estimated(
         run_lmplz(
             lmplz, words, arpa, order, prune=prune, vocabulary=options.vocabulary, memory=options.memory, scratch=folder
         )
-        yield lambda target: _take(arpa, target)
+        yield lambda target: _move_arpa(arpa, target)
 
 
 def _words(sentences: Iterable[str]) -> Iterator[list[str]]:
@@ -162,7 +163,7 @@ def _words(sentences: Iterable[str]) -> Iterator[list[str]]:
         if words := sentence.replace("\0", " ").split():
             if reserved := RESERVED.intersection(words):
                 raise ValueError(
-                    f"sentence {sentence!r} contains {min(reserved)}, which language models keep for themselves"
+                    f"sentence {sentence!r} contains {min(reserved)}, which is reserved in language models"
                 )
             empty = False
             yield words
@@ -171,7 +172,7 @@ def _words(sentences: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _possible_order(sentences: Iterator[list[str]], order: int) -> tuple[int, Iterator[list[str]]]:
-    """The order, lowered if no sentence is long enough; and all sentences again."""
+    """The order, lowered if no sentence is long enough, and an iterator over all sentences."""
     longest, read = 0, []
     for words in sentences:
         read.append(words)
@@ -183,7 +184,7 @@ def _possible_order(sentences: Iterator[list[str]], order: int) -> tuple[int, It
 
 @contextmanager
 def _scratch(path: Path, options: BuildOptions) -> Iterator[Path]:
-    """An empty folder that goes away, hidden beside the output unless told otherwise."""
+    """Yield a temporary folder, by default hidden beside the output."""
     where = options.temporary_folder or path.parent
     try:
         folder = tempfile.TemporaryDirectory(prefix=".lyrics-asr-lm-", dir=where, ignore_cleanup_errors=True)
@@ -194,7 +195,7 @@ def _scratch(path: Path, options: BuildOptions) -> Iterator[Path]:
 
 
 def _publish(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a model whole or not at all, as its suffix has it."""
+    """Write a model atomically, in the format of the suffix."""
     with atomic_path(path) as temporary:
         if path.suffix != ".bin":
             write(temporary)
@@ -206,7 +207,7 @@ def _publish(path: Path, write: Callable[[Path], None]) -> None:
             run_build_binary(tool, arpa, temporary)
 
 
-def _take(arpa: Path, target: Path) -> None:
+def _move_arpa(arpa: Path, target: Path) -> None:
     if target.suffix != ".gz":
         shutil.move(arpa, target)
         return

@@ -1,8 +1,8 @@
-r"""Files of language models: ARPA text (.arpa, .arpa.gz), written and read; KenLM binaries (.bin), read.
+r"""Language model files: read and write ARPA text (.arpa, .arpa.gz), and read KenLM binaries (.bin).
 
-A KenLM binary, as `build_binary` writes it, ends with the words of its vocabulary, each followed by a zero byte, <unk>
-first (`ReadWords` in KenLM's lm/vocab.cc). Their number is in the header, so that they are found from the end, whatever
-lies before them: no word list beside the file is needed. Both kinds are told apart by their first bytes.
+A KenLM binary ends with the words of its vocabulary, each followed by a zero byte, <unk> first (`ReadWords` in KenLM's
+lm/vocab.cc). The header has their number, so they can be found from the end of the file, and no separate word list is
+needed. The first bytes of a file tell the format.
 """
 
 import gzip
@@ -20,20 +20,20 @@ import kenlm
 from lyrics_asr.files import open_packed
 
 LANGUAGE_MODEL_SUFFIXES = (".arpa", ".arpa.gz", ".bin")
-"""What the names of language models end in."""
+"""Suffixes of language model files."""
 
 MAX_ORDER = 6
-"""Highest order that KenLM's packages are built for."""
+"""Highest order that KenLM's packages are compiled for."""
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 RESERVED = frozenset((BEGIN, END, UNKNOWN))
 NEVER_LOG10 = -99.0
-"""ARPA's log10 probability of what never happens."""
+"""The log10 probability of impossible events in ARPA files."""
 
 _MAGIC = b"mmap lm http://kheafield.com/code format version 5\n\0"
 _UNFINISHED = b"mmap lm http://kheafield.com/code incomplete\n"
 # `Sanity` and `FixedWidthParameters` of KenLM's lm/binary_format.{cc,hh} on a 64-bit little-endian machine: the magic
-# bytes and seven test values; then order, space multiplier, kind, whether the words are there, and a version.
+# bytes and seven test values; then order, space multiplier, type, whether the words are included, and a version.
 _SANITY_BYTES = 88
 _PARAMETERS = struct.Struct("<B3xfI?3xI")
 _KINDS = ("probing", "probing with rest costs", "trie", "quantized trie", "array trie", "quantized array trie")
@@ -50,11 +50,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What the beginning of a model's file tells.
+    """The header of a language model file.
 
     Args:
-        kind: "ARPA", or KenLM's name for the binary's data structure.
-        counts: n-grams of every order, from unigrams on.
+        kind: "ARPA", or KenLM's name of the binary's data structure.
+        counts: number of n-grams per order, from unigrams on.
     """
 
     kind: str
@@ -62,11 +62,11 @@ class Header:
 
 
 def read_unigrams(path: Path) -> tuple[str, ...]:
-    """The words of a language model, without <s>, </s> and <unk>: the lexicon of a beam search.
+    """Read the words of a language model, without <s>, </s> and <unk>: the lexicon of a beam search.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither an ARPA file nor a KenLM binary, a damaged one, or one without words.
+        ValueError: not an ARPA file or KenLM binary, or it is damaged or has no words.
     """
     header = read_header(path)
     words = _arpa_words(path) if header.kind == "ARPA" else _binary_words(path, header.counts[0])
@@ -77,11 +77,11 @@ def read_unigrams(path: Path) -> tuple[str, ...]:
 
 
 def read_header(path: Path) -> Header:
-    """Kind and numbers of n-grams.
+    """Read the format of a language model file and its number of n-grams.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither an ARPA file nor a KenLM binary, or a damaged one.
+        ValueError: not an ARPA file or KenLM binary, or it is damaged.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such language model; build one with `lyrics-asr lm` or check the name")
@@ -90,7 +90,7 @@ def read_header(path: Path) -> Header:
     with path.open("rb") as file:
         start = file.read(_SANITY_BYTES + _PARAMETERS.size + 8 * 255)
     if start.startswith(_UNFINISHED):
-        raise ValueError(f"{path}: this KenLM binary was never finished; build it again")
+        raise ValueError(f"{path}: this KenLM binary is incomplete; build it again")
     if start.startswith(_MAGIC[:40]):
         return _binary_header(path, start)
     with _reading_arpa(path) as lines:
@@ -98,15 +98,15 @@ def read_header(path: Path) -> Header:
 
 
 def load_kenlm(path: Path) -> kenlm.Model:
-    """The model, ready to be asked.
+    """Load a language model with KenLM.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that KenLM cannot read; the message tells why.
+        ValueError: KenLM cannot read the file; the message has the cause.
     """
     header = read_header(path)
     if header.kind != "ARPA":
-        _binary_words(path, header.counts[0])  # KenLM would take a file that was cut off in them
+        _binary_words(path, header.counts[0])  # KenLM itself accepts a file that is truncated here
     config = kenlm.Config()
     config.show_progress = False
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
@@ -117,10 +117,10 @@ def load_kenlm(path: Path) -> kenlm.Model:
 
 
 def read_entries(path: Path) -> Iterator[tuple[int, Entry]]:
-    """Every n-gram of an ARPA file and its order, as they stand there.
+    """Yield the n-grams of an ARPA file with their orders, in file order.
 
     Raises:
-        ValueError: not an ARPA file, or a damaged one.
+        ValueError: not an ARPA file, or it is damaged.
     """
     with _reading_arpa(path) as lines:
         order = 0
@@ -134,12 +134,12 @@ def read_entries(path: Path) -> Iterator[tuple[int, Entry]]:
 
 
 def write_arpa(path: Path, counts: Sequence[int], sections: Iterable[Iterable[Entry]]) -> None:
-    """Write a model, compressed when `path` ends in .gz.
+    """Write an ARPA file, compressed if `path` ends in .gz.
 
     Args:
-        path: of the file.
-        counts: how many entries each section has.
-        sections: the entries of each order, from unigrams on.
+        path: output file.
+        counts: number of entries per order.
+        sections: entries per order, from unigrams on.
     """
     with _open_to_write(path) as file:
         file.write("\\data\\\n")
@@ -196,7 +196,7 @@ def _arpa_words(path: Path) -> list[str]:
 
 def _binary_header(path: Path, start: bytes) -> Header:
     if not start.startswith(_MAGIC):
-        raise ValueError(f"{path}: a KenLM binary of another version; build it again from its ARPA file")
+        raise ValueError(f"{path}: a KenLM binary of a different version; build it again from its ARPA file")
     try:
         order, _, kind, has_words, _ = _PARAMETERS.unpack_from(start, _SANITY_BYTES)
         counts = struct.unpack_from(f"<{order}Q", start, _SANITY_BYTES + _PARAMETERS.size)
@@ -205,12 +205,12 @@ def _binary_header(path: Path, start: bytes) -> Header:
     except (struct.error, ValueError) as error:
         raise ValueError(f"{path}: a damaged KenLM binary ({error}); build or copy it again") from error
     if not has_words:
-        raise ValueError(f"{path}: a KenLM binary without its words; build it without build_binary's option -v")
+        raise ValueError(f"{path}: a KenLM binary without its word list; build it without build_binary's option -v")
     return Header(_KINDS[kind], counts)
 
 
 def _binary_words(path: Path, count: int) -> list[str]:
-    """The `count` words at the end, <unk> among them or one more."""
+    """Read the `count` words at the end of a binary; <unk> may be one of them or an additional one."""
     size = path.stat().st_size
     with path.open("rb") as file:
         tail = _TAIL_BYTES
@@ -221,7 +221,7 @@ def _binary_words(path: Path, count: int) -> list[str]:
                 break
             tail *= 4
     pieces = data.split(b"\0")
-    for words in (pieces[-count - 1 :], pieces[-count - 2 :]):  # one more where the ARPA file had no <unk>
+    for words in (pieces[-count - 1 :], pieces[-count - 2 :]):  # one more if the ARPA file had no <unk>
         if len(words) > count and words[-1] == b"" and words[0].endswith(UNKNOWN.encode()):
             return [UNKNOWN, *(word.decode("utf-8", "replace") for word in words[1:-1])]
     raise ValueError(f"{path}: a damaged KenLM binary (its words are not at its end); build or copy it again")

@@ -1,4 +1,4 @@
-"""What a language model is, and how well it predicts a text."""
+"""Describe a language model file, and measure the perplexity of a model on a text."""
 
 import math
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from lyrics_asr.language_model.files import read_header
 
 @dataclass(frozen=True)
 class LanguageModelInfo:
-    """A model's file.
+    """A language model file.
 
     Args:
         kind: "ARPA", or the data structure of a KenLM binary: "probing", "trie", ...
-        counts: n-grams of every order, from unigrams on, with <s>, </s> and <unk>.
-        size_bytes: of the file.
+        counts: number of n-grams per order, from unigrams on, including <s>, </s> and <unk>.
+        size_bytes: size of the file.
     """
 
     kind: str
@@ -32,13 +32,14 @@ class LanguageModelInfo:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """How well a model predicts a text, as KenLM's `query` counts it.
+    """Perplexity of a model on a text, as counted by KenLM's `query`.
 
     Args:
-        tokens: words and ends of sentences.
-        oov_words: words that the model does not know.
-        with_oov: perplexity over all tokens, unknown words with the probability of <unk>.
-        without_oov: perplexity over the other tokens alone; unknown words still are context.
+        tokens: words and sentence ends.
+        sentences: sentences that are not empty.
+        oov_words: out-of-vocabulary words.
+        with_oov: perplexity over all tokens; out-of-vocabulary words have the probability of <unk>.
+        without_oov: perplexity without out-of-vocabulary words, which still serve as context.
     """
 
     tokens: int
@@ -49,27 +50,27 @@ class Perplexity:
 
     @property
     def oov_rate(self) -> float:
-        """Share of the words that the model does not know, ends of sentences not counted."""
+        """Fraction of out-of-vocabulary words among the words, in 0..1."""
         words = self.tokens - self.sentences
         return self.oov_words / words if words else 0.0
 
 
 def describe_language_model(path: Path) -> LanguageModelInfo:
-    """Look into the file of a model.
+    """Read format, number of n-grams and size of a language model file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither an ARPA file nor a KenLM binary, or a damaged one.
+        ValueError: not an ARPA file or KenLM binary, or it is damaged.
     """
     header = read_header(path)
     return LanguageModelInfo(header.kind, header.counts, path.stat().st_size)
 
 
 def measure_perplexity(model: kenlm.Model, sentences: Iterable[str]) -> Perplexity:
-    """Perplexity of a model on normalised sentences, each from <s> to </s>; empty ones are skipped.
+    """Measure perplexity on normalized sentences, each from <s> to </s>; empty ones are skipped.
 
     Raises:
-        ValueError: no sentence.
+        ValueError: there is no sentence.
     """
     total = unknown = 0.0
     tokens = lines = oov_words = 0

@@ -1,6 +1,6 @@
-"""KenLM's programs lmplz (text to ARPA) and build_binary (ARPA to a file that loads at once).
+"""Run KenLM's programs: lmplz (text to ARPA) and build_binary (ARPA to a binary that loads fast).
 
-They are looked for in the folder $KENLM_BIN, then on PATH; the Python module `kenlm` does not bring them.
+They are searched in the folder $KENLM_BIN, then on PATH. The Python package `kenlm` does not contain them.
 """
 
 import os
@@ -12,27 +12,34 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 _REMEDY = "build KenLM's programs (https://kheafield.com/code/kenlm) and put them on PATH or their folder in KENLM_BIN"
-_NOISE = re.compile(r"\s*$|[-*=\d]{3}|Name:|Chain sizes|Unigram tokens|Statistics:|Memory estimate|File stdin|Substit")
-_WHERE = re.compile(r"^\S+:\d+ in .* threw [\w:]+(?: because `.*')?\.")
-_CAUSE_LINES = 3
+_LOG_LINE = re.compile(
+    r"\s*$|[-*=\d]{3}|Name:|Chain sizes|Unigram tokens|Statistics:|Memory estimate|File stdin|Substit"
+)
+_THROW_LOCATION = re.compile(r"^\S+:\d+ in .* threw [\w:]+(?: because `.*')?\.")
+_MAX_CAUSE_LINES = 3
 
 
 def find_tool(name: str) -> Path | None:
-    """Where `lmplz` or `build_binary` is; None where it is not."""
+    """Find `lmplz` or `build_binary`; None if it is not installed."""
     folder = os.environ.get("KENLM_BIN", "")
     found = (folder and shutil.which(name, path=folder)) or shutil.which(name)
     return Path(found) if found else None
 
 
 def require_tool(name: str, purpose: str, otherwise: str) -> Path:
-    """Where a program is.
+    """Find `lmplz` or `build_binary`.
+
+    Args:
+        name: of the program.
+        purpose: what needs it, for the message.
+        otherwise: what to do without it, for the message.
 
     Raises:
-        ValueError: it is not there; the message tells what it is needed for, how to get it, and what to do otherwise.
+        ValueError: it is not installed; the message has purpose and remedies.
     """
     tool = find_tool(name)
     if tool is None:
-        raise ValueError(f"{purpose} needs KenLM's {name}, which is not here; {_REMEDY}, or {otherwise}")
+        raise ValueError(f"{purpose} needs KenLM's {name}, which is not installed; {_REMEDY}, or {otherwise}")
     return tool
 
 
@@ -47,20 +54,20 @@ def run_lmplz(
     memory: str,
     scratch: Path,
 ) -> None:
-    """Estimate a model; the text goes through a pipe and is nowhere kept whole.
+    """Estimate a model. The text is streamed through a pipe and never held as a whole.
 
     Args:
         lmplz: the program.
         sentences: words, without <s> and </s>.
-        arpa: the file to write.
-        order: length of the longest n-grams; some sentence must be as long, with its <s> and </s>.
-        prune: for every order, how often an n-gram occurs at most to be left out.
-        vocabulary: the words that are allowed; None for all.
-        memory: what sorting may take, as lmplz's -S: "500M", "2G", "50%".
-        scratch: an empty folder for lmplz's sorting, about as large as the text times the order.
+        arpa: output file.
+        order: length of the longest n-grams; at least one sentence must be this long, <s> and </s> included.
+        prune: pruning threshold per order.
+        vocabulary: the allowed words; None for all.
+        memory: memory for sorting, as in lmplz's option -S: "500M", "2G", "50%".
+        scratch: an empty folder for sorting; needs about the size of the text times the order.
 
     Raises:
-        ValueError: lmplz failed; the message has its cause.
+        ValueError: lmplz failed; the message has the cause.
     """
     command = [str(lmplz), "-o", str(order), "-S", memory, "-T", f"{scratch}/", "--arpa", str(arpa)]
     command += ["--discount_fallback"]
@@ -78,7 +85,7 @@ def run_lmplz(
                 with process.stdin as pipe:
                     for words in sentences:
                         pipe.write(" ".join(words).encode() + b"\n")
-            except BrokenPipeError:  # it ended early, and tells why
+            except BrokenPipeError:  # lmplz exited early; _check reports why
                 pass
             process.wait()
         finally:
@@ -88,10 +95,10 @@ def run_lmplz(
 
 
 def run_build_binary(build_binary: Path, arpa: Path, binary: Path) -> None:
-    """Make a KenLM binary of an ARPA file, with its words: hash tables ("probing"), KenLM's default.
+    """Convert an ARPA file to a KenLM binary with its word list, in KenLM's default data structure ("probing").
 
     Raises:
-        ValueError: build_binary failed; the message has its cause.
+        ValueError: build_binary failed; the message has the cause.
     """
     with tempfile.TemporaryFile() as messages:
         process = _start([str(build_binary), str(arpa), str(binary)], messages)
@@ -115,7 +122,7 @@ def _check(process: "subprocess.Popen[bytes]", messages: object, name: str) -> N
         return
     messages.seek(0)  # type: ignore[attr-defined]
     lines = messages.read().decode("utf-8", "replace").splitlines()  # type: ignore[attr-defined]
-    told = [_WHERE.sub("", line).strip() for line in lines if not _NOISE.match(line)]
-    told = [line for line in told if line][-_CAUSE_LINES:]
+    causes = [_THROW_LOCATION.sub("", line).strip() for line in lines if not _LOG_LINE.match(line)]
+    causes = [line for line in causes if line][-_MAX_CAUSE_LINES:]
     ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
-    raise ValueError(f"{name} failed with {ended}: {' '.join(told) or 'it does not say why'}")
+    raise ValueError(f"{name} failed with {ended}: {' '.join(causes) or 'no error message'}")

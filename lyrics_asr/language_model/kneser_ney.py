@@ -1,19 +1,21 @@
-"""Our own estimator of n-gram models: interpolated modified Kneser-Ney, where KenLM's lmplz is not there.
+"""The built-in estimator of n-gram models: interpolated modified Kneser-Ney, used if KenLM's lmplz is not installed.
 
 Method: Chen & Goodman, 1998: An Empirical Study of Smoothing Techniques for Language Modeling, section 3, with the
 conventions of lmplz (Heafield et al., 2013: Scalable Modified Kneser-Ney Language Model Estimation), so that both give
 the same model:
-- Every sentence stands between <s> and </s>; <s> is a context and is never predicted.
-- n-grams below the highest order, but for those that begin with <s>, count the different words seen before them.
-- The unigrams are interpolated with the uniform distribution over all words, </s> and <unk>, which so gets its share.
-- An n-gram is pruned by how often it occurs, not by how many words are seen before it. What pruned n-grams had goes to
-  their context's weight for the order below; discounts are estimated before anything is pruned.
-- A limited vocabulary prunes all n-grams with other words in them; their unigrams' share is spread over what is left.
-With few sentences an order's counts of counts may be zero, or its discounts out of range; that order then takes the
-discounts 0.5, 1 and 1.5, as lmplz does with --discount_fallback.
+- Every sentence is enclosed in <s> and </s>. <s> only serves as context and is never predicted.
+- Below the highest order, the count of an n-gram is the number of distinct words that precede it, except for n-grams
+  that start with <s>.
+- Unigrams are interpolated with the uniform distribution over all words, </s> and <unk>; this gives <unk> its
+  probability.
+- Pruning uses occurrences, not the adjusted counts. The mass of pruned n-grams goes to the backoff weight of their
+  context. Discounts are estimated before pruning.
+- A limited vocabulary prunes all n-grams with other words. The mass of their unigrams is distributed uniformly.
+With few sentences, an order may lack counts of counts or have invalid discounts. It then uses the discounts 0.5, 1 and
+1.5, like lmplz with --discount_fallback.
 
-Everything is held in memory, in arrays: an n-gram is the number of its context (the n-gram without its last word, among
-those one word shorter) and the number of its last word. Arrays sorted by both are sorted by words.
+All n-grams are held in memory, as arrays: an n-gram is the index of its context (the n-gram without its last word,
+among the n-grams of the order below) and the index of its last word. Arrays sorted by both are sorted by words.
 """
 
 from array import array
@@ -36,14 +38,14 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class NGrams:
-    """The n-grams of one order, sorted, with all arrays parallel.
+    """The n-grams of one order, sorted, as parallel arrays.
 
     Args:
-        contexts: number of the n-gram without its last word, among those one word shorter.
-        suffixes: number of the n-gram without its first word, likewise.
-        words: number of the last word.
+        contexts: index of the n-gram without its last word, among the n-grams of the order below.
+        suffixes: index of the n-gram without its first word, likewise.
+        words: index of the last word.
         counts: occurrences.
-        begins: whether <s> is the first word.
+        begins: whether the first word is <s>.
     """
 
     contexts: Integers
@@ -58,12 +60,12 @@ class Estimate:
     """A model in memory.
 
     Args:
-        vocabulary: the words, sorted; <s> and </s> among them, <unk> not.
-        ngrams: of every order.
-        kept: which n-grams were not pruned.
-        log10_probabilities: of every order; unspecified where pruned.
-        log10_backoffs: of every order but the highest.
-        unknown_log10: of <unk>.
+        vocabulary: the words, sorted, including <s> and </s> but not <unk>.
+        ngrams: per order.
+        kept: which n-grams are not pruned, per order.
+        log10_probabilities: per order; undefined for pruned n-grams.
+        log10_backoffs: per order except the highest.
+        unknown_log10: log10 probability of <unk>.
     """
 
     vocabulary: tuple[str, ...]
@@ -74,7 +76,7 @@ class Estimate:
     unknown_log10: float
 
     def write(self, path: Path) -> None:
-        """Write an ARPA file, sorted by words, so that equal sentences give equal files."""
+        """Write an ARPA file, sorted by words, so that the same sentences give the same file."""
         counts = [int(kept.sum()) for kept in self.kept]
         counts[0] += 1
         write_arpa(path, counts, (self._section(n) for n in range(len(self.ngrams))))
@@ -104,11 +106,11 @@ def estimate(
 
     Args:
         sentences: words, without <s> and </s>; at least one sentence, none empty.
-        order: length of the longest n-grams; lowered to the longest sentence's length with its <s> and </s>.
-        prune: for every order, how often an n-gram occurs at most to be left out.
-        vocabulary: the words that are allowed; None for all.
+        order: length of the longest n-grams; at most the length of the longest sentence, <s> and </s> included.
+        prune: pruning threshold per order.
+        vocabulary: the allowed words; None for all.
     """
-    names, tokens = _numbered(sentences)
+    names, tokens = _index_words(sentences)
     begin = names.index(BEGIN)
     levels = _collect(tokens, len(names), begin, order)
     del tokens
@@ -129,20 +131,20 @@ def estimate(
         weights = np.divide(left, totals, out=np.ones_like(left), where=totals > 0)
         with np.errstate(divide="ignore"):
             log10_weights = np.log10(weights)
-        mine = (counts - discounts) / np.maximum(totals, 1)[level.contexts]
-        mine += weights[level.contexts] * below[level.suffixes]
-        probabilities.append(np.log10(np.maximum(mine, 1e-300)))
+        level_probabilities = (counts - discounts) / np.maximum(totals, 1)[level.contexts]
+        level_probabilities += weights[level.contexts] * below[level.suffixes]
+        probabilities.append(np.log10(np.maximum(level_probabilities, 1e-300)))
         if n == 0:
             unknown = float(log10_weights[0] + np.log10(uniform))
             probabilities[0][begin] = NEVER_LOG10
         else:
             backoffs.append(log10_weights)
-        below = mine
+        below = level_probabilities
     return Estimate(tuple(names), levels, kept, tuple(probabilities), tuple(backoffs), unknown)
 
 
-def _numbered(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Integers]:
-    """The sorted words, and the text as their numbers, every sentence between <s> and </s>."""
+def _index_words(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Integers]:
+    """The sorted words, and the text as their indices, with every sentence enclosed in <s> and </s>."""
     numbers = {BEGIN: 0, "</s>": 1}
     text = array("i")
     for words in sentences:
@@ -156,12 +158,12 @@ def _numbered(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Integers]:
 
 
 def _collect(tokens: Integers, words: int, begin: int, order: int) -> tuple[NGrams, ...]:
-    """All n-grams that occur, up to the highest order that any sentence is long enough for."""
+    """Count all n-grams, up to `order` or the length of the longest sentence."""
     everything = np.arange(words, dtype=np.int32)
     nothing = np.zeros(words, np.int32)
     counts = np.bincount(tokens, minlength=words).astype(np.int32)
     levels = [NGrams(nothing, nothing, everything, counts, everything == begin)]
-    at = tokens  # the number of the n-gram that starts at each place where one does
+    at = tokens  # index of the n-gram that starts at each position, if one does
     places = np.arange(len(tokens), dtype=np.int64)
     for n in range(2, order + 1):
         places = places[places + n - 1 < len(tokens)]
@@ -200,9 +202,9 @@ def _unpruned(
 
 
 def _adjusted(level: NGrams, longer: NGrams | None) -> Integers:
-    """Counts, below the highest order replaced by the numbers of different words before the n-grams.
+    """The counts that probabilities are estimated from: below the highest order, the number of preceding words.
 
-    Nothing stands before <s>, so that n-grams which begin with it keep their counts.
+    No word precedes <s>, so n-grams that start with it keep their occurrences.
     """
     if longer is None:
         return level.counts.copy()
@@ -211,11 +213,11 @@ def _adjusted(level: NGrams, longer: NGrams | None) -> Integers:
 
 
 def _discounts(counts: Integers) -> tuple[float, ...]:
-    """What is taken from counts of 1, 2 and 3 or more (Chen & Goodman, equation 26)."""
+    """Discounts of the counts 1, 2 and 3 or more (Chen & Goodman, equation 26)."""
     seen = [int((counts == k).sum()) for k in range(5)]
     if not all(seen[1:4]):
         return FALLBACK_DISCOUNTS
     y = seen[1] / (seen[1] + 2 * seen[2])
     discounts = tuple(k - (k + 1) * y * seen[k + 1] / seen[k] for k in (1, 2, 3))
-    # Above 0, where lmplz takes 0 too: a context could be left with no weight for the words that it was not seen with.
+    # Unlike lmplz, we do not allow a discount of 0: it could leave a context without mass for unseen words.
     return discounts if all(0 < d <= k for k, d in enumerate(discounts, 1)) else FALLBACK_DISCOUNTS

@@ -1,4 +1,4 @@
-"""Texts for language models: files and folders of any size to normalised sentences, and word lists."""
+"""Training text for language models: normalized sentences from files and folders of any size, and word lists."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +11,11 @@ from lyrics_asr.lyrics.text import stream_lyrics
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sung lines of texts in the form that language models are built from, read anew each time they are gone over.
+    """The sung lines of text files, normalized. Each iteration reads the files again, one line at a time.
 
-    One line is held at a time, whatever the length of the texts.
+    Args:
+        files: lyrics files.
+        language: language of the lyrics, to verbalize digits and symbols.
     """
 
     files: tuple[Path, ...]
@@ -21,7 +23,7 @@ class Sentences:
 
     @classmethod
     def of(cls, texts: Sequence[Path], language: str) -> "Sentences":
-        """The sentences of files, and of the .txt files in folders at any depth, in the order of their names.
+        """Collect files, and the .txt files in folders at any depth, sorted by name.
 
         Raises:
             FileNotFoundError: no such file.
@@ -31,7 +33,7 @@ class Sentences:
         for text in texts:
             found = sorted(text.glob("**/*.txt")) if text.is_dir() else [text]
             if not found:
-                raise ValueError(f"{text}: no .txt file in there; check the folder")
+                raise ValueError(f"{text}: no .txt files in this folder; check the path")
             if not text.exists():
                 raise FileNotFoundError(f"{text}: no such lyrics file; check the name")
             files += found
@@ -42,23 +44,23 @@ class Sentences:
 
 
 def most_frequent_words(sentences: Iterable[str], count: int) -> frozenset[str]:
-    """The most frequent words; of equally frequent ones the first in the alphabet.
+    """The `count` most frequent words; ties are broken alphabetically.
 
     Raises:
-        ValueError: fewer than one word wanted.
+        ValueError: `count` is below 1.
     """
     if count < 1:
-        raise ValueError(f"--max-vocab {count} must be at least 1")
+        raise ValueError(f"--max-vocab is {count}; it must be at least 1")
     seen = Counter(word for sentence in sentences for word in sentence.split())
     return frozenset(sorted(seen, key=lambda word: (-seen[word], word))[:count])
 
 
 def read_vocabulary(path: Path) -> frozenset[str]:
-    """The words of a list in UTF-8, parted by white space, as lmplz's --limit_vocab_file takes it.
+    """Read a word list: UTF-8, separated by white space, as for lmplz's --limit_vocab_file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not text, or without words.
+        ValueError: not UTF-8 text, or empty.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such word list; check the name")
@@ -69,5 +71,5 @@ def read_vocabulary(path: Path) -> frozenset[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error.reason}); save the word list as UTF-8") from error
     if not words:
-        raise ValueError(f"{path}: has no words; list some, or leave the vocabulary open")
+        raise ValueError(f"{path}: the word list is empty; add words, or omit it to allow all words")
     return words

@@ -12,7 +12,7 @@ import pytest
 
 from lyrics_asr.corpora import dali
 from lyrics_asr.corpora.dali import SongScore, SplitThresholds, assign_splits, read_dali, read_score
-from lyrics_asr.corpora.dali_pickles import MOST_BYTES
+from lyrics_asr.corpora.dali_pickles import MAX_BYTES
 from lyrics_asr.corpora.manifest import LineTimes
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.synthesis import corpus as synthetic
@@ -162,7 +162,7 @@ def test_audio_is_found_by_id_whatever_its_format(tmp_path):
         read_dali(tmp_path / "annotations", audio)
 
 
-def test_words_that_cannot_be_kept_are_left_out_and_counted(tmp_path, caplog):
+def test_invalid_words_are_dropped_and_counted(tmp_path, caplog):
     content = song_content([["a b c d e f g h"], ["lost"], ["i"]])
     words = content["annotations"]["annot"]["words"]
     words[1]["time"] = (-1.0, 2.0)
@@ -179,16 +179,16 @@ def test_words_that_cannot_be_kept_are_left_out_and_counted(tmp_path, caplog):
     assert song.lyrics == "a h\n\ni"
     assert song.lines == (LineTimes("a h", 10.0, 17.5), LineTimes("i", 19.0, 19.5))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: 7 words were left out: 2 with a negative time, 2 with a time that is not finite, 2 without text, "
+        f"{tmp_path}: 7 words were dropped: 2 with a negative time, 2 with a time that is not finite, 2 without text, "
         "1 that end before they start"
     ]
 
 
-def test_a_song_without_words_is_left_out_and_named(tmp_path, caplog):
+def test_a_song_without_words_is_dropped_and_named(tmp_path, caplog):
     write(tmp_path, song_content([[["~"]]]))
     write(tmp_path, song_content(song_id="b"))
     assert [song.id for song in read_dali(tmp_path, tmp_path)] == ["b"]
-    assert f"{ID}.gz: the song was left out: it has no words" in caplog.text
+    assert f"{ID}.gz: the song was dropped: it has no words" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_split_starts_at_its_threshold():
 
 
 def test_thresholds_that_fall_are_refused():
-    with pytest.raises(ValueError, match="thresholds must not fall"):
+    with pytest.raises(ValueError, match="thresholds must not decrease"):
         SplitThresholds(validation=0.96)
 
 
@@ -298,12 +298,12 @@ def test_ground_truth_that_moves_words_before_the_song_drops_them(tmp_path):
 @pytest.mark.parametrize(
     ("clocks", "message"),
     [
-        ([1], "truth: no ground truth but list"),
+        ([1], "truth: contains list, not ground truth"),
         ({ID: {"offset": 1.0}}, f"truth: the song '{ID}': fr is missing"),
-        ({ID: {"offset": 1.0, "fr": 0}}, r"the frame rate \(fr\) 0.0 give no time"),
-        ({ID: {"offset": math.nan, "fr": 9}}, "the offset nan"),
+        ({ID: {"offset": 1.0, "fr": 0}}, r"invalid offset 1\.0 or frame rate \(fr\) 0\.0"),
+        ({ID: {"offset": math.nan, "fr": 9}}, "invalid offset nan"),
         ({ID: {"offset": "1", "fr": 9}}, "offset must be a number, not str"),
-        ({ID: {"offset": 10**400, "fr": 9}}, "the offset inf"),
+        ({ID: {"offset": 10**400, "fr": 9}}, "invalid offset inf"),
         (Call(os.system, "true"), r"truth: refused, or damaged: it names \w+\.system"),
     ],
 )
@@ -350,10 +350,10 @@ def test_an_odd_state_is_refused(tmp_path, state, message):
 
 
 def test_json_far_larger_than_a_song_is_not_read(tmp_path):
-    (tmp_path / "a.json").write_bytes(b"{}".ljust(MOST_BYTES))
-    with pytest.raises(FileNotFoundError, match="no annotations of DALI in it"):
+    (tmp_path / "a.json").write_bytes(b"{}".ljust(MAX_BYTES))
+    with pytest.raises(FileNotFoundError, match="no DALI annotations in this folder"):
         read_dali(tmp_path, tmp_path)
-    (tmp_path / "a.json").write_bytes(b"{}".ljust(MOST_BYTES + 1))
+    (tmp_path / "a.json").write_bytes(b"{}".ljust(MAX_BYTES + 1))
     with pytest.raises(ValueError, match=r"a\.json: larger than 32 MiB"):
         read_dali(tmp_path, tmp_path)
 
@@ -401,7 +401,7 @@ WORD = ("annotations", "annot", "words", 0)
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("annotations", "type"), "None", "annotations of the type 'None'"),
+        (("annotations", "type"), "None", "annotations of type 'None'"),
         (("annotations", "type"), "vertical", "paragraphs must be a list, not NoneType"),
         (("annotations", "annot"), None, "annot is missing"),
         (("annotations", "annot", "words"), {}, "words must be a list, not dict"),
@@ -411,9 +411,9 @@ WORD = ("annotations", "annot", "words", 0)
         ((*WORD, "index"), None, "index is missing"),
         ((*WORD, "text"), 5, "text must be of type str, not int"),
         ((*WORD, "text"), "x" * 1001, "a text of 1001 characters"),
-        ((*WORD, "time"), [1.0], "time must be a start and an end"),
+        ((*WORD, "time"), [1.0], "time must be a pair of start and end"),
         ((*WORD, "time"), ["0", 1.0], "time must be a number, not str"),
-        ((*WORD, "text"), "la\ud800", r"the text 'la\\ud800' has half a surrogate pair"),
+        ((*WORD, "text"), "la\ud800", r"the text 'la\\ud800' contains a lone surrogate"),
     ],
 )
 def test_annotations_not_as_the_layout_says_are_named(tmp_path, path, value, message):
@@ -425,7 +425,7 @@ def test_annotations_not_as_the_layout_says_are_named(tmp_path, path, value, mes
 @pytest.mark.parametrize("song_id", ["../x", "a/b", "a\\b", "..", ".", "", "/etc/passwd", "C:x", "a\0b"])
 def test_ids_that_lead_elsewhere_are_refused(tmp_path, song_id):
     write(tmp_path, song_content(song_id=song_id), name="song")
-    with pytest.raises(ValueError, match=r"song\.gz: the id .* is no plain file name"):
+    with pytest.raises(ValueError, match=r"song\.gz: the id .* is not a plain file name"):
         read_dali(tmp_path, tmp_path)
 
 
@@ -439,7 +439,7 @@ def test_two_files_for_a_song_are_named(tmp_path):
 def test_folders_without_annotations_are_named(tmp_path):
     (tmp_path / "metadata.json").write_text("{}")
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(FileNotFoundError, match="no annotations of DALI in it"):
+        with pytest.raises(FileNotFoundError, match="no DALI annotations in this folder"):
             read_dali(folder, tmp_path)
     (tmp_path / "metadata.json").write_text("{")
     with pytest.raises(ValueError, match=r"metadata\.json: not JSON"):

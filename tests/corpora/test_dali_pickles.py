@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lyrics_asr.corpora import dali_pickles
-from lyrics_asr.corpora.dali_pickles import MOST_BYTES, read_annotations, read_ground_truth
+from lyrics_asr.corpora.dali_pickles import MAX_BYTES, read_annotations, read_ground_truth
 
 CONTENT = {"info": {"id": "a", "audio": {"working": True}}, "annotations": {"annot": {"words": [{"time": (1.5, 2.0)}]}}}
 
@@ -193,10 +193,10 @@ def test_bytes_in_another_encoding_are_refused(packed):
 
 
 def test_a_file_that_unpacks_without_end_is_refused(packed):
-    full = pickle.dumps({"a": 1}).ljust(MOST_BYTES, b"\0")
+    full = pickle.dumps({"a": 1}).ljust(MAX_BYTES, b"\0")
     assert read_ground_truth(packed(full)) == {"a": 1}
     for read in (read_annotations, read_ground_truth):
-        with pytest.raises(ValueError, match=r"song\.gz: unpacks to more than 32 MiB"):
+        with pytest.raises(ValueError, match=r"song\.gz: larger than 32 MiB when decompressed"):
             read(packed(full + b"\0"))
 
 
@@ -217,13 +217,13 @@ def test_a_damaged_file_is_named(tmp_path, read, data, message):
 
 
 def test_a_file_of_something_else_is_named(packed):
-    with pytest.raises(ValueError, match=r"song\.gz: holds no annotations but dict; keep it in another folder"):
+    with pytest.raises(ValueError, match=r"song\.gz: contains dict, not annotations; move it to another folder"):
         read_annotations(packed(pickle.dumps({"a": 1})))
-    with pytest.raises(ValueError, match=r"song\.gz: holds no annotations but list"):
+    with pytest.raises(ValueError, match=r"song\.gz: contains list, not annotations"):
         read_annotations(packed(pickle.dumps([["DALI_ID", "NAME"]])))
-    with pytest.raises(ValueError, match=r"song\.gz: no ground truth but list; give DALI's file"):
+    with pytest.raises(ValueError, match=r"song\.gz: contains list, not ground truth; give DALI's file"):
         read_ground_truth(packed(pickle.dumps([1])))
-    with pytest.raises(ValueError, match=r"song\.gz: no ground truth but _Annotations"):
+    with pytest.raises(ValueError, match=r"song\.gz: contains _Annotations, not ground truth"):
         read_ground_truth(packed(pickled(Annotations(CONTENT))))
 
 

@@ -40,7 +40,7 @@ def test_remarks_are_read_by_id(tmp_path):
         "b": None,
         "c": "corrupt from the start (remarks)",
         "d": "noisy (remarks)",
-        "e": "with an offset that grows (remarks)",
+        "e": "with a changing offset (remarks)",
         "f": "not in English (remarks)",
     }
 
@@ -66,8 +66,8 @@ def test_words_that_an_offset_moves_before_the_song_are_counted():
     ("row", "message"),
     [
         ("a;u;never;False;0;False", "row 1: corrupt from must be a number of seconds, not 'never'"),
-        ("a;u;nan;False;0;False", "row 1: corrupt from nan s and offset 0 s are no times"),
-        ("a;u;1;False;inf;False", "row 1: corrupt from 1 s and offset inf s are no times"),
+        ("a;u;nan;False;0;False", "row 1: corrupt from nan s or offset 0 s is not a valid time"),
+        ("a;u;1;False;inf;False", "row 1: corrupt from 1 s or offset inf s is not a valid time"),
         ("a;u;1;False;about 1;False", "row 1: offset must be a number of seconds, not 'about 1'"),
         ("a;u;1;no;0;False", "row 1: noisy must be True or False, not 'no'"),
         ("a;u;1;False;0;", "row 1: non-english must be True or False, not ''"),

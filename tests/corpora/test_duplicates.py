@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyrics_asr.corpora.duplicates import find_copies
+from lyrics_asr.corpora.duplicates import find_duplicates
 
 WORDS = [f"w{number}" for number in range(400)]
 
@@ -18,16 +18,16 @@ def test_the_same_song_is_found_whoever_wrote_it_down():
     again = song + song[:40]  # the chorus once more
     part = song[:30]
     texts = [" ".join(text) for text in (song, lyrics(1), differently, again, part, song)]
-    assert find_copies(texts) == {2: 0, 3: 0, 4: 0, 5: 0}
+    assert find_duplicates(texts) == {2: 0, 3: 0, 4: 0, 5: 0}
 
 
 def test_songs_that_share_a_line_are_not_the_same():
     shared = lyrics(9, 12)
-    assert find_copies([" ".join(lyrics(1) + shared), " ".join(shared + lyrics(2))]) == {}
+    assert find_duplicates([" ".join(lyrics(1) + shared), " ".join(shared + lyrics(2))]) == {}
 
 
 def test_short_texts():
-    assert find_copies(["la la", "la la", "na na", "la"]) == {1: 0}
+    assert find_duplicates(["la la", "la la", "na na", "la"]) == {1: 0}
 
 
 def containment(first, second):
@@ -39,11 +39,11 @@ def containment(first, second):
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8).map(" ".join), max_size=8))
 def test_against_all_pairs(texts):
-    kept, copies = [], {}
+    kept, duplicates = [], {}
     for number, text in enumerate(texts):
         same = [other for other in kept if containment(texts[other], text) >= 0.5]
         if same:
-            copies[number] = same[0]
+            duplicates[number] = same[0]
         else:
             kept.append(number)
-    assert find_copies(texts) == copies
+    assert find_duplicates(texts) == duplicates

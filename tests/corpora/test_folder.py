@@ -206,14 +206,14 @@ def test_folders_are_searched_at_all_depths(tmp_path, caplog):
     assert songs["b/St. John"] == tmp_path / "b" / "St. John.FLAC"
     assert [song_id for song_id, audio in songs.items() if audio.is_file()] == ["a/été", "b/St. John"]
     assert songs["b/only lyrics"] == tmp_path / "b" / "only lyrics.wav"
-    assert "songs without lyrics, which are left out: 1" in caplog.text
+    assert "1 songs without lyrics are skipped" in caplog.text
 
 
 def test_folders_without_songs_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder; give one with songs and their lyrics"):
+    with pytest.raises(FileNotFoundError, match="no such folder; give a folder with songs and lyrics"):
         read_folder(tmp_path / "nowhere", "en")
     write(tmp_path, "song.mp3")
-    with pytest.raises(FileNotFoundError, match=r"no song with lyrics; put SONG\.txt beside"):
+    with pytest.raises(FileNotFoundError, match=r"no song with lyrics; put a SONG\.txt next to"):
         read_folder(tmp_path, "en")
 
 
@@ -231,17 +231,17 @@ def test_folders_without_songs_are_named(tmp_path):
         ({"txt": "one", "TextGrid": SHORT_TEXTGRID}, r"song\.TextGrid: 2 line times for the 1 sung lines"),
         ({"txt": "one", "lrc": "[00:01.00]one\n[00:02.00]two"}, r"song\.lrc: 2 line times for the 1 sung lines"),
         ({"txt": "one", "json": WORD_JSON}, r"song\.json: 3 word times for the 1 words"),
-        ({"txt": None, "json": WORD_JSON}, r"song\.json: times without lyrics; write the lyrics to .*song\.txt"),
+        ({"txt": None, "json": WORD_JSON}, r"song\.json: times without lyrics; put the lyrics in .*song\.txt"),
         ({"txt": None, "csv": WORD_CSV}, r"song\.csv: times without lyrics"),
         ({"txt": None, "TextGrid": LONG_TEXTGRID}, r"song\.TextGrid: times without lyrics"),
-        ({"csv": "start,end\n1,2\n"}, r"song\.csv: no times in columns named word_start and word_end, or start_time"),
-        ({"csv": "word_start,word_end\n"}, r"song\.csv: no times in columns"),
+        ({"csv": "start,end\n1,2\n"}, r"song\.csv: no columns word_start and word_end, nor start_time"),
+        ({"csv": "word_start,word_end\n"}, r"song\.csv: no columns word_start"),
         ({"csv": "word_start,word_end\n1,nan\n"}, r"song\.csv, row 1: 'word 1' has no valid time"),
         ({"csv": "start_time,end_time\n-1,1\n"}, r"song\.csv, row 1: 'line 1' has no valid time"),
         ({"csv": "start_time,end_time\n1,x\n"}, r"song\.csv, row 1: end_time must be a number of seconds, not 'x'"),
         ({"csv": "start_time,end_time,lyrics_line\n1\n"}, r"song\.csv, row 1: no column end_time"),
-        ({"csv": "start_time,end_time\n1.0,2.0,la,3.0\n"}, r"song\.csv, row 1: more cells than the first row"),
-        ({"csv": "\nstart_time,end_time\n1.0,2.0\n"}, r"song\.csv, row 1: more cells than the first row"),
+        ({"csv": "start_time,end_time\n1.0,2.0,la,3.0\n"}, r"song\.csv, row 1: more cells than columns in the header"),
+        ({"csv": "\nstart_time,end_time\n1.0,2.0\n"}, r"song\.csv, row 1: more cells than columns in the header"),
         ({"csv": "é".encode("latin-1")}, r"song\.csv: not UTF-8 text"),
         ({"csv": f'word_start,word_end\n"{"1" * 140_000}",2\n'}, r"song\.csv: not CSV: field larger"),
         ({"json": "{"}, r"song\.json: not JSON"),
@@ -254,31 +254,49 @@ def test_folders_without_songs_are_named(tmp_path):
         ({"json": WORD_JSON.replace("1.0", "NaN")}, r"song\.json, word 1: \"It's\" has no valid time"),
         ({"json": WORD_JSON.replace("1.0", '"1"')}, r"song\.json, word 1: start_seconds must be a number"),
         ({"json": WORD_JSON.replace("65.25", "-1")}, r"song\.json, word 3: '\(Hey\)' has no valid time: -1.0"),
-        ({"lrc": "la"}, r"song\.lrc, line 1: no time like \[01:02\.34\] before 'la'"),
-        ({"lrc": "[00:01.00]la\n[00:75.00]la"}, r"song\.lrc, line 2: no time like"),
-        ({"lrc": "[00:75.00]"}, r"song\.lrc, line 1: no time like"),
-        ({"lrc": "[-1:05.00]la"}, r"song\.lrc, line 1: no time like"),
-        ({"lrc": "[offset:+500]\n[00:01.00]la"}, r"song\.lrc, line 1: players disagree on what \[offset:\+500\] means"),
-        ({"lrc": "[00:01.00]<00:01.00>la la"}, r"song\.lrc, line 1: one time for the words 'la la'"),
+        ({"lrc": "la"}, r"song\.lrc, line 1: no start time, such as \[01:02\.34\], before 'la'"),
+        ({"lrc": "[00:01.00]la\n[00:75.00]la"}, r"song\.lrc, line 2: no start time"),
+        ({"lrc": "[00:75.00]"}, r"song\.lrc, line 1: no start time"),
+        ({"lrc": "[-1:05.00]la"}, r"song\.lrc, line 1: no start time"),
+        (
+            {"lrc": "[offset:+500]\n[00:01.00]la"},
+            r"song\.lrc, line 1: players disagree on the meaning of \[offset:\+500\]",
+        ),
+        ({"lrc": "[00:01.00]<00:01.00>la la"}, r"song\.lrc, line 1: a single time for the words 'la la'"),
         ({"lrc": "[00:09.00]<00:09.00>la <00:01.00>la"}, r"song\.lrc, line 1: 'la' has no valid time: 9.0 to 1.0 s"),
         ({"lrc": "[00:09.00]la <00:01.00>"}, r"song\.lrc, line 1: 'la' has no valid time: 9.0 to 1.0 s"),
-        ({"lrc": "[00:01.00][00:09.00]la <00:02.00>la"}, r"line 1: several times before a line whose words have times"),
+        ({"lrc": "[00:01.00][00:09.00]la <00:02.00>la"}, r"line 1: several start times for a line with word times"),
         ({"lrc": "[ar:Somebody]"}, r"song\.lrc: the lyrics are empty"),
         ({"lrc": "é".encode("latin-1")}, r"song\.lrc: not UTF-8 text"),
-        ({"TextGrid": ""}, r"song\.TextGrid: not a TextGrid that can be read: it does not start as one"),
-        ({"TextGrid": '{"start": 0, "tiers": 3}'}, r"song\.TextGrid: not a TextGrid .*it does not start as one"),
-        ({"TextGrid": b"\xff\xfe\x00"}, r"song\.TextGrid: not a TextGrid"),
-        ({"TextGrid": LONG_TEXTGRID.encode() + b"\xff"}, r"song\.TextGrid: not a TextGrid"),
-        ({"TextGrid": LONG_TEXTGRID[:40]}, r"song\.TextGrid: not a TextGrid"),
-        ({"TextGrid": LONG_TEXTGRID[:300]}, r"song\.TextGrid: not a TextGrid"),
-        ({"TextGrid": SHORT_TEXTGRID[:60]}, r"song\.TextGrid: not a TextGrid"),
+        ({"TextGrid": ""}, r"song\.TextGrid: cannot be read as a TextGrid: it has no TextGrid header"),
+        (
+            {"TextGrid": '{"start": 0, "tiers": 3}'},
+            r"song\.TextGrid: cannot be read as a TextGrid: .*it has no TextGrid header",
+        ),
+        ({"TextGrid": b"\xff\xfe\x00"}, r"song\.TextGrid: cannot be read as a TextGrid"),
+        ({"TextGrid": LONG_TEXTGRID.encode() + b"\xff"}, r"song\.TextGrid: cannot be read as a TextGrid"),
+        ({"TextGrid": LONG_TEXTGRID[:40]}, r"song\.TextGrid: cannot be read as a TextGrid"),
+        ({"TextGrid": LONG_TEXTGRID[:300]}, r"song\.TextGrid: cannot be read as a TextGrid"),
+        ({"TextGrid": SHORT_TEXTGRID[:60]}, r"song\.TextGrid: cannot be read as a TextGrid"),
         ({"TextGrid": SHORT_TEXTGRID[:-12]}, r"song\.TextGrid: 1 line times for the 2 sung lines"),
         ({"TextGrid": LONG_TEXTGRID.replace("Words", "phones")}, r"no interval tier named .* only phones, beats"),
-        ({"TextGrid": LONG_TEXTGRID.replace("beats", "Words")}, r"not a TextGrid .*tiers with the same name"),
-        ({"TextGrid": LONG_TEXTGRID.replace("xmin = 1\n", "xmin = -1\n")}, r"not a TextGrid .*it has a time before 0"),
-        ({"TextGrid": LONG_TEXTGRID.replace("xmin = 1\n", "xmin = nan\n")}, r"song\.TextGrid: not a TextGrid"),
-        ({"TextGrid": LONG_TEXTGRID.replace("xmax = 1.5", "xmax = 1.7")}, r"not a TextGrid .*overlap in time"),
-        ({"TextGrid": SHORT_TEXTGRID.replace("1\n2\n", "inf\ninf\n")}, r"song\.TextGrid: not a TextGrid"),
+        (
+            {"TextGrid": LONG_TEXTGRID.replace("beats", "Words")},
+            r"cannot be read as a TextGrid: .*tiers with the same name",
+        ),
+        (
+            {"TextGrid": LONG_TEXTGRID.replace("xmin = 1\n", "xmin = -1\n")},
+            r"cannot be read as a TextGrid: .*it has a negative time",
+        ),
+        (
+            {"TextGrid": LONG_TEXTGRID.replace("xmin = 1\n", "xmin = nan\n")},
+            r"song\.TextGrid: cannot be read as a TextGrid",
+        ),
+        (
+            {"TextGrid": LONG_TEXTGRID.replace("xmax = 1.5", "xmax = 1.7")},
+            r"cannot be read as a TextGrid: .*overlap in time",
+        ),
+        ({"TextGrid": SHORT_TEXTGRID.replace("1\n2\n", "inf\ninf\n")}, r"song\.TextGrid: cannot be read as a TextGrid"),
         ({"TextGrid": SHORT_TEXTGRID.replace("1\n2\n", "nan\n2\n")}, r"song\.TextGrid: .*no valid time"),
         ({"TextGrid": SHORT_TEXTGRID.replace("1\n2\n", "-1\n2\n")}, r"song\.TextGrid: .*no valid time: -1.0 to 2.0"),
     ],

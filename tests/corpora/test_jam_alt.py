@@ -86,7 +86,7 @@ def test_lines_that_are_not_those_of_the_text_are_left_out_with_a_warning(tmp_pa
     with caplog.at_level(logging.WARNING, logger="lyrics_asr"):
         (song,) = read_jam_alt(make_json_corpus(tmp_path, RECORD | {"lines": lines}))
     assert song.lines == ()
-    assert f"{NAME}: its {len(lines)} timed lines are not the 3 sung lines" in caplog.text
+    assert f"{NAME}: its {len(lines)} timed lines differ from the 3 sung lines" in caplog.text
 
 
 def test_missing_audio_is_named_and_no_error(tmp_path):
@@ -99,8 +99,8 @@ def test_missing_audio_is_named_and_no_error(tmp_path):
     ("changes", "message"),
     [
         ({"language": "Klingon"}, r"metadata\.csv, row 1: the language 'Klingon' is not one of English"),
-        ({"name": "../../etc/passwd"}, r"row 1: '../../etc/passwd.mp3' is not the plain name of a file"),
-        ({"name": "C:x"}, r"row 1: 'C:x.mp3' is not the plain name"),
+        ({"name": "../../etc/passwd"}, r"row 1: '../../etc/passwd.mp3' is not a plain file name"),
+        ({"name": "C:x"}, r"row 1: 'C:x.mp3' is not a plain file name"),
         ({"lyrics": "\n\n"}, r"Café_-_Été\.txt: the lyrics are empty"),
         ({"lyrics": "a\0b"}, r"Café_-_Été\.txt: is not a text file"),
     ],
@@ -119,10 +119,10 @@ def line(**changes):
     [
         ({"file_name": "../../etc/passwd"}, r"the path '../../etc/passwd' leads out of its folder"),
         ({"file_name": "/etc/passwd"}, "leads out of its folder"),
-        ({"file_name": None}, "file_name must be a text"),
+        ({"file_name": None}, "file_name must be a non-empty string"),
         ({"language": "Klingon"}, "the language 'Klingon' is not one of"),
         ({"text": "\n\n"}, "the lyrics are empty"),
-        ({"text": 3}, "text must be a text that is not empty, not 3"),
+        ({"text": 3}, "text must be a non-empty string, not 3"),
         ({"lines": "la"}, "lines must be a list, not str"),
         ({"lines": [{"start": 1}]}, "a line lacks end, text"),
         (line(start="1"), "start must be a number of seconds, not '1'"),
@@ -164,5 +164,5 @@ def test_missing_files_are_named(tmp_path):
         read_jam_alt(tmp_path)
     make_csv_corpus(tmp_path)
     (tmp_path / "lyrics" / f"{NAME}.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{NAME}\.txt is missing though metadata\.csv lists its song"):
+    with pytest.raises(FileNotFoundError, match=rf"{NAME}\.txt: missing, but metadata\.csv lists the song"):
         read_jam_alt(tmp_path)

@@ -45,7 +45,7 @@ def test_songs_with_lyrics_are_read_wherever_these_lie(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="lyrics_asr"):
         songs = {song.id: song for song in read_musdb_alt(tmp_path)}
     assert list(songs) == ["A", "Al James - Fascination", "Beside", "Flat", "Top"]
-    assert "songs without lyrics, which are left out: 1 of 6" in caplog.text
+    assert "1 of 6 songs without lyrics are skipped" in caplog.text
     assert {name: song.language for name, song in songs.items() if song.language != "en"} == {
         "Beside": "it",
         "Top": "de",
@@ -76,7 +76,7 @@ def test_missing_audio_is_named_and_no_error(tmp_path):
 def test_lyrics_in_two_places_are_refused(tmp_path):
     make_track(tmp_path / "A", TEXT)
     write(tmp_path / "lyrics" / "A.txt", TEXT)
-    with pytest.raises(ValueError, match=r"A: lyrics in .*A.lyrics\.txt and in .*lyrics.A\.txt; keep one"):
+    with pytest.raises(ValueError, match=r"A: lyrics in .*A.lyrics\.txt and in .*lyrics.A\.txt; remove one"):
         read_musdb_alt(tmp_path)
 
 
@@ -88,7 +88,7 @@ def test_two_songs_of_one_name_are_refused(tmp_path):
 
 
 def test_nothing_to_read_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder; give the one that holds MUSDB18-HQ"):
+    with pytest.raises(FileNotFoundError, match="no such folder; give the folder with MUSDB18-HQ"):
         read_musdb_alt(tmp_path / "nowhere")
     make_track(tmp_path / "test" / "A")
     with pytest.raises(FileNotFoundError, match=r"no lyrics; put MUSDB-ALT's test\.jsonl there"):
@@ -98,13 +98,13 @@ def test_nothing_to_read_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "../../etc"}, "'../../etc' is not the plain name of a file"),
-        ({"name": ".."}, "'..' is not the plain name"),
-        ({"name": "a\0b"}, "is not the plain name"),
-        ({"name": "C:\\a"}, "is not the plain name"),
-        ({"name": ""}, "name must be a text that is not empty"),
+        ({"name": "../../etc"}, "'../../etc' is not a plain file name"),
+        ({"name": ".."}, "'..' is not a plain file name"),
+        ({"name": "a\0b"}, "is not a plain file name"),
+        ({"name": "C:\\a"}, "is not a plain file name"),
+        ({"name": ""}, "name must be a non-empty string"),
         ({"text": "[Verse]\n"}, "the lyrics are empty"),
-        ({"text": None}, "text must be a text"),
+        ({"text": None}, "text must be a non-empty string"),
         ({"lines": [RECORD["lines"][0] | {"start": -1}]}, "no valid time: -1.0"),
         ({"lines": [RECORD["lines"][0] | {"end": float("nan")}]}, "no valid time"),
         ({"lines": [{}]}, "a line lacks end, start, text"),

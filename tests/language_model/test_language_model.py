@@ -145,7 +145,7 @@ def test_order_is_lowered_to_the_longest_sentence(tmp_path):
     [
         (["a"], 1, "x.arpa", "order 1 is outside 2..6"),
         (["a"], 7, "x.arpa", "order 7 is outside 2..6"),
-        (["a"], 2, "x.lm", r"x\.lm: a language model is written as \.arpa, \.arpa\.gz or \.bin"),
+        (["a"], 2, "x.lm", r"x\.lm: the name of a language model must end in \.arpa, \.arpa\.gz or \.bin"),
         ([" ", ""], 2, "x.arpa", "no sentences"),
         (["a <unk> b"], 2, "x.arpa", "contains <unk>"),
     ],

@@ -227,12 +227,12 @@ def test_damaged_binaries_are_named(tmp_path):
         with pytest.raises(ValueError, match=r"bad\.bin: "):
             load_kenlm(bad)
     bad.write_bytes(b"mmap lm http://kheafield.com/code incomplete\n" + bytes(1000))
-    with pytest.raises(ValueError, match=r"bad\.bin: this KenLM binary was never finished"):
+    with pytest.raises(ValueError, match=r"bad\.bin: this KenLM binary is incomplete"):
         read_unigrams(bad)
     build_language_model(song_lines(2), 3, tmp_path / "a.arpa", OWN)
     command = [find_tool("build_binary"), "-v", tmp_path / "a.arpa", bad]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(ValueError, match=r"bad\.bin: a KenLM binary without its words"):
+    with pytest.raises(ValueError, match=r"bad\.bin: a KenLM binary without its word list"):
         read_unigrams(bad)
 
 
@@ -295,16 +295,16 @@ def test_missing_programs_are_named_with_the_remedy(name, tmp_path, monkeypatch)
     monkeypatch.delenv("KENLM_BIN", raising=False)
     if find_tool("lmplz") is not None:
         pytest.skip("KenLM's programs are part of the system")
-    with pytest.raises(ValueError, match=r"(build_binary|lmplz), which is not here; .*KENLM_BIN, or "):
+    with pytest.raises(ValueError, match=r"(build_binary|lmplz), which is not installed; .*KENLM_BIN, or "):
         build_language_model(["a b"], 2, tmp_path / name, BuildOptions(estimator="kenlm"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prune": (0, 2, 1)}, "--prune 0 2 1: the numbers must be 0 or more and never decrease"),
+        ({"prune": (0, 2, 1)}, "--prune 0 2 1: thresholds must be at least 0 and must not decrease"),
         ({"prune": (-1,)}, "--prune -1"),
-        ({"vocabulary": ()}, "the vocabulary has no words"),
+        ({"vocabulary": ()}, "the vocabulary is empty"),
         ({"estimator": "srilm"}, "'srilm' is unknown; choose one of auto, kenlm, own"),
     ],
 )
@@ -369,7 +369,7 @@ def test_vocabulary_files(tmp_path):
     with pytest.raises(ValueError, match=r"words\.txt: is not UTF-8"):
         read_vocabulary(path)
     path.write_text("\n")
-    with pytest.raises(ValueError, match=r"words\.txt: has no words"):
+    with pytest.raises(ValueError, match=r"words\.txt: the word list is empty"):
         read_vocabulary(path)
 
 

@@ -39,7 +39,7 @@ from lyrics_asr.corpora.dali import (
     require_language,
 )
 from lyrics_asr.corpora.dali_remarks import Remark, read_remarks
-from lyrics_asr.corpora.duplicates import find_copies
+from lyrics_asr.corpora.duplicates import find_duplicates
 from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.training.config import ChunkOptions
@@ -152,7 +152,7 @@ def cut_dali(
     prepared.sort(key=lambda each: (-each.ncc, each.id))
     copies = {
         prepared[copy].id: prepared[original].id
-        for copy, original in find_copies([each.normalized for each in prepared]).items()
+        for copy, original in find_duplicates([each.normalized for each in prepared]).items()
     }
     dropped |= dict.fromkeys(copies, "with the lyrics of another song")
     kept = sorted((each for each in prepared if each.id not in copies), key=lambda each: each.id)

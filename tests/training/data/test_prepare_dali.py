@@ -242,7 +242,7 @@ def test_remarks_are_applied(corpus, tmp_path):
     assert report.dropped_words == {"in a corrupt part (remarks)": len(VERSES[0].split()) - 4}
     assert report.dropped_songs == {
         "b": "noisy (remarks)",
-        "c": "with an offset that grows (remarks)",
+        "c": "with a changing offset (remarks)",
         "d": "not in English (remarks)",
     }
 
@@ -363,7 +363,7 @@ def test_the_command_prints_and_saves_the_report(corpus, capsys):
     ("arguments", "code", "message"),
     [
         (["--chunk-seconds", "4"], 2, "chunk_seconds 4.0 is out of range; it must be 5 to 28"),
-        (["--thresholds", "0.9", "0.8", "0.95"], 2, "thresholds must not fall from train to validation to test"),
+        (["--thresholds", "0.9", "0.8", "0.95"], 2, "thresholds must not decrease from train to validation to test"),
         (["--language", "french"], 1, r"no song in 'french'; its languages are \['english'\]"),
         (
             ["--thresholds", "0.95", "0.96", "0.97"],
