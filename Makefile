@@ -5,16 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --jaxtyping-packages=lyrics_asr,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format
+.PHONY: help setup demo test test-fast lint format
 
 help:
-	@echo "make setup    environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
-	@echo "make demo     transcribe and align the songs of data/demo with the embedded model"
-	@echo "make test     all tests that need neither a GPU nor the network"
-	@echo "make lint     ruff and mypy"
-	@echo "make format   ruff's fixes and formatting"
+	@echo "make setup      environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
+	@echo "make demo       transcribe and align the songs of data/demo with the embedded model"
+	@echo "make test       all tests that need neither a GPU nor the network, in $(WORKERS) processes (WORKERS=4 for more)"
+	@echo "make test-fast  those of them that take no more than a few seconds"
+	@echo "make lint       ruff and mypy"
+	@echo "make format     ruff's fixes and formatting"
 
 setup: $(STAMP)
 
@@ -33,7 +36,10 @@ demo: setup
 	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
 
 test: setup
-	$(BIN)/python -m pytest --jaxtyping-packages=lyrics_asr,beartype.beartype -m "not gpu and not network"
+	$(PYTEST) -m "not gpu and not network"
+
+test-fast: setup
+	$(PYTEST) -m "not slow and not gpu and not network"
 
 lint: setup
 	$(BIN)/ruff check .

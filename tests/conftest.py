@@ -1,9 +1,10 @@
 import errno
 import os
-from pathlib import Path
 
 import pytest
 import torch
+
+from tests.paths import DALI, LYRICS
 
 
 @pytest.fixture
@@ -19,12 +20,10 @@ def full_disk(monkeypatch):
 @pytest.fixture(scope="session")
 def real_dali():
     """The folder of DALI's own metadata, ground truth and a reviewer's remarks."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "dali"
-    folder = Path(os.environ.get("LYRICS_ASR_DALI", default))
     for name in ("gt_v1.0.gz", "dali_v1_metadata.json", "dali_remarks.csv"):
-        if not (folder / name).is_file():
-            pytest.skip(f"{folder / name} is not there; set LYRICS_ASR_DALI to the folder of DALI's files")
-    return folder
+        if not (DALI / name).is_file():
+            pytest.skip(f"{DALI / name} is not there; set LYRICS_ASR_DALI to the folder of DALI's files")
+    return DALI
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +74,7 @@ def training_corpus(tmp_path_factory):
     from lyrics_asr.synthesis.options import SyntheticOptions
 
     folder = tmp_path_factory.mktemp("songs")
-    lyrics = Path(__file__).parent.parent / "data" / "lyrics"
-    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), lyrics)
+    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), LYRICS)
     return folder / "manifest.jsonl"
 
 

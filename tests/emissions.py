@@ -1,4 +1,4 @@
-"""Emissions for tests of decoders: random ones, planted paths, and brute force over all paths."""
+"""Emissions for tests of decoders and aligners: random ones, known paths, and brute force over all paths."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ def random_emissions(frames, seed, vocabulary=TINY):
     return emissions((1.5 * noise).log_softmax(-1), vocabulary)
 
 
-def planted(path, probability=0.9, vocabulary=ENGLISH):
+def path_emissions(path, probability=0.9, vocabulary=ENGLISH):
     """Emissions in which the symbols of `path` ("_" is the blank) have this probability, frame by frame."""
     columns = [vocabulary.blank_id if symbol == "_" else vocabulary.tokens.index(symbol) for symbol in path]
     probs = torch.full((len(path), len(vocabulary.tokens)), (1 - probability) / (len(vocabulary.tokens) - 1))

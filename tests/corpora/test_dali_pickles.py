@@ -209,6 +209,12 @@ def test_a_file_that_unpacks_without_end_is_refused(packed):
         (gzip.compress(b"x" * 999)[:-9], "damaged, or not a gzip file"),
         (gzip.compress(b"\x80\x04"), "refused, or damaged: "),
     ],
+    ids=[
+        "empty",
+        "not gzip",
+        "cut short",
+        "not a pickle",
+    ],  # packed bytes differ from worker to worker
 )
 def test_a_damaged_file_is_named(tmp_path, read, data, message):
     (tmp_path / "song.gz").write_bytes(data)

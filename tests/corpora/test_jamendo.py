@@ -1,12 +1,11 @@
-import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import LineTimes
 from lyrics_asr.lyrics.text import parse_lyrics
+from tests.paths import JAMENDO
 
 HEADER = "URL,Filepath,Artist,Title,Genre,LicenseType,Language,LyricOverlap,Polyphonic,NonLexical\n"
 NAME = "Café_-_Été"
@@ -102,11 +101,9 @@ def test_missing_files_are_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def corpus():
-    default = Path(__file__).resolve().parents[3] / "shared" / "jamendolyrics"
-    folder = Path(os.environ.get("LYRICS_ASR_JAMENDO", default))
-    if not (folder / "JamendoLyrics.csv").is_file():
-        pytest.skip(f"no JamendoLyrics in {folder}; set LYRICS_ASR_JAMENDO to its folder")
-    return folder
+    if not (JAMENDO / "JamendoLyrics.csv").is_file():
+        pytest.skip(f"no JamendoLyrics in {JAMENDO}; set LYRICS_ASR_JAMENDO to its folder")
+    return JAMENDO
 
 
 def test_words_of_the_real_corpus_are_those_of_its_word_lists(corpus):

@@ -14,7 +14,7 @@ from lyrics_asr.decoding.rescoring import join_segments
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Vocabulary
-from tests.emissions import ENGLISH, TINY, emissions, planted, random_emissions, text_log_probs
+from tests.emissions import ENGLISH, TINY, emissions, path_emissions, random_emissions, text_log_probs
 
 UNDELIMITED = Vocabulary(("a", "<pad>", "b"), 1, None)
 DECODERS = ["pyctcdecode", "flashlight"]
@@ -103,7 +103,7 @@ def test_scores_with_an_open_vocabulary(decoder, seed, arpa):
 def test_only_an_open_vocabulary_decodes_a_name(decoder, tmp_path):
     path = tmp_path / "lm.arpa.gz"
     build_language_model(["hello my love", "my heart", "love my dear heart"], 3, path)
-    given = planted("|HE_L_LO_|_MY_|_ZO_E_|_MY_|_LOVE|__")
+    given = path_emissions("|HE_L_LO_|_MY_|_ZO_E_|_MY_|_LOVE|__")
 
     def decoded(open_vocabulary):
         options = DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary)
@@ -119,7 +119,7 @@ def test_only_an_open_vocabulary_decodes_a_name(decoder, tmp_path):
 def test_no_frames_blanks_and_delimiters_give_one_hypothesis_without_words(decoder, with_model, open_vocabulary, arpa):
     options = DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary)
     for path in ("", "____", "|", "__||__|"):
-        given = planted(["<pad>" if symbol == "_" else symbol for symbol in path], 0.9999, TINY)
+        given = path_emissions(["<pad>" if symbol == "_" else symbol for symbol in path], 0.9999, TINY)
         assert [each.words for each in BeamSearch(TINY, arpa if with_model else None, options).n_best(given, 1)] == [()]
 
 
@@ -160,7 +160,7 @@ def test_segments_are_joined_in_and_between_sentences(decoder, tmp_path):
 
     def decoded(symbols, unsure):
         """The words of a path with one frame, "?", that could be several letters."""
-        probs = planted(symbols.replace("?", "_")).log_probs.exp()
+        probs = path_emissions(symbols.replace("?", "_")).log_probs.exp()
         probs[symbols.index("?")] = torch.tensor([unsure.get(token, 1e-4) for token in ENGLISH.tokens])
         words = BeamSearch(ENGLISH, path, options).decode(emissions(probs.log(), ENGLISH))
         return [word.text for word in words]

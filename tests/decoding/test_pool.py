@@ -12,7 +12,7 @@ from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import DecodingPool, decode_all
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.options import DecodingOptions
-from tests.emissions import ENGLISH, TINY, planted, random_emissions
+from tests.emissions import ENGLISH, TINY, path_emissions, random_emissions
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_any_number_of_processes_gives_what_one_song_after_the_other_gives(searc
 
 
 def test_a_process_that_dies_takes_no_other_song_with_it(search, monkeypatch):
-    decode, songs = BeamSearch.decode, [planted("MY_|" * count) for count in (1, 2, 3, 4, 5, 6)]
+    decode, songs = BeamSearch.decode, [path_emissions("MY_|" * count) for count in (1, 2, 3, 4, 5, 6)]
     expected = [search.decode(song) for song in songs]
 
     def crash(self, emissions, hot_words):
@@ -54,7 +54,7 @@ def test_a_process_that_dies_takes_no_other_song_with_it(search, monkeypatch):
 
 def test_an_error_in_a_process_reaches_the_caller(search):
     with pytest.raises(ValueError, match="a different vocabulary"):
-        decode_all(search, [planted("A|"), random_emissions(3, 0, TINY)], processes=2)
+        decode_all(search, [path_emissions("A|"), random_emissions(3, 0, TINY)], processes=2)
 
 
 CALLER = """
@@ -73,7 +73,7 @@ with DecodingPool(BeamSearch(TINY, None, DecodingOptions()), 1) as pool:
 
 def test_processes_end_with_a_caller_that_is_killed():
     with subprocess.Popen([sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True) as caller:
-        status = Path(f"/proc/{caller.stdout.readline().strip()}/stat")
+        status = Path(f"/proc/{int(caller.stdout.readline())}/stat")
         assert status.exists()
         caller.kill()
     deadline = time.monotonic() + 30

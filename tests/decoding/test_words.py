@@ -12,7 +12,7 @@ from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.options import DecodingOptions, LineOptions
 from lyrics_asr.types import TimedWord, Vocabulary
-from tests.emissions import ENGLISH, GRID, TINY, emissions, planted, random_emissions, text_log_probs
+from tests.emissions import ENGLISH, GRID, TINY, emissions, path_emissions, random_emissions, text_log_probs
 
 EXHAUSTIVE = DecodingOptions(decoder="pyctcdecode", beam_width=10_000, beam_prune_logp=-1e9, token_min_logp=-1e9)
 
@@ -21,8 +21,8 @@ def texts(words):
     return [word.text for word in words]
 
 
-def test_greedy_recovers_a_planted_path():
-    words = greedy(planted("__|HH_EL_LLO_||_YO_U|__"))
+def test_greedy_recovers_a_known_path():
+    words = greedy(path_emissions("__|HH_EL_LLO_||_YO_U|__"))
     assert texts(words) == ["hello", "you"]
     assert words[0].start_seconds == pytest.approx(GRID.seconds(3))
     assert words[0].end_seconds == pytest.approx(GRID.seconds(12))
@@ -30,9 +30,9 @@ def test_greedy_recovers_a_planted_path():
 
 
 def test_greedy_collapses_repeats_and_keeps_double_letters():
-    assert texts(greedy(planted("HHEELLO"))) == ["helo"]
-    assert texts(greedy(planted("HEL_LO"))) == ["hello"]
-    assert texts(greedy(planted("A|A"))) == ["a", "a"]
+    assert texts(greedy(path_emissions("HHEELLO"))) == ["helo"]
+    assert texts(greedy(path_emissions("HEL_LO"))) == ["hello"]
+    assert texts(greedy(path_emissions("A|A"))) == ["a", "a"]
 
 
 def test_confidence_is_the_geometric_mean_over_the_letters_frames():
@@ -47,7 +47,7 @@ def test_confidence_is_the_geometric_mean_over_the_letters_frames():
 @pytest.mark.parametrize("decode", [greedy, BeamSearch(ENGLISH, None, DecodingOptions()).decode])
 def test_no_frames_and_silence_give_no_words(decode):
     assert decode(emissions(torch.zeros(0, len(ENGLISH.tokens)), ENGLISH)) == ()
-    assert decode(planted("____|____")) == ()
+    assert decode(path_emissions("____|____")) == ()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -89,7 +89,7 @@ def test_one_beam_without_a_language_model_is_greedy_search():
 def test_language_model_decides_between_words_that_sound_alike(tmp_path):
     path = tmp_path / "words.arpa.gz"
     build_language_model(["the night is young", "a knight rides out", "good night"], 3, path)
-    given = planted("GO_OD_|KNIGHT|")
+    given = path_emissions("GO_OD_|KNIGHT|")
     probs = given.log_probs.exp()
     probs[7, [ENGLISH.tokens.index("K"), ENGLISH.blank_id]] = torch.tensor([0.5, 0.4])
     noisy = emissions(probs.log(), ENGLISH)
@@ -99,10 +99,10 @@ def test_language_model_decides_between_words_that_sound_alike(tmp_path):
     assert words[1].start_seconds == pytest.approx(GRID.seconds(8))
 
 
-def test_beam_search_times_are_those_of_the_planted_words():
+def test_beam_search_times_are_those_of_a_known_path():
     path = "__|HH_EL_LLO_||" + "_" * 80 + "YO_U|" + "_" * 35 + "|ME_"
     generator = torch.Generator().manual_seed(0)
-    given = planted(path, 0.6)
+    given = path_emissions(path, 0.6)
     noise = 0.4 * torch.randn(given.log_probs.shape, generator=generator)
     words = BeamSearch(ENGLISH, None, DecodingOptions()).decode(
         emissions((given.log_probs + noise).log_softmax(-1), ENGLISH)
@@ -114,7 +114,8 @@ def test_beam_search_times_are_those_of_the_planted_words():
 
 
 def test_a_long_note_inside_a_word_does_not_part_it():
-    assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted("LO" + "_" * 60 + "NG|"))) == ["long"]
+    given = path_emissions("LO" + "_" * 60 + "NG|")
+    assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(given)) == ["long"]
 
 
 def test_a_segment_without_long_pauses_is_split_between_words(monkeypatch):
@@ -127,13 +128,13 @@ def test_a_segment_without_long_pauses_is_split_between_words(monkeypatch):
 
     monkeypatch.setattr(FlashlightDecoder, "decode", spy)
     path = "LO_VE__|__" * 300 + "L" + "_" * 2000 + "OVE|"
-    words = texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted(path)))
+    words = texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(path_emissions(path)))
     assert words == ["love"] * 301
     assert sum(lengths) == len(path)
     assert max(lengths[:-1]) <= 1500 < len(lengths) * 1500
     assert lengths[-1] > 2000  # one word, however long it is held
     del lengths[:]
-    assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(planted(path[:1490]))) == ["love"] * 149
+    assert texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(path_emissions(path[:1490]))) == ["love"] * 149
     assert lengths == [1490]
 
 
@@ -155,14 +156,14 @@ def test_two_cases_of_a_letter_are_one():
 
 
 def test_special_symbols_are_never_decoded():
-    given = planted(["A", "<unk>", "|", "B"])
+    given = path_emissions(["A", "<unk>", "|", "B"])
     assert "".join(texts(greedy(given))).isalpha()
     assert all(word.isalpha() for word in texts(BeamSearch(ENGLISH, None, DecodingOptions()).decode(given)))
 
 
 def test_other_vocabulary_and_missing_language_model_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a different vocabulary"):
-        BeamSearch(TINY, None, DecodingOptions()).decode(planted("A"))
+        BeamSearch(TINY, None, DecodingOptions()).decode(path_emissions("A"))
     with pytest.raises(FileNotFoundError, match=r"none\.arpa: no such language model"):
         BeamSearch(TINY, tmp_path / "none.arpa", DecodingOptions())
 

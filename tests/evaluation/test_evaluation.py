@@ -3,9 +3,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
-import os
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,9 +22,7 @@ from lyrics_asr.models.demucs_weights import load_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
 from tests.fake_model import RATE_HZ, TINY, VOICE, FakeModel, make_song
-
-ROOT = Path(__file__).resolve().parents[2]
-JAMENDO = Path(os.environ.get("LYRICS_ASR_JAMENDO", ROOT.parent / "shared" / "jamendolyrics"))
+from tests.paths import CONFIGS, JAMENDO, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -352,4 +348,4 @@ def test_a_full_disk_stops_the_run_and_leaves_no_part_of_a_file(script, setup, f
 
 
 def test_the_shipped_config_is_one(script):
-    assert script.load_config(EvaluationConfig, ROOT / "configs" / "evaluate_embedded.yaml").model == "embedded"
+    assert script.load_config(EvaluationConfig, CONFIGS / "evaluate_embedded.yaml").model == "embedded"

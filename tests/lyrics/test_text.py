@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +8,11 @@ from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import LyricLine, parse_lyrics, read_lyrics
 from lyrics_asr.lyrics.verbalization import _LANGUAGES
 from lyrics_asr.types import Vocabulary
+from tests.paths import LYRICS
 
 UPPER = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
 LOWER = Vocabulary((*"abcdefghijklmnopqrstuvwxyz'", "<pad>"), 27, None)
 ACCENTED = Vocabulary(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyzéñß-"), 0, 1)
-LYRICS = Path(__file__).parents[2] / "data" / "lyrics" / "en"
 
 
 def written(word, vocabulary=UPPER, language="en"):
@@ -233,7 +231,7 @@ def test_any_word_is_spelled_with_letters_between_single_delimiters(word, vocabu
 def test_spelling_and_normal_form_agree_on_real_lyrics():
     words = [
         word
-        for path in LYRICS.glob("*.txt")
+        for path in (LYRICS / "en").glob("*.txt")
         for line in parse_lyrics(path.read_text("utf-8")).lines
         for word in line.words
     ]

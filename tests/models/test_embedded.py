@@ -1,8 +1,5 @@
 """The models that ship in the package, on the demo songs and on real ones: a regression of any stage shows here."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from lyrics_asr.corpora.manifest import read_manifest
@@ -10,10 +7,7 @@ from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, make_predictor
 from lyrics_asr.models.lyrics_model import ASSETS_FOLDER
 from lyrics_asr.models.registry import load_model
-
-ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "data" / "demo"
-JAMENDO = Path(os.environ.get("LYRICS_ASR_JAMENDO", ROOT.parent / "shared" / "jamendolyrics"))
+from tests.paths import DEMO, JAMENDO
 
 
 def evaluated(model, songs, config):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -9,8 +7,8 @@ from lyrics_asr.inference.pipeline import align, for_device, options_for, transc
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.registry import find_device, has_bfloat16, load_model
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
+from tests.paths import DEMO
 
-DEMO = Path(__file__).parents[2] / "data" / "demo"
 CPU = torch.device("cpu")
 
 

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.synthesis import corpus as synthetic
 from lyrics_asr.synthesis.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import SyntheticOptions
+from tests.paths import LYRICS
 
-LYRICS = Path(__file__).parents[2] / "data" / "lyrics"
 OPTIONS = SyntheticOptions(split="training", songs=2, seed=5, lines=2)
 
 

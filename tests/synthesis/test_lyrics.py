@@ -2,7 +2,6 @@ import json
 import zlib
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.synthesis import lyrics
 from lyrics_asr.types import Vocabulary
+from tests.paths import LYRICS
 
-FOLDER = Path(__file__).parents[2] / "data" / "lyrics"
 EMBEDDED = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
 SPLITS = ("training", "development", "held_out")
 
@@ -26,14 +25,14 @@ def drawn(songs, language, seed=0, lines=8, salad=0.0, generated=0.0):
 
 
 def test_the_english_evaluation_corpus_sings_what_it_always_did():
-    songs = lyrics.load_lyrics(FOLDER, "held_out")
+    songs = lyrics.load_lyrics(LYRICS, "held_out")
     parts = [lyrics.part_of_lyric(songs, index) for index in range(30)]
     assert zlib.crc32(json.dumps(parts).encode()) == 514260503  # of the first evaluation corpus
 
 
 @pytest.mark.parametrize("language", ["es", "fr", "de"])
 def test_a_language_has_enough_lyrics_and_its_splits_share_no_line(language):
-    songs = {split: lyrics.load_lyrics(FOLDER, split, language) for split in SPLITS}
+    songs = {split: lyrics.load_lyrics(LYRICS, split, language) for split in SPLITS}
     assert [len(songs[split]) for split in ("development", "held_out")] == [1, 2]
     listed = [song for split in songs.values() for song in split]
     assert len(listed) == len(set(listed)) >= 15
@@ -45,7 +44,7 @@ def test_a_language_has_enough_lyrics_and_its_splits_share_no_line(language):
 @pytest.mark.parametrize("language", list(lyrics.LANGUAGE_NAMES))
 def test_every_word_is_spelled_with_the_folded_alphabet_of_the_embedded_model(language):
     for split in SPLITS:
-        lines = written(lyrics.load_lyrics(FOLDER, split, language))
+        lines = written(lyrics.load_lyrics(LYRICS, split, language))
         for word in sorted({word for line in lines for word in line.split()}):
             spelled = spell(word, EMBEDDED, language)
             assert spelled, f"{word!r} is not sung"
@@ -89,7 +88,7 @@ def test_a_song_is_a_stretch_of_one_lyric_in_its_stanzas():
 
 @pytest.mark.parametrize("language", list(lyrics.LANGUAGE_NAMES))
 def test_lines_are_replaced_by_known_words_and_by_new_ones_in_their_shares(language):
-    songs = dict(list(lyrics.load_lyrics(FOLDER, "training", language).items())[:12])
+    songs = dict(list(lyrics.load_lyrics(LYRICS, "training", language).items())[:12])
     originals, known = set(written(songs)), set(lyrics.words_of(songs, language))
     parts = {part for word in known for part in word.split("'")}
     kinds = Counter()
@@ -108,7 +107,7 @@ def test_lines_are_replaced_by_known_words_and_by_new_ones_in_their_shares(langu
 
 
 def test_generated_words_have_the_letter_pairs_and_lengths_of_the_words_learnt_from():
-    words = lyrics.words_of(lyrics.load_lyrics(FOLDER, "training", "es"), "es")
+    words = lyrics.words_of(lyrics.load_lyrics(LYRICS, "training", "es"), "es")
     model = lyrics.learn_words(words)
     rng = np.random.default_rng(0)
     new = [model.draw(rng) for _ in range(1500)]
@@ -146,7 +145,7 @@ def test_words_that_cannot(word):
 
 def test_a_language_or_split_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no lyrics in the language 'it' \(there: de, en, es, fr\)"):
-        lyrics.load_lyrics(FOLDER, "training", "it")
+        lyrics.load_lyrics(LYRICS, "training", "it")
     (tmp_path / "es").mkdir()
     for name in lyrics.SPLIT_LISTS.values():
         (tmp_path / "es" / name).touch()

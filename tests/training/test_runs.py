@@ -105,7 +105,7 @@ from pathlib import Path
 from lyrics_asr.config import load_config
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.loop import train
-from lyrics_asr.training.monitors import JsonLog
+from lyrics_asr.training.trackers import JsonLog
 config = load_config(TrainingConfig, Path(sys.argv[1]))
 log = JsonLog(Path(config.output))
 def killed(entry):
