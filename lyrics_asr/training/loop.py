@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -57,6 +56,7 @@ from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import OptimizerState, build_optimizers, restore, state_of
+from lyrics_asr.training.processes import TrainingAccelerator, create_accelerator
 from lyrics_asr.training.setup import (
     architecture,
     prepare_networks,
@@ -67,7 +67,7 @@ from lyrics_asr.training.setup import (
 )
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.step import StepReport, take_step
-from lyrics_asr.training.trackers import Log, Tracker, log_with
+from lyrics_asr.training.trackers import Log, Tracker
 from lyrics_asr.training.validation import (
     Example,
     examples_in,
@@ -97,16 +97,13 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    precision = "no" if config.precision == "fp32" else config.precision
-    without_gpu = not torch.cuda.is_available()  # left to itself, Accelerate lets torchrun's processes each run alone
-    accelerator = Accelerator(mixed_precision=precision, log_with=log_with(config), cpu=without_gpu)
-    return _Run(config, accelerator, log).carry_out()
+    return _Run(config, create_accelerator(config), log).carry_out()
 
 
 class _Run:
     """What all stages of a run share."""
 
-    def __init__(self, config: TrainingConfig, accelerator: Accelerator, log: Log) -> None:
+    def __init__(self, config: TrainingConfig, accelerator: TrainingAccelerator, log: Log) -> None:
         self.config = config
         self.accelerator = accelerator
         self.output = Path(config.output)

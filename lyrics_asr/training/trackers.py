@@ -43,7 +43,7 @@ class Tracker:
     A run that is started again goes on in the same place.
 
     Args:
-        accelerator: made with `log_with` as `log_with` says.
+        accelerator: made by `processes.create_accelerator`.
         config: of the run.
     """
 
@@ -76,11 +76,6 @@ class Tracker:
     def close(self) -> None:
         """Send what is not sent yet."""
         self._accelerator.end_training()
-
-
-def log_with(config: TrainingConfig) -> list[str] | None:
-    """The trackers that an `Accelerator` is to be made with."""
-    return None if config.tracking.wandb == "off" else ["wandb"]
 
 
 def _is_broken(value: object) -> bool:

@@ -211,6 +211,7 @@ def measure(
         _hear(model, example, start, search, with_text, keeps=accelerator.is_main_process and number < kept)
         for number, example in enumerate(own)
     ]
+    accelerator.wait_for_everyone()  # the slowest process may take longer than a collective is allowed to
     everything: list[Heard] = gather_object(heard)
     order = {example.id: number for number, example in enumerate(examples)}
     everything.sort(key=lambda each: order[each.id])

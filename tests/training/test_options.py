@@ -23,6 +23,7 @@ from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, restore, state_of
+from lyrics_asr.training.processes import TrainingAccelerator, create_accelerator
 from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
@@ -82,7 +83,7 @@ def gradients(model, stage, batches, start=None, precision="no"):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", see)
         optimizers = build_optimizers(model, stage)
-        accelerator = Accelerator(mixed_precision=precision, cpu=True)
+        accelerator = TrainingAccelerator(precision)
         report = take_step(accelerator, LossGraph(model, None, start), stage, batches, optimizers, (0,))
     assert not report.skipped
     return report.losses, torch.cat([seen[p].flatten() for p in model.parameters() if p in seen])
@@ -105,6 +106,34 @@ def test_accumulation_changes_nothing(model):
     parts, summed = gradients(model, stage, [rows(0, 1), rows(2)], start)
     assert parts == pytest.approx(losses, rel=1e-5)
     torch.testing.assert_close(summed, whole, rtol=1e-3, atol=1e-5)
+
+
+def test_accumulation_set_for_accelerate_changes_nothing(model, monkeypatch):
+    """The losses are means over a step already; `accelerate launch` sets this variable."""
+    without_chance(model)
+    losses, expected = gradients(model, STAGE, [rows(0, 1)])
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    ours, got = gradients(model, STAGE, [rows(0, 1)])
+    assert ours == pytest.approx(losses)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize(
+    "variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_PARALLELISM_CONFIG"]
+)
+def test_other_parallelism_than_of_data_is_refused(training_config, monkeypatch, variable):
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match=rf"is not supported \({variable} is set\); .* --multi_gpu"):
+        loop.train(training_config, JsonLog(Path(training_config.output)))
+
+
+def test_what_the_environment_says_and_the_configuration_does_not_is_named(training_config, monkeypatch, capsys):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert create_accelerator(training_config).mixed_precision == "no"
+    said = capsys.readouterr().err
+    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 is ignored; set `accumulation` of a stage" in said
+    assert "ACCELERATE_MIXED_PRECISION=fp16 is ignored; set `precision`" in said
 
 
 def without_chance(model):

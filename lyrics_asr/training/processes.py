@@ -1,0 +1,111 @@
+"""The processes of a training run, one for each GPU, as torchrun or `accelerate launch` starts them.
+
+Conventions
+- Collectives of tensors, such as the sum of gradients, end the run after `COLLECTIVE_TIMEOUT`: a process is gone.
+- Work that takes minutes in one process (downloads, songs to be made, validation, checkpoints) is waited for without
+  that limit, in a second process group over CPU sockets (gloo). A process that fails or is gone still ends the others.
+- Data parallelism (DDP) is the only kind; how many batches make a step is said by `StageOptions.accumulation`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
+from torch import distributed
+
+from lyrics_asr.console import say
+from lyrics_asr.training.config import TrainingConfig
+
+COLLECTIVE_TIMEOUT = timedelta(hours=1)
+_NO_TIMEOUT = timedelta(days=30)
+_UNSUPPORTED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration (tensor, context or sequence parallelism)",
+}
+
+
+class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has no types
+    """An Accelerator whose processes may wait for each other for longer than a collective may take.
+
+    Args:
+        precision: "no" or "bf16".
+        log_with: trackers.
+    """
+
+    def __init__(self, precision: str = "no", log_with: list[str] | None = None) -> None:
+        super().__init__(
+            mixed_precision=precision,
+            log_with=log_with,
+            cpu=not torch.cuda.is_available(),  # left to itself, Accelerate lets torchrun's processes each run alone
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=1
+            ),  # losses are means over a step already
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
+        )
+        self._waiting: distributed.ProcessGroup | None = None
+        if self.num_processes > 1:
+            self._waiting = distributed.new_group(backend="gloo", timeout=_NO_TIMEOUT)
+
+    @contextmanager
+    def main_process_first(self) -> Iterator[None]:
+        """Run the block in the main process, then in the others, which wait as long as it takes.
+
+        Raises:
+            RuntimeError: in the others, when the block failed in the main process.
+        """
+        if not self.is_main_process:
+            self._share_failure(None)
+            yield
+            return
+        try:
+            yield
+        except BaseException as error:
+            self._share_failure(f"{type(error).__name__}: {error}")
+            raise
+        self._share_failure(None)
+
+    def wait_for_everyone(self) -> None:
+        """Wait until every process is here, as long as it takes."""
+        if self._waiting is not None:
+            distributed.barrier(group=self._waiting)
+
+    def _share_failure(self, failure: str | None) -> None:
+        if self._waiting is None:
+            return
+        message = [failure]
+        distributed.broadcast_object_list(message, src=0, group=self._waiting)
+        if message[0] is not None and not self.is_main_process:
+            raise RuntimeError(f"the main process failed: {message[0]}")
+
+
+def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
+    """Join the processes of a run.
+
+    Args:
+        config: of the run; its precision and trackers are used.
+
+    Raises:
+        ValueError: the environment, as `accelerate launch` sets it, asks for a kind of parallelism that is not
+            supported.
+    """
+    for variable, name in _UNSUPPORTED.items():
+        if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
+            raise ValueError(
+                f"{name} is not supported ({variable} is set); training is data-parallel (DDP): start it with torchrun "
+                "or `accelerate launch --multi_gpu`, or answer no to it in `accelerate config`. To save memory, set "
+                "precision=bf16 or gradient_checkpointing=true, or lower batch_size and raise accumulation"
+            )
+    precision = "no" if config.precision == "fp32" else config.precision
+    for variable, used, option in (
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "`accumulation` of a stage"),
+        ("ACCELERATE_MIXED_PRECISION", precision, "`precision`"),
+    ):
+        if (value := os.environ.get(variable, used)) != used:
+            say(f"{variable}={value} is ignored; set {option} in the configuration")
+    return TrainingAccelerator(precision, None if config.tracking.wandb == "off" else ["wandb"])

@@ -1,0 +1,79 @@
+"""Processes that wait for one of them longer than a collective may take."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys, time
+from datetime import timedelta
+import torch
+from lyrics_asr.training import processes
+processes.COLLECTIVE_TIMEOUT = timedelta(seconds=4)
+accelerator = processes.TrainingAccelerator()
+main = accelerator.is_main_process
+print(f"started {accelerator.process_index} of {accelerator.num_processes}", flush=True)
+accelerator.reduce(torch.ones(1))  # the processes have met
+"""
+SLOW_MAIN = """
+with accelerator.main_process_first():
+    if main:
+        time.sleep(6)
+    now = time.time()
+times = accelerator.gather(torch.tensor([now], dtype=torch.float64)).tolist()
+assert times[0] < times[1], times
+if not main:
+    time.sleep(6)
+accelerator.wait_for_everyone()
+print("together", int(accelerator.reduce(torch.tensor([1.0]))))
+"""
+SLOW_COLLECTIVE = """
+if main:
+    time.sleep(6)
+accelerator.reduce(torch.ones(1))
+print("together")
+"""
+FAILING_MAIN = """
+try:
+    with accelerator.main_process_first():
+        if main:
+            raise ValueError("the disk is full")
+        print("should not get here")
+except (ValueError, RuntimeError) as error:
+    print(f"{type(error).__name__} {error}")
+accelerator.wait_for_everyone()
+"""
+
+
+def launch(script, tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT + script)
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_waiting_for_a_process_may_take_longer_than_a_collective(tmp_path):
+    done = launch(SLOW_MAIN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("together 2") == 2
+    assert launch(SLOW_COLLECTIVE, tmp_path).returncode != 0  # the limit is in force
+
+
+@pytest.mark.slow
+def test_a_failure_of_the_main_process_reaches_the_others(tmp_path):
+    done = launch(FAILING_MAIN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ValueError the disk is full" in done.stdout
+    assert "RuntimeError the main process failed: ValueError: the disk is full" in done.stdout
+    assert "should not get here" not in done.stdout
