@@ -1,16 +1,19 @@
 """Train a model: `python train.py CONFIG.yaml [key=value ...]`, or `torchrun` or `accelerate launch` for several GPUs.
 
-Started again, it goes on from its last checkpoint. The trained model is in the folder `model` of the run's output. The
-keys are those of `lyrics_asr.config.TrainingConfig`. Exit codes: 0 done; 1 failure; 2 wrong usage.
+Started again, it resumes from its last checkpoint. The trained model is in the folder `model` of the run's output. The
+keys are those of `lyrics_asr.training.config.TrainingConfig`. Warnings and tracebacks are kept in `train.log` of the
+output (`train-rank1.log` and so on for the other processes). Exit codes: 0 done; 1 failure; 2 wrong usage.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lyrics_asr.config import load_config
+from lyrics_asr.console import log_file
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.loop import train
@@ -27,16 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(TrainingConfig, options.config, options.overrides)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    logging.basicConfig(format="warning: %(message)s")
+    rank = int(os.environ.get("RANK", "0"))  # of the processes that torchrun or accelerate launched
+    path = Path(config.output, f"train-rank{rank}.log" if rank else "train.log")
     try:
-        log = JsonLog(Path(config.output))
-        train(config, log)
-        if int(os.environ.get("RANK", "0")) == 0:  # of the processes that torchrun or accelerate launched
-            print(finish(config, log))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with log_file(path):
+            log = JsonLog(Path(config.output))
+            train(config, log)
+            if rank == 0:
+                print(finish(config, log))
+    except (ValueError, OSError) as error:  # expected ones; any other shows its traceback
+        traceback = f" (traceback: {path})" if path.is_file() else ""
+        print(f"error: {error}{traceback}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; started again, it goes on from its last checkpoint", file=sys.stderr)
+        print("interrupted; start it again to resume from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 

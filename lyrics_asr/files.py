@@ -42,7 +42,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Lend a temporary path beside `path`, with the same suffix, that becomes `path` when the block ends well.
 
     The block must create the temporary file. Whatever ends the block early, KeyboardInterrupt included, removes
-    the file and leaves an older `path` as it was. Missing parent folders are made.
+    the file and leaves an older `path` as it was. Missing parent folders are made. File and folder are synced, so that
+    the new file survives a power failure.
 
     Raises:
         OutputError: no permission, no space, or a folder or file in the way, in the block or around it.
@@ -53,9 +54,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync_file(temporary)
         temporary.replace(path)
+        sync_folder(path.parent)
     except OutputError:
         raise
     except OSError as error:
@@ -63,6 +64,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the contents of a file are on the disk.
+
+    Raises:
+        OSError: the file cannot be written, or the disk fails.
+    """
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system can do this.
+
+    Raises:
+        OSError: no such folder, or the disk fails.
+    """
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

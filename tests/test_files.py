@@ -114,3 +114,30 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"out: cannot be written: Not a directory; choose another name"):
         require_writable_folder(tmp_path / "file" / "out")
+
+
+def test_a_written_file_and_then_its_name_are_synced(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).name, folder_names(tmp_path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_text(tmp_path / "song.txt", "words")
+    (first, before), (second, after) = synced
+    assert before == [first] != ["song.txt"]
+    assert (second, after) == (tmp_path.name, ["song.txt"])
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_error(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_text(tmp_path / "song.txt", "words")
+    assert (tmp_path / "song.txt").read_text() == "words"

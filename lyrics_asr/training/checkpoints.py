@@ -8,10 +8,13 @@ A run's folder has `checkpoints/step-NNNNNNNN`, numbered by the steps of all sta
     config.yaml         the resolved configuration
 
 Random numbers are drawn from the seed and the number of the step (`step.seed_everything`), so that the step is their
-state.
+state. A damaged checkpoint is named in a warning and left out; one that is newer than the checkpoint that a run resumes
+from is renamed to `damaged-step-NNNNNNNN`.
 """
 
+import functools
 import json
+import logging
 import platform
 import secrets
 import shutil
@@ -25,11 +28,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lyrics_asr.config import dump_config
-from lyrics_asr.files import OutputError
+from lyrics_asr.files import OutputError, sync_file, sync_folder
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.version import __version__
 
-SCHEMA = "lyrics-asr/checkpoint/1"
+_log = logging.getLogger(__name__)
+SCHEMA = "lyrics-asr/checkpoint/2"
 _PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "accelerate", "peft", "lhotse", "numpy")
 
 
@@ -58,14 +62,14 @@ class RunState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's state with everything that it goes on from.
+    """A run's state with everything that is needed to resume it.
 
     Args:
         run: where it was.
         model: weights.
-        phones: weights of the sound classifier; empty when the songs know no phones.
+        phones: weights of the phone classifier; empty when no stage uses it.
         optimizers: see `optimizers.state_of`.
-        source: position in the data, see `sources.BatchSource`.
+        source: position in the data, see `BatchSource`.
     """
 
     run: RunState
@@ -76,13 +80,15 @@ class Checkpoint:
 
 
 def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig) -> Path:
-    """Write a checkpoint, then drop all but the newest ones and the one with the lowest WER.
+    """Write a checkpoint, then delete all but the newest ones and the one with the lowest WER.
+
+    Older checkpoints are deleted once the new one is on the disk.
 
     Raises:
         OutputError: it cannot be written; the older ones are still there.
     """
     folder = output / "checkpoints" / f"step-{checkpoint.run.total_steps:08d}"
-    scratch = folder.with_name(f".{secrets.token_hex(8)}")
+    scratch, replaced = (folder.with_name(f".{secrets.token_hex(8)}") for _ in range(2))
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
@@ -91,28 +97,58 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}
         (scratch / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        for path in scratch.iterdir():
+            sync_file(path)
+        sync_folder(scratch)
         if folder.exists():  # of a run that stopped right after it
-            shutil.rmtree(folder)
+            folder.rename(replaced)
         scratch.rename(folder)
+        sync_folder(folder.parent)
+        sync_folder(output)  # which has got the folder `checkpoints`
     except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as a RuntimeError
         raise OutputError(f"{folder}: cannot be written: {error}; free some space, or choose another output") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _drop_old(output, config.keep_checkpoints)
+        shutil.rmtree(replaced, ignore_errors=True)
+    _delete_old(output, config.keep_checkpoints)
     return folder
 
 
 def newest_checkpoint(output: Path) -> Path | None:
     """The folder of a run's last checkpoint, or None."""
-    return max(_folders(output), default=None)
+    return max(_runs(output), default=None)
 
 
 def best_checkpoint(output: Path) -> Path | None:
     """The folder of a run's checkpoint with the lowest WER; of its last one where none has a WER."""
-    by_wer = [
-        (run.wer, -run.total_steps, folder) for folder in _folders(output) if (run := read_run(folder)).wer is not None
-    ]
+    by_wer = [(run.wer, -run.total_steps, folder) for folder, run in _runs(output).items() if run.wer is not None]
     return min(by_wer)[2] if by_wer else newest_checkpoint(output)
+
+
+def load_newest_checkpoint(output: Path) -> tuple[Path, Checkpoint] | None:
+    """The last checkpoint of a run that can be read, and its folder; None for a run without checkpoints.
+
+    Newer ones that are damaged are renamed, so that neither this run nor an export takes them for the newest or best.
+
+    Raises:
+        ValueError: there are checkpoints, but none that can be read.
+    """
+    damaged: list[tuple[Path, ValueError]] = []
+    for folder in reversed(_folders(output)):
+        try:
+            checkpoint = load_checkpoint(folder)
+        except ValueError as error:
+            damaged.append((folder, error))
+            continue
+        for bad, reason in damaged:
+            aside = bad.with_name(f"damaged-{bad.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            bad.rename(aside)
+            _log.warning("%s; renamed to %s, resuming from %s", reason, aside.name, folder.name)
+        return folder, checkpoint
+    if damaged:
+        raise ValueError(f"{output}: no checkpoint can be read; the newest: {damaged[0][1]}") from damaged[0][1]
+    return None
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -125,9 +161,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         rest = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
         return Checkpoint(read_run(folder), load_file(folder / "model.safetensors"), **rest)
     except Exception as error:
-        raise ValueError(
-            f"{folder}: not a checkpoint that can be read ({error}); remove it to go on before it"
-        ) from error
+        raise ValueError(f"{folder}: not a checkpoint that can be read ({error})") from error
 
 
 def read_run(folder: Path) -> RunState:
@@ -141,7 +175,10 @@ def read_run(folder: Path) -> RunState:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run.pop("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-        return RunState(**run)
+        state = RunState(**run)
+        if not isinstance(state.total_steps, int) or not isinstance(state.wer, float | int | None):
+            raise ValueError("its steps or WER are not numbers")
+        return state
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a checkpoint of this version ({error}); remove its folder") from error
 
@@ -156,8 +193,26 @@ def _folders(output: Path) -> list[Path]:
     return sorted(output.glob("checkpoints/step-*"))
 
 
-def _drop_old(output: Path, newest: int) -> None:
-    kept = {best_checkpoint(output), *_folders(output)[-newest:]}
+def _runs(output: Path) -> dict[Path, RunState]:
+    """The state of every checkpoint that can be read, by folder, the oldest first."""
+    runs = {}
     for folder in _folders(output):
+        try:
+            runs[folder] = read_run(folder)
+        except ValueError as error:
+            _warn_once(f"left out: {error}")
+    return runs
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)
+
+
+def _delete_old(output: Path, newest: int) -> None:
+    """Delete checkpoints but the newest ones and the best; damaged ones are left to the user."""
+    folders = list(_runs(output))
+    kept = {best_checkpoint(output), *folders[-newest:]}
+    for folder in folders:
         if folder not in kept:
             shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,9 +32,8 @@ from lyrics_asr.training.checkpoints import (
     Checkpoint,
     RunState,
     load_checkpoint,
-    newest_checkpoint,
+    load_newest_checkpoint,
     packages,
-    read_run,
     save_checkpoint,
 )
 from lyrics_asr.training.config import StageOptions, TrainingConfig
@@ -126,7 +126,7 @@ class _Run:
         self.phones = PhoneClassifier(self.model.acoustic, len(self.phone_names)) if self.phone_names else None
         self.stream = self._stream()
         self.examples = self._development()
-        self.skipped_in_a_row = 0
+        self.skipped_in_a_row = self.saved_steps = 0
         self.waits = False
 
     def carry_out(self) -> LyricsModel:
@@ -157,10 +157,10 @@ class _Run:
         return self.model.eval()
 
     def _resume(self) -> Checkpoint | None:
-        folder = newest_checkpoint(self.output)
-        if folder is None:
+        found = self._load_newest()
+        if found is None:
             return None
-        checkpoint = load_checkpoint(folder)
+        folder, checkpoint = found
         elsewhere = "choose another output, or move the checkpoints away to start anew"
         if checkpoint.run.architecture != architecture(self.config):
             raise ValueError(f"{folder}: is of another model or adapter rank than the configuration's; {elsewhere}")
@@ -168,10 +168,22 @@ class _Run:
             raise ValueError(f"{folder}: the training data has changed since, its place in it is lost; {elsewhere}")
         if checkpoint.run.stage >= len(self.config.stages):
             raise ValueError(f"{folder}: is of a stage that the configuration lacks; {elsewhere}")
+        self.saved_steps = checkpoint.run.total_steps
         self.model.load_state_dict(checkpoint.model)
         if self.phones is not None:
             self.phones.load_state_dict(checkpoint.phones)
         return checkpoint
+
+    def _load_newest(self) -> tuple[Path, Checkpoint] | None:
+        """The checkpoint that the main process finds, in every process."""
+        found = None
+        with self.accelerator.main_process_first():
+            if self.accelerator.is_main_process:
+                found = load_newest_checkpoint(self.output)
+        (folder,) = broadcast_object_list([found[0] if found else None])
+        if folder is not None and found is None:
+            found = folder, load_checkpoint(folder)
+        return found
 
     def _run_stage(self, index: int, checkpoint: Checkpoint | None) -> None:
         config, stage = self.config, self.config.stages[index]
@@ -200,7 +212,7 @@ class _Run:
                     own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
                 except KeyboardInterrupt:
                     state = self._state(index, step - 1, None)
-                    if state.total_steps > self._saved_steps():  # that checkpoint may know its WER
+                    if state.total_steps > self.saved_steps:  # that checkpoint may know its WER
                         self._save(state, optimizers, position)
                     raise
                 finally:
@@ -404,13 +416,10 @@ class _Run:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
         return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages())
 
-    def _saved_steps(self) -> int:
-        newest = newest_checkpoint(self.output)
-        return 0 if newest is None else read_run(newest).total_steps
-
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             phones = {} if self.phones is None else self.phones.state_dict()
             state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position)
             save_checkpoint(self.output, state, self.config)
+        self.saved_steps = run.total_steps
         self.accelerator.wait_for_everyone()

@@ -235,6 +235,19 @@ def test_one_chunk_is_learnt_by_heart(training_config):
     assert read_run(best_checkpoint(Path(config.output))).wer == 0
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_resumes_from_the_one_before(training_config):
+    stage = replace(training_config.stages[0], steps=3)
+    config = replace(training_config, stages=[stage], checkpoint_every_steps=1, log_every_steps=1, keep_checkpoints=9)
+    output = Path(config.output)
+    loop.train(config, JsonLog(output))
+    expected = curve(output)
+    (newest_checkpoint(output) / "training.pt").write_bytes(b"damaged")
+    (output / "log.jsonl").unlink()
+    loop.train(config, JsonLog(output))
+    assert_same_curve(curve(output), {3: expected[3]}, 1e-5)
+    assert (output / "checkpoints" / "damaged-step-00000003").is_dir()
+
+
 def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_config):
     stage = replace(
         training_config.stages[0], steps=20, acoustic=OptimizerOptions(1e30, warmup_steps=1, clip_norm=1e30)
