@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import DEMO, ROOT
 
 TRANSCRIBE = """
 import json, sys
@@ -22,7 +20,7 @@ print(json.dumps([bare, sorted(sys.modules)]))
 
 def test_transcribing_imports_nothing_of_training(tmp_path):
     """transformers imports accelerate by itself where it is installed, so accelerate is not looked for."""
-    demo = read_audio(ROOT / "data" / "demo" / "truce_on_the_hill.mp3")
+    demo = read_audio(DEMO / "truce_on_the_hill.mp3")
     song = tmp_path / "song.wav"
     write_audio(song, Audio(demo.samples[:, 20 * demo.sample_rate_hz : 26 * demo.sample_rate_hz], demo.sample_rate_hz))
     done = subprocess.run(
