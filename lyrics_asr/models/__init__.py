@@ -1,1 +1,1 @@
-"""The networks: separator and acoustic model, their weights, and where these are found."""
+"""The neural networks: separator, acoustic model and voice activity detection; loading, saving and downloading."""

@@ -1,14 +1,16 @@
-"""Vocals in, CTC log-probabilities out: any Hugging Face CTC checkpoint over raw audio (Wav2Vec2 and its kin).
+"""The acoustic model: vocals in, CTC log-probabilities out. Any Hugging Face CTC checkpoint over raw audio.
 
 Conventions
 - Waveforms are mono float32 at 16 kHz.
-- The checkpoint's own tokenizer names the columns: its padding token is the CTC blank, its word delimiter parts words.
-- The checkpoint's own preprocessor decides whether the input is normalised and whether padding is masked.
-- Convolutions have no padding, so a song of n samples has exactly `grid.count(n)` frames, split into windows or not.
+- The checkpoint's tokenizer names the columns. Its padding token is the CTC blank.
+- The checkpoint's feature extractor decides whether the input is normalized and whether padding is masked.
+- Convolutions have no padding, so a song of n samples has exactly `grid.count(n)` frames, with or without windows.
+- Safetensors are preferred. A checkpoint without them is read with `torch.load(weights_only=True)`, which does not run
+  code from the file. Code in a repository is never run (`trust_remote_code=False`).
 
-Checkpoints whose first layer normalises over time (`feat_extract_norm="group"`, e.g. wav2vec2-base) see the statistics
-of the stretch they are given. Over windows their values differ a little from those of the unsplit run, everywhere.
-With `feat_extract_norm="layer"` (e.g. wav2vec2-large-960h-lv60-self) a window differs at its borders alone, which go.
+With `feat_extract_norm="layer"` (e.g. wav2vec2-large-960h-lv60-self), running over windows only changes values near
+window boundaries, and those frames are dropped. With "group" (e.g. wav2vec2-base), the first layer normalizes over the
+time axis of its input, so windows change all values slightly.
 """
 
 import json
@@ -39,21 +41,21 @@ from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.hub import hub_snapshot
-from lyrics_asr.models.segments import VoicedSong, Window, batches, split_windows, stitch, voiced_spans
+from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
-# Commits of the published checkpoints on the Hugging Face hub; other names follow the head of their repository.
+# Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
 ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
-_VARIANCE_FLOOR = 1e-7  # of the Hugging Face feature extractor
-_MASKED_LOG_PROB = -1e4  # finite: infinities turn into NaN in the decoders' sums
-_SILENT_LOG_PROB = -10.0  # of every letter in a silence: given lyrics that have to be sung there still can be
-_BORDER_LOG_ODDS = 2.0  # of the word delimiter against the blank in the middle of a silence, which ends a word
+_VARIANCE_FLOOR = 1e-7  # as in the Hugging Face feature extractor
+_MASKED_LOG_PROB = -1e4  # finite, because infinities become NaN in the decoders' sums
+_SILENCE_LOG_PROB = -10.0  # of each letter in a silence: low, but forced alignment can still place lyrics there
+_DELIMITER_LOG_ODDS = 2.0  # of the word delimiter against the blank, at the frame in mid-silence that ends a word
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """The samples of a window of one of several songs; half open."""
+class _WindowSamples:
+    """The samples of one window of one of several songs; half open."""
 
     song: int
     window: int
@@ -62,11 +64,17 @@ class _Piece:
 
 
 class AcousticModel(nn.Module):
-    """A CTC network with the tokenizer and the preprocessor it was trained with.
+    """A CTC network with its tokenizer and feature extractor.
 
     Args:
-        name: what `load_acoustic` would find it by.
+        name: the name that `load_acoustic` takes.
         network: a Hugging Face `...ForCTC` network over raw audio.
+        tokenizer: the one the network was trained with; its columns are the network's outputs.
+        feature_extractor: the one the network was trained with; 16 kHz.
+
+    Raises:
+        ValueError: the network does not have one frame per stride of its convolutions, or the sample rate, padding
+            token or languages do not fit.
     """
 
     _masked_columns: Tensor
@@ -96,37 +104,37 @@ class AcousticModel(nn.Module):
     def forward(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch frames vocab"]:
-        """Log-probabilities of every column, differentiable; frames past `frame_counts(lengths)` mean nothing.
+        """Log-probabilities of a batch, differentiable; frames past `frame_counts(lengths)` are undefined.
 
         Args:
-            waveform: mono at 16 kHz, not normalised.
+            waveform: mono at 16 kHz, not normalized.
             lengths: valid samples of each row; whole rows when None.
         """
         return self._log_probs(self._normalized(waveform, lengths), lengths)
 
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Frames that rows of so many samples have."""
+        """Number of frames of rows of `lengths` samples."""
         frames = (lengths - self.grid.receptive_field_samples) // self.grid.stride_samples + 1
         return frames.clamp(min=0)
 
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Float[Tensor, " _"]], options: AcousticOptions) -> list[Emissions]:
-        """Log-probabilities of whole songs, in windows; symbols that no text holds (<s>, <unk>) are ruled out.
+        """Log-probabilities of whole songs, computed in overlapping windows.
 
-        Silences are left out (see `segments`): the blank is all but certain there, and a word ends amid each.
-        The input is normalised over the song and not over each window, so that a quiet verse stays quiet. Windows of
-        different songs share batches.
+        Special symbols such as <s> and <unk> are masked. Silences are skipped (see `segments`): their frames have
+        a blank probability close to 1, with a word boundary in the middle. The input is normalized over the whole song,
+        not per window, so that a quiet verse stays quiet. Windows of different songs share batches.
 
         Args:
             waveforms: separated vocals, mono at 16 kHz, on any device.
             options: windows, silences, batch size and precision.
         """
         device = self._masked_columns.device
-        songs = [VoicedSong(each, voiced_spans(each, self.grid, options.silence), self.grid) for each in waveforms]
+        songs = [VocalRegions(each, vocal_spans(each, self.grid, options.silence), self.grid) for each in waveforms]
         normalizations = [self._normalization(song) for song in songs]
         windows = [split_windows(self.grid.count(len(song)), self.grid, options) for song in songs]
-        pieces = [
-            _Piece(song, index, *self._extent(len(songs[song]), window))
+        inputs = [
+            _WindowSamples(song, index, *self._window_samples(len(songs[song]), window))
             for song, own in enumerate(windows)
             for index, window in enumerate(own)
         ]
@@ -135,27 +143,29 @@ class AcousticModel(nn.Module):
         self.eval()
         try:
             with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-                for batch in batches(pieces, lambda piece: piece.end - piece.start, options.batch_size or 1):
-                    stretches = []
-                    for piece in batch:
-                        mean, scale = normalizations[piece.song]
-                        samples = songs[piece.song].samples(piece.start, piece.end)
-                        stretches.append((samples.to(device) - mean) * scale)
-                    log_probs = self._log_probs(torch.stack(stretches), None)
+                for batch in equal_length_batches(inputs, lambda each: each.end - each.start, options.batch_size or 1):
+                    normalized = []
+                    for each in batch:
+                        mean, scale = normalizations[each.song]
+                        samples = songs[each.song].samples(each.start, each.end)
+                        normalized.append((samples.to(device) - mean) * scale)
+                    log_probs = self._log_probs(torch.stack(normalized), None)
                     log_probs = log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu()
-                    for piece, output in zip(batch, log_probs, strict=True):
-                        outputs[piece.song][piece.window] = output
+                    for each, output in zip(batch, log_probs, strict=True):
+                        outputs[each.song][each.window] = output
         finally:
             self.train(was_training)
         return [
-            self._placed(song, stitch(own, outputs[number]) if own else None, len(waveforms[number]))
+            self._insert_silences(song, stitch(own, outputs[number]) if own else None, len(waveforms[number]))
             for number, (song, own) in enumerate(zip(songs, windows, strict=True))
         ]
 
-    def _placed(self, song: VoicedSong, log_probs: Float[Tensor, "_ vocab"] | None, samples: int) -> Emissions:
-        """The emissions of a whole song, from those of its voice."""
+    def _insert_silences(
+        self, song: VocalRegions, log_probs: Float[Tensor, "_ vocab"] | None, samples: int
+    ) -> Emissions:
+        """The emissions of a whole song from those of its vocal regions; None if it has none."""
         vocabulary, count = self.vocabulary, self.grid.count(samples)
-        silence = torch.full((len(vocabulary.tokens),), _SILENT_LOG_PROB)
+        silence = torch.full((len(vocabulary.tokens),), _SILENCE_LOG_PROB)
         silence[self._masked_columns.cpu()] = _MASKED_LOG_PROB
         silence[vocabulary.blank_id] = 0.0
         whole = silence.log_softmax(-1).repeat(count, 1)
@@ -163,14 +173,14 @@ class AcousticModel(nn.Module):
             numbers = song.frame_numbers()
             whole[numbers] = log_probs
             if vocabulary.word_delimiter_id is not None:
-                border = silence.clone()
-                border[vocabulary.word_delimiter_id] = _BORDER_LOG_ODDS
-                jumps = numbers.diff().gt(1).nonzero()[:, 0]
-                whole[(numbers[jumps] + numbers[jumps + 1]) // 2] = border.log_softmax(-1)
+                delimiter = silence.clone()
+                delimiter[vocabulary.word_delimiter_id] = _DELIMITER_LOG_ODDS
+                gaps = numbers.diff().gt(1).nonzero()[:, 0]
+                whole[(numbers[gaps] + numbers[gaps + 1]) // 2] = delimiter.log_softmax(-1)
         return Emissions(whole, vocabulary, self.grid, samples / self.grid.sample_rate_hz)
 
-    def _normalization(self, song: VoicedSong) -> tuple[float, float]:
-        """What is subtracted from a song, and what the rest is multiplied by, as in `_normalized`."""
+    def _normalization(self, song: VocalRegions) -> tuple[float, float]:
+        """Mean and inverse standard deviation of a song, to normalize its windows as in `_normalized`."""
         if not self.feature_extractor.do_normalize or not len(song):
             return 0.0, 1.0
         mean, variance = song.statistics()
@@ -197,16 +207,16 @@ class AcousticModel(nn.Module):
             mask = (
                 torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None].to(waveform.device)
             ).long()
-        # For gradient checkpointing, transformers makes the input require gradients; the output of a separator already
-        # does, and being no leaf of the graph it must not be touched.
+        # For gradient checkpointing, transformers sets requires_grad on the input. The output of a separator is not a
+        # leaf tensor, so this would fail; it requires gradients anyway.
         encoder: Any = self.network.get_submodule(self._feature_encoder_name)
         trained = any(parameter.requires_grad for parameter in encoder.parameters())
         encoder._requires_grad = trained and not waveform.requires_grad
         logits: Tensor = self.network(waveform, attention_mask=mask).logits
         return logits.float().log_softmax(-1)
 
-    def _extent(self, samples: int, window: Window) -> tuple[int, int]:
-        """The first sample of a window of a song with so many samples, and the one after its last."""
+    def _window_samples(self, samples: int, window: Window) -> tuple[int, int]:
+        """The half-open range of samples of a window, in a song of `samples` samples."""
         if window.end_frame - window.start_frame == self.grid.count(samples):
             return 0, samples
         start = window.start_frame * self.grid.stride_samples
@@ -214,12 +224,12 @@ class AcousticModel(nn.Module):
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
-    """A new Wav2Vec2 with random weights, to train from nothing.
+    """Build a Wav2Vec2 with random weights, to train from scratch.
 
     Args:
-        config: arguments of `transformers.Wav2Vec2Config`; the vocabulary is set here.
-        letters: characters to write with, in their case; the apostrophe and the word delimiter "|" are added.
-        name: what the model is to be called.
+        config: arguments of `transformers.Wav2Vec2Config`, without the vocabulary.
+        letters: characters of the vocabulary, in their case; the apostrophe and the word delimiter "|" are added.
+        name: name of the model.
     """
     tokens = list(dict.fromkeys(["<pad>", "<unk>", "|", "'", *letters]))
     with tempfile.TemporaryDirectory() as folder:
@@ -238,21 +248,18 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
 
 
 def load_acoustic(name: str, *, revision: str | None = None, language: str | None = None) -> AcousticModel:
-    """The acoustic model that is called `name`, on the CPU and in evaluation mode.
-
-    Safetensors are preferred; a checkpoint that has none is read with `torch.load(weights_only=True)`, which runs no
-    code of the file.
+    """Load an acoustic model on the CPU, in evaluation mode.
 
     Args:
         name: a folder written by `save_pretrained`, or a repository on the Hugging Face hub.
-        revision: commit, tag or branch on the hub; for a published default the pinned commit.
-        language: which adapter of a multilingual checkpoint (MMS), by its own code, e.g. "eng" or
-            "cmn-script_simplified". A checkpoint of one language takes no notice of it.
+        revision: commit, tag or branch on the hub; when None, the pinned commit or the default branch.
+        language: adapter of a multilingual checkpoint (MMS), by the checkpoint's own code, e.g. "eng" or
+            "cmn-script_simplified". Ignored by monolingual checkpoints.
 
     Raises:
-        ModelNotFoundError: the weights are not here and cannot be downloaded.
+        ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder.
-        ValueError: not a CTC checkpoint over raw audio, damaged, or it lacks the language.
+        ValueError: not a CTC checkpoint over raw audio, damaged, or without this language.
     """
     folder = _checkpoint_folder(name, revision, language)
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -273,12 +280,12 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
     missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
     if missing:
-        raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; take a checkpoint fine-tuned with CTC")
+        raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; use a checkpoint fine-tuned with CTC")
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a checkpoint's folder has all that `load_acoustic` reads, but for language adapters."""
+    """Whether a folder has all files that `load_acoustic` reads, apart from language adapters."""
     required = [folder / "config.json", folder / "preprocessor_config.json"]
     tokenizers = [folder / "vocab.json", folder / "tokenizer.json"]
     return (
@@ -289,11 +296,11 @@ def is_complete(folder: Path) -> bool:
 
 
 def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> None:
-    """Write network, tokenizer and feature extractor as one `save_pretrained` folder, in safetensors.
+    """Write network, tokenizer and feature extractor to one `save_pretrained` folder, in safetensors.
 
     Args:
-        model: network, tokenizer and feature extractor.
-        folder: made if need be.
+        model: any acoustic model.
+        folder: created if missing.
         half: store the weights in float16.
     """
     state = model.network.state_dict()
@@ -307,7 +314,7 @@ def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> 
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Without the bars that transformers draws for a matter of seconds, even where there is no terminal."""
+    """Disable the progress bars of transformers, which it shows even without a terminal."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -337,14 +344,14 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None) ->
 
 
 def _has_weights(path: Path) -> bool:
-    """Whether there is a weights file, or all the shards that its index names in its place."""
+    """Whether a weights file exists, or all shards that its index names."""
     shards = _read_json(path.with_name(f"{path.name}.index.json")).get("weight_map")
     names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
     return path.is_file() or (bool(names) and all((path.parent / name).is_file() for name in names))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where there is none that can be read."""
+    """Read a JSON object; empty if the file is missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -353,7 +360,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _languages(vocabulary: Mapping[str, Any]) -> list[str]:
-    """The languages of a multilingual checkpoint (MMS), whose vocabulary holds one for each; none for any other."""
+    """The languages of a multilingual checkpoint (MMS), which has a vocabulary per language; else none."""
     return sorted(key for key, value in vocabulary.items() if isinstance(value, dict))
 
 
@@ -361,7 +368,7 @@ def _set_language(
     name: str, folder: Path, language: str, tokenizer: PreTrainedTokenizerBase, network: PreTrainedModel
 ) -> None:
     languages = _languages(getattr(tokenizer, "vocab", {}))
-    if not languages:  # the code still says in which language the lyrics are
+    if not languages:  # monolingual; the code still is the language of the lyrics
         return
     if language not in languages:
         raise ValueError(
@@ -369,22 +376,22 @@ def _set_language(
         )
     adapters = [*folder.glob("adapter.*.safetensors"), *folder.glob("adapter.*.bin")]
     if language == getattr(tokenizer, "target_lang", None) and not adapters:
-        return  # a saved model: its adapter is among its weights
+        return  # a saved model, whose weights include the adapter
     tokenizer.set_target_lang(language)
     network.load_adapter(language, use_safetensors=True, local_files_only=True)
 
 
 def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> Vocabulary:
-    """The tokens by column; a column that the tokenizer does not know is called ""."""
+    """The vocabulary of a tokenizer; columns that it does not know are named ""."""
     by_column = {column: token for token, column in tokenizer.get_vocab().items()}
     if not all(isinstance(column, int) for column in by_column):
-        raise ValueError(f"{name}: a multilingual checkpoint; say which language")
+        raise ValueError(f"{name}: a multilingual checkpoint; choose a language")
     blank = tokenizer.pad_token_id
     if blank is None or not 0 <= blank < columns:
         raise ValueError(
             f"{name}: the tokenizer has no padding token among its {columns} columns to serve as CTC blank"
         )
-    # transformers 5.23 forgets a delimiter other than "|" in the attribute when it loads, and keeps it in this map.
+    # transformers 5.23 loses a delimiter other than "|" in the tokenizer's attribute on loading, but not in this map.
     delimiter = str(tokenizer.special_tokens_map.get("word_delimiter_token", ""))
     delimiter_id = next((i for i, token in by_column.items() if token == delimiter and i < columns), None)
     return Vocabulary(tuple(by_column.get(column, "") for column in range(columns)), blank, delimiter_id)
@@ -393,9 +400,12 @@ def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> 
 def _grid(name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor) -> FrameGrid:
     config = network.config
     if not hasattr(config, "conv_kernel") or getattr(config, "add_adapter", False) or hasattr(config, "squeeze_factor"):
-        raise ValueError(f"{name}: {config.model_type} does not give one frame for each stride of its convolutions")
+        raise ValueError(f"{name}: {config.model_type} does not have one frame for each stride of its convolutions")
     if feature_extractor.sampling_rate != ACOUSTIC_SAMPLE_RATE_HZ:
-        raise ValueError(f"{name}: takes {feature_extractor.sampling_rate} Hz, {ACOUSTIC_SAMPLE_RATE_HZ} Hz is needed")
+        raise ValueError(
+            f"{name}: its input is {feature_extractor.sampling_rate} Hz; choose a checkpoint for "
+            f"{ACOUSTIC_SAMPLE_RATE_HZ} Hz"
+        )
     stride, receptive_field = 1, 1
     for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
         receptive_field += (cast(int, kernel) - 1) * stride

@@ -1,4 +1,11 @@
-"""Demucs weights: names, folders, bags and the files that they are read from and written to."""
+"""Load, build and save Demucs separators: published names, folders, bags and weights files.
+
+Conventions
+- A bag is a YAML file that lists the signatures of its networks and their weights per source. Only networks with a
+  non-zero vocals weight are loaded.
+- Weights are safetensors, or older Demucs `.th` packages, which are read with `torch.load(weights_only=True)`. Both
+  name the class of their network. Only Demucs' own network classes are ever built, whatever a file names.
+"""
 
 import functools
 import hashlib
@@ -27,7 +34,7 @@ from torch import Tensor
 
 from lyrics_asr.files import atomic_path, write_text
 from lyrics_asr.models.hub import (
-    _HUB_TIMEOUT_SECONDS,
+    HUB_TIMEOUT_SECONDS,
     PUBLISHED_REPOSITORY,
     ModelNotFoundError,
     hub_snapshot,
@@ -36,7 +43,7 @@ from lyrics_asr.models.hub import (
 )
 from lyrics_asr.models.separator import VOCALS, DemucsNetwork, Separator
 
-# Commits of the published weights on the Hugging Face hub; other names follow the head of their repository.
+# Pinned commits of published weights on the Hugging Face hub; other repositories are used at their default branch.
 SEPARATOR_REVISIONS = {
     "adefossez/HTDemucs": "cbc8a9b1a87023b7fd74e7b3412e6321c0eab003",
     "adefossez/HTDemucs-ft": "d74ac89c3a1e874fc78f152555cf4d8533f06cd4",
@@ -44,15 +51,15 @@ SEPARATOR_REVISIONS = {
 
 
 def load_separator(name: str) -> Separator:
-    """The separator that is called `name`, on the CPU and in evaluation mode.
+    """Load a separator on the CPU, in evaluation mode.
 
     Args:
         name: "none" (a cappella: the mixture is the vocals); a folder with a bag (NAME.yaml and SIGNATURE.safetensors)
-            or with one weights file; a weights file; or whatever `demucs.pretrained.get_model` takes: "htdemucs",
+            or with one weights file; a weights file; or a name that `demucs.pretrained.get_model` takes: "htdemucs",
             "htdemucs_ft", a signature such as "955717e8", "hf://namespace/name".
 
     Raises:
-        ModelNotFoundError: the weights are not here and cannot be downloaded.
+        ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder or file.
         ValueError: the weights are damaged, or name a class that is not a Demucs network.
     """
@@ -72,13 +79,35 @@ def load_separator(name: str) -> Separator:
     return separator.eval()
 
 
-def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> None:
-    """Write a separator as Demucs' hub layout, `FOLDER.yaml` and a `SIGNATURE.safetensors` for each network.
+def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separator:
+    """Build a separator with random weights, to train from scratch.
 
     Args:
-        separator: one that has networks.
-        folder: made if need be; its name becomes the bag's.
-        half: store the weights in float16, as the published ones are.
+        kwargs: arguments of the network's class (sources, channels, depth, segment, ...) and, as `network`, the class:
+            "HTDemucs" (the default), "HDemucs" or "Demucs".
+        name: name of the separator.
+
+    Raises:
+        ValueError: no such class.
+    """
+    classes: dict[str, type[DemucsNetwork]] = {each.__name__: each for each in (HTDemucs, HDemucs, Demucs)}
+    arguments = dict(kwargs)
+    class_name = arguments.pop("network", "HTDemucs")
+    if class_name not in classes:
+        raise ValueError(f"separator network {class_name!r} is unknown; choose one of {', '.join(classes)}")
+    return Separator(name, [classes[class_name](**arguments)])
+
+
+def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> None:
+    """Write a separator in Demucs' hub layout: `FOLDER.yaml`, and a `SIGNATURE.safetensors` per network.
+
+    Args:
+        separator: has at least one network.
+        folder: created if missing; its name becomes the name of the bag.
+        half: store the weights in float16, like the published ones.
+
+    Raises:
+        ValueError: the separator has no networks.
     """
     if not separator.networks:
         raise ValueError("the separator 'none' has no weights to save")
@@ -150,7 +179,7 @@ def _load_published_bag(name: str) -> Separator:
         bag = demucs.pretrained.REMOTE_ROOT / f"{name}.yaml"
         if not bag.is_file():
             raise
-        # The hub is the publisher's present place; the older one serves names that the hub lacks, or an older cache.
+        # Demucs now publishes on the hub; the older server has names that the hub lacks, and its cache may be filled.
         download = isinstance(error.__cause__, RepositoryNotFoundError)
         try:
             return _load_bag(name, bag, lambda signature: _legacy_file(signature, download))
@@ -173,7 +202,7 @@ def _legacy_file(signature: str, download: bool) -> Path:
         raise not_found(file_name, None)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        probe_hub(lambda: urllib.request.urlopen(url, timeout=_HUB_TIMEOUT_SECONDS).close())
+        probe_hub(lambda: urllib.request.urlopen(url, timeout=HUB_TIMEOUT_SECONDS).close())
         torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.split("-")[1], progress=False)
     except OSError as error:
         raise not_found(url, error) from error
@@ -181,11 +210,11 @@ def _legacy_file(signature: str, download: bool) -> Path:
 
 
 def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> Separator:
-    """The networks of a bag that have a say in the vocals; the files of the others are not even read."""
+    """Load the networks of a bag with a non-zero vocals weight; the files of the others are not read."""
     bag = yaml.safe_load(bag_path.read_text(encoding="utf-8"))
     signatures = bag.get("models") if isinstance(bag, dict) else None
     if not isinstance(signatures, list) or not signatures or not all(_is_signature(item) for item in signatures):
-        raise ValueError(f"{bag_path}: 'models' must be a list of signatures; this is no Demucs bag")
+        raise ValueError(f"{bag_path}: not a Demucs bag: 'models' must be a list of signatures")
     load = functools.cache(lambda signature: _load_network(find(signature)))
     rows = bag.get("weights") or [[1.0] * len(load(signatures[-1]).sources)] * len(signatures)
     column = load(signatures[-1]).sources.index(VOCALS)
@@ -211,11 +240,11 @@ def _load_network(path: Path) -> DemucsNetwork:
     elif path.suffix == ".th":
         package = _read_pickle(path)
     else:
-        raise ValueError(f"{path}: separator weights are .safetensors or .th files")
+        raise ValueError(f"{path}: separator weights must be .safetensors or .th files")
     if package["klass"] not in (Demucs, HDemucs, HTDemucs):
         raise ValueError(f"{path}: names the class {package['klass']!r}, which is not a Demucs network")
     if package["state"].get("__quantized") and importlib.util.find_spec("diffq") is None:
-        raise ValueError(f"{path}: these weights are quantised with DiffQ; `pip install diffq`, or use another model")
+        raise ValueError(f"{path}: these weights are quantized with DiffQ; `pip install diffq`, or use another model")
     try:
         return cast(DemucsNetwork, demucs.states.load_model(package))
     except (RuntimeError, TypeError) as error:
@@ -223,7 +252,7 @@ def _load_network(path: Path) -> DemucsNetwork:
 
 
 def _allowed_classes() -> dict[str, type]:
-    """Every class that a weights file may name."""
+    """All classes that a weights file may name."""
     classes: list[type] = [Demucs, HDemucs, HTDemucs]
     if importlib.util.find_spec("diffq") is not None:
         diffq = importlib.import_module("diffq")
@@ -239,7 +268,7 @@ def _class_named(path: Path, name: str) -> type:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """The package of a file whose metadata holds the network's class and arguments as JSON (`demucs.hf`)."""
+    """Read a file whose metadata has the network's class and arguments as JSON (`demucs.hf`)."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -257,7 +286,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _nested_state(path: Path, node: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """A state with nested containers (quantised weights) from flat tensors and the tree kept in the metadata."""
+    """Rebuild a nested state (quantized weights) from flat tensors and the tree in the metadata."""
     if not isinstance(node, dict):
         return node
     ((kind, value),) = node.items()

@@ -1,4 +1,9 @@
-"""Where published weights are found: the Hugging Face hub and its cache."""
+"""Published weights: download from the Hugging Face hub, or read from its cache.
+
+Conventions
+- The cache is used without any request if it has all files.
+- Without a network, and with HF_HUB_OFFLINE set, missing weights are reported within seconds, not after retries.
+"""
 
 import contextlib
 import threading
@@ -9,14 +14,13 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever httpx this version uses
 
-PUBLISHED_REPOSITORY = "adefossez/HTDemucs"  # of the pair that `lyrics-asr models download` fetches
-
-
-_HUB_TIMEOUT_SECONDS = 4.0  # without a network, loading must fail within 10 s, imports included
+PUBLISHED_REPOSITORY = "adefossez/HTDemucs"
+"""Separator of the model "published", which `lyrics-asr models download` fetches."""
+HUB_TIMEOUT_SECONDS = 4.0  # without a network, loading must fail within 10 s, imports included
 
 
 class ModelNotFoundError(FileNotFoundError):
-    """A model's weights are neither on this computer nor within reach."""
+    """A model's weights are not on this computer and cannot be downloaded."""
 
 
 def hub_snapshot(
@@ -26,17 +30,17 @@ def hub_snapshot(
     complete: Callable[[Path], bool],
     published: bool = False,
 ) -> Path:
-    """Folder of a Hugging Face repository's files, from the cache where it is complete, else downloaded.
+    """Return the local folder of a Hugging Face repository; download it if the cache is incomplete.
 
     Args:
-        repository: its name, `owner/name`.
-        revision: commit, tag or branch; the head when None.
-        downloads: sets of file patterns, fetched one after the other until `complete` is true of the folder.
-        complete: whether a folder has all that is needed.
-        published: whether `lyrics-asr models download` fetches this, and is thus the remedy when it is missing.
+        repository: `owner/name`.
+        revision: commit, tag or branch; the default branch when None.
+        downloads: sets of file patterns, downloaded one after the other until the folder is complete.
+        complete: whether a folder has all files that are needed.
+        published: whether `lyrics-asr models download` fetches this repository; the error message then suggests it.
 
     Raises:
-        ModelNotFoundError: neither the cache nor the hub has what is needed.
+        ModelNotFoundError: neither the cache nor the hub has the files.
     """
     cause: Exception | None = None
     with contextlib.suppress(OSError):
@@ -45,8 +49,8 @@ def hub_snapshot(
             return folder
     try:
         if downloads and not constants.HF_HUB_OFFLINE:
-            # Asked first because it asks but once: a download would go on trying for half a minute without a network.
-            probe_hub(lambda: HfApi().model_info(repository, revision=revision, timeout=_HUB_TIMEOUT_SECONDS))
+            # A single request first: without a network, a download would retry for half a minute.
+            probe_hub(lambda: HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT_SECONDS))
             for patterns in downloads:
                 folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
                 if complete(folder):
@@ -56,31 +60,31 @@ def hub_snapshot(
     raise not_found(f"{repository} (Hugging Face)", cause, published) from cause
 
 
-def probe_hub(ask: Callable[[], object]) -> None:
-    """Ask a server, for `_HUB_TIMEOUT_SECONDS` in all.
+def probe_hub(request: Callable[[], object]) -> None:
+    """Send a request, with a total timeout of `HUB_TIMEOUT_SECONDS`.
 
-    A timeout of the request itself starts anew with each address and each piece of the answer, and does not hold for
-    the name lookup; so the asking goes on beside us, and is left to itself when the time is up.
+    The timeout of an HTTP client restarts with each address and each chunk of the response, and does not cover the name
+    lookup. So the request runs in a thread, which is abandoned when the time is up.
 
     Raises:
-        TimeoutError: no answer in time; any error of `ask` comes as it is.
+        TimeoutError: no response in time. Errors of `request` are passed on.
     """
     answer: futures.Future[object] = futures.Future()
 
     def run() -> None:
         try:
-            answer.set_result(ask())
-        except Exception as error:  # handed to whoever waits for the answer
+            answer.set_result(request())
+        except Exception as error:  # raised again by answer.result()
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    if not futures.wait([answer], timeout=_HUB_TIMEOUT_SECONDS).done:
-        raise TimeoutError(f"no answer within {_HUB_TIMEOUT_SECONDS:g} s")
+    if not futures.wait([answer], timeout=HUB_TIMEOUT_SECONDS).done:
+        raise TimeoutError(f"no answer within {HUB_TIMEOUT_SECONDS:g} s")
     answer.result()
 
 
 def not_found(what: str, cause: Exception | None, published: bool = False) -> ModelNotFoundError:
-    """The error for weights that cannot be had, with the cause and the remedy."""
+    """The error for missing weights, with cause and remedy."""
     reason = "files are missing there"
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"

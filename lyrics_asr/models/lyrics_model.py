@@ -1,11 +1,11 @@
-"""Separator and acoustic model as one differentiable network, and where such models are found.
+"""Separator and acoustic model as one differentiable network, and the folder that it is saved in.
 
     mixture (separator's rate) -> vocals -> mono -> 16 kHz -> log-probabilities
 
-A model is a folder:
+Folder layout of a model:
 
-    model.json                  {"schema": "lyrics-asr/model/1", "separator"}; "separator" is null for the folder
-                                below, else a name that `load_separator` takes, such as "none" or "htdemucs"
+    model.json                  {"schema": "lyrics-asr/model/1", "separator"}; "separator" is null if the folder below
+                                is used, else a name that `load_separator` takes, such as "none" or "htdemucs"
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
     language_model.arpa[.gz]    optional KenLM model, or language_model.bin
@@ -38,19 +38,21 @@ from lyrics_asr.types import Emissions, ModelInfo
 
 SCHEMA = "lyrics-asr/model/1"
 ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
-"""Holds the models that are part of this package, each in a folder of its name."""
+"""The models that are part of this package, each in a folder of its name."""
 LANGUAGE_MODEL_FILES = tuple(f"language_model{suffix}" for suffix in LANGUAGE_MODEL_SUFFIXES)
 _MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 
 
 class LyricsModel(nn.Module):
-    """A song's mixture in, CTC log-probabilities out.
+    """Maps a song's mixture to CTC log-probabilities.
 
     Args:
-        name: what `load_model` would find it by.
-        language_model_path: KenLM model to decode with.
-        decoding: beam search options tuned for this model, or the YAML file that holds them, which is read on first
-            use; the general defaults when None.
+        separator: extracts the vocals.
+        acoustic: maps vocals to log-probabilities.
+        name: the name that `load_model` takes.
+        language_model_path: KenLM model for decoding.
+        decoding: decoding options tuned for this model, or a YAML file with them, read on first use; the defaults when
+            None.
     """
 
     def __init__(
@@ -71,10 +73,10 @@ class LyricsModel(nn.Module):
 
     @cached_property
     def decoding(self) -> DecodingOptions:
-        """Options of the beam search.
+        """Decoding options.
 
         Raises:
-            ValueError: a file that does not hold such options; the message names it.
+            ValueError: the YAML file is invalid; the message names it.
         """
         tuned = self._tuned_decoding
         return load_config(DecodingOptions, tuned) if isinstance(tuned, Path) else tuned or DecodingOptions()
@@ -82,7 +84,7 @@ class LyricsModel(nn.Module):
     def forward(
         self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch frames vocab"]:
-        """Log-probabilities of chunks of songs, differentiable from end to end.
+        """Log-probabilities of a batch of chunks, differentiable end to end.
 
         Args:
             mixture: at the separator's rate.
@@ -93,48 +95,48 @@ class LyricsModel(nn.Module):
     def listen(
         self, vocals: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch frames vocab"]:
-        """Log-probabilities of what the separator gave: the second half of `forward`.
+        """Log-probabilities of separated vocals: the second half of `forward`.
 
         Args:
             vocals: at the separator's rate.
             lengths: valid samples of each row; whole rows when None.
         """
         log_probs: Tensor = self.acoustic(
-            self._voice(vocals), None if lengths is None else self._resampled_lengths(lengths)
+            self._resample_mono(vocals), None if lengths is None else self._resampled_lengths(lengths)
         )
         return log_probs
 
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        """Frames that `forward` gives for rows of so many samples at the separator's rate."""
+        """Number of frames of `forward` for rows of `lengths` samples at the separator's rate."""
         return self.acoustic.frame_counts(self._resampled_lengths(lengths))
 
     def vocals(
         self, songs: Sequence[Audio], options: SeparationOptions, progress: Callable[[float], None] | None = None
     ) -> list[Audio]:
-        """The vocals of whole songs, on the model's device, at the separator's rate and with its channels."""
+        """Separate whole songs; the vocals are on the model's device, at the separator's rate, with its channels."""
         rate = self.separator.sample_rate_hz
         mixtures = [song.resampled(rate).to_channels(self.mixture_channels).samples for song in songs]
         return [Audio(vocals, rate) for vocals in self.separator.separate(mixtures, options, progress)]
 
     def voice(self, vocals: Audio) -> Audio:
-        """Vocals as the acoustic model takes them: mono at 16 kHz, where they are, resampled as in training."""
-        return Audio(self._voice(vocals.samples[None]), ACOUSTIC_SAMPLE_RATE_HZ)
+        """Convert vocals to the acoustic model's input, mono at 16 kHz, on the same device and as in training."""
+        return Audio(self._resample_mono(vocals.samples[None]), ACOUSTIC_SAMPLE_RATE_HZ)
 
     def emissions(self, voices: Sequence[Audio], options: AcousticOptions) -> list[Emissions]:
         """Log-probabilities of whole songs.
 
         Args:
-            voices: what `voice` gives.
+            voices: vocals as `voice` returns them.
             options: of the acoustic model.
         """
         return self.acoustic.emissions([voice.samples[0] for voice in voices], options)
 
     @property
     def mixture_channels(self) -> Literal[1, 2]:
-        """Channels that the separator takes.
+        """Number of channels of the separator's input.
 
         Raises:
-            ValueError: neither mono nor stereo.
+            ValueError: the separator is neither mono nor stereo.
         """
         channels = self.separator.audio_channels
         if channels not in (1, 2):
@@ -143,26 +145,26 @@ class LyricsModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.acoustic.parameters()).device
 
     @property
     def info(self) -> ModelInfo:
-        """Names for the transcripts that this model makes."""
+        """The model's names, as stored in transcripts."""
         path = self.language_model_path
         if path is not None and path.is_relative_to(ASSETS_FOLDER):
             path = path.relative_to(ASSETS_FOLDER)
         return ModelInfo(self.name, self.separator.name, self.acoustic.name, None if path is None else path.as_posix())
 
     def save(self, folder: Path, *, half: bool = False) -> None:
-        """Write the model as a folder that `load_model` takes, in place of a model that is there.
+        """Write the model to a folder that `load_model` takes; a model in that folder is replaced.
 
         Args:
-            folder: made if need be; files there that are not a model's are kept.
-            half: store the weights in float16: half the size, for models that are not trained further.
+            folder: created if missing; files in it that are not part of a model are kept.
+            half: store the weights in float16, at half the size; for models that are not trained further.
 
         Raises:
-            OutputError: the folder cannot be written; a model that was there is still there.
+            OutputError: the folder cannot be written; a model that was in it is unchanged.
         """
         with _replacing(folder.resolve()) as new:
             if self.separator.networks:
@@ -175,29 +177,34 @@ class LyricsModel(nn.Module):
             description = {"schema": SCHEMA, "separator": None if self.separator.networks else "none"}
             write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
 
-    def _voice(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:
-        with torch.autocast(vocals.device.type, enabled=False):  # it would convolve the waveform in 8 bits
+    def _resample_mono(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:
+        # Without autocast: bfloat16 has 8 bits of precision, too few for a waveform.
+        with torch.autocast(vocals.device.type, enabled=False):
             mono: Tensor = resample(vocals.float().mean(1), self.separator.sample_rate_hz, ACOUSTIC_SAMPLE_RATE_HZ)
         return mono
 
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        # torchaudio rounds up, in integers: ceil(a / b) = -(-a // b).
+        # torchaudio rounds up; in integers, ceil(a / b) is -(-a // b).
         return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
 
 
 def language_model_suffix(path: Path) -> str:
-    """What the name of a language model ends in; a ValueError for any other file."""
+    """The suffix of a language model file, ".arpa.gz" included.
+
+    Raises:
+        ValueError: not a language model's suffix.
+    """
     for suffix in LANGUAGE_MODEL_SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
-    raise ValueError(f"{path}: a language model is one of {', '.join(LANGUAGE_MODEL_SUFFIXES)}")
+    raise ValueError(f"{path}: not a language model; its name must end in one of {', '.join(LANGUAGE_MODEL_SUFFIXES)}")
 
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Lend an empty folder beside `folder`, whose model files take the place of those there when the block ends well.
+    """Yield an empty folder that replaces `folder` when the block succeeds.
 
-    Whatever ends the block early leaves `folder` as it was. Files there that are not a model's move along.
+    If the block fails or is interrupted, `folder` is unchanged. Files in it that are not part of a model are kept.
     """
     require_writable_folder(folder.parent)
     if folder.exists():

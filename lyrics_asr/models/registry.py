@@ -1,4 +1,11 @@
-"""Models by name or folder: which are known, where their parts are, how they are loaded."""
+"""Load models by name or from a folder.
+
+Conventions
+- A model is a separator, an acoustic model, and optionally a language model and decoding options.
+- Built-in names: "published" (downloaded) and the models in `lyrics_asr/assets`. A part of a model in assets is named
+  by its path, such as "embedded/separator".
+- Weights on the hub are pinned to commits. The folder layout is described in `lyrics_model`.
+"""
 
 import json
 from dataclasses import dataclass
@@ -18,14 +25,12 @@ from lyrics_asr.models.lyrics_model import (
 )
 
 PUBLISHED_SEPARATOR = "htdemucs"
-
-
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that `load_model` finds by its name alone, and the hub repositories it comes from."""
+    """A built-in model name, and the hub repositories that its weights come from."""
 
     name: str
     description: str
@@ -35,11 +40,13 @@ class KnownModel:
 KNOWN_MODELS = (
     KnownModel(
         "published",
-        f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}, downloaded on first use",
+        f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}; downloaded on first use",
         ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
     ),
-    KnownModel("embedded", "a small model in this package, needs no download: English, Spanish, French, German", ()),
-    KnownModel("embedded-english", "its sibling for English alone, better where the band is plain", ()),
+    KnownModel(
+        "embedded", "small model for English, Spanish, French and German; part of this package, no download", ()
+    ),
+    KnownModel("embedded-english", "small model for English only; better with simple accompaniment", ()),
 )
 
 
@@ -52,21 +59,21 @@ def load_model(
     language_model: str | None = None,
     device: str = "auto",
 ) -> LyricsModel:
-    """The model that is called `name`, in evaluation mode.
+    """Load a model in evaluation mode.
 
     Args:
-        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (parts of this package),
-            or a folder that `LyricsModel.save` wrote.
-        separator: another separator in place of the model's own, as `load_separator` takes it.
-        acoustic: another acoustic model in place of the model's own, as `load_acoustic` takes it.
+        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (part of this package),
+            or a folder written by `LyricsModel.save`.
+        separator: replaces the model's separator; a name that `load_separator` takes.
+        acoustic: replaces the model's acoustic model; a name that `load_acoustic` takes.
         language: adapter of a multilingual acoustic model, e.g. "eng" for MMS.
-        language_model: another KenLM model in place of the model's own; "none" for none at all.
-        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
+        language_model: replaces the model's KenLM model; "none" to use no language model.
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
 
     Raises:
-        ModelNotFoundError: weights are neither here nor within reach.
+        ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder or file.
-        ValueError: a damaged model, or an unknown device.
+        ValueError: the model is damaged, or the device is unknown.
     """
     target = find_device(device)
     published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
@@ -92,11 +99,11 @@ def load_model(
 
 
 def download(name: str) -> tuple[Path, ...]:
-    """Fetch a known model's weights into the cache, check that they load, and say where they are.
+    """Download a built-in model's weights into the cache, check that they load, and return their folders.
 
     Raises:
-        ValueError: not a known model.
-        ModelNotFoundError: the weights are out of reach.
+        ValueError: not a built-in name.
+        ModelNotFoundError: the weights cannot be downloaded.
     """
     _known_model(name)
     load_model(name, device="cpu")
@@ -104,7 +111,7 @@ def download(name: str) -> tuple[Path, ...]:
 
 
 def cached_paths(name: str) -> tuple[Path, ...]:
-    """Folders that hold a known model's weights on this computer; empty when any of them is missing."""
+    """Folders with a built-in model's weights on this computer; empty if any weights are missing."""
     repositories = _known_model(name).repositories
     if not repositories:
         folder = ASSETS_FOLDER / name
@@ -132,7 +139,7 @@ def _known_model(name: str) -> KnownModel:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a model is made of, by the names that the loaders take."""
+    """The parts of a model, by the names that the loaders take."""
 
     separator: str
     acoustic: str
@@ -145,7 +152,7 @@ def _read_folder(name: str) -> _Parts:
     path = folder / "model.json"
     if not path.is_file():
         names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS)
-        raise ModelNotFoundError(f"{name}: no model there ({path} is missing); give a model's folder, or {names}")
+        raise ModelNotFoundError(f"{name}: not a model ({path} is missing); give the folder of a model, or {names}")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -166,7 +173,7 @@ def _read_folder(name: str) -> _Parts:
 
 
 def _expanded(name: str) -> str:
-    """`name`, as a path in this package where a model of the package is meant, or what is below one."""
+    """Replace the name of a model in assets, or of a part of it, by its path."""
     model, *below = name.split("/")
     if any(model == known.name and not known.repositories for known in KNOWN_MODELS):
         return str(ASSETS_FOLDER.joinpath(model, *below))
@@ -186,7 +193,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """The device that is called `name`, which is there.
+    """Parse a device name, and check that the device exists.
+
+    Args:
+        name: "auto" for CUDA if available, or a device name of PyTorch.
 
     Raises:
         ValueError: no such device.

@@ -1,14 +1,15 @@
-"""How songs are cut into the segments that the networks take: voiced spans, windows, batches of equal length.
+"""Split songs into inputs for the networks: vocal regions, overlapping windows, batches of equal length.
 
-A recogniser that is given the leftovers of an accompaniment writes words for them. Syed et al. 2025, "Exploiting Music
-Source Separation for Automatic Lyrics Transcription with Whisper", cut songs at such silences. Here the silences are
-left out in place (voice activity detection by energy): windows are full of voice, and frames keep their times.
+In the residue of an accompaniment, an acoustic model finds words that nobody sings. Syed et al. 2025, "Exploiting Music
+Source Separation for Automatic Lyrics Transcription with Whisper", split songs at such silences. Here silences are
+skipped in place, by energy-based voice activity detection on the separated vocals: the model's windows are filled with
+vocals, and frames keep their times.
 
 Conventions
-- Edges of voiced spans are multiples of the stride of the acoustic model's frames, but for the end of the song.
-- A segment is silent where the level in 40 ms, relative to the song's loud parts (the 95th percentile of the levels),
-  stays below `threshold_db` for `minimum_seconds`; `margin_seconds` at either end of it are kept.
-- Windows overlap by twice the context; the frames that lack context on one side are dropped.
+- Levels are measured over 40 ms, relative to the song's loud parts (the 95th percentile of the levels). A region is
+  silent if its level stays below `threshold_db` for `minimum_seconds`; `margin_seconds` at both ends are kept.
+- Region boundaries are multiples of the acoustic model's stride, except the end of the song.
+- Windows overlap by twice the context. Frames that lack context on one side are dropped.
 """
 
 import math
@@ -24,7 +25,7 @@ from torch import Tensor
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.types import FrameGrid
 
-Segment = TypeVar("Segment")
+T = TypeVar("T")
 
 _HOP_SECONDS = 0.02
 _LOUD_QUANTILE = 0.95
@@ -32,19 +33,19 @@ _LOUD_QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of samples, half open."""
+    """A range of samples, half open."""
 
     start: int
     end: int
 
 
-def voiced_spans(waveform: Float[Tensor, " samples"], grid: FrameGrid, options: SilenceOptions) -> tuple[Span, ...]:
-    """The stretches that are sung, in order, parted by silences; the whole of a song that has none.
+def vocal_spans(waveform: Float[Tensor, " samples"], grid: FrameGrid, options: SilenceOptions) -> tuple[Span, ...]:
+    """Find the vocal regions of a song, in order; the whole song if it has no silence.
 
     Args:
-        waveform: vocals, mono at the rate of `grid`.
+        waveform: separated vocals, mono at the rate of `grid`.
         grid: of the acoustic model.
-        options: what counts as silence.
+        options: thresholds.
     """
     hop = round(_HOP_SECONDS * grid.sample_rate_hz)
     hops = len(waveform) // hop
@@ -72,12 +73,12 @@ def voiced_spans(waveform: Float[Tensor, " samples"], grid: FrameGrid, options: 
     return tuple(span for span in spans if span.end > span.start)
 
 
-class VoicedSong:
-    """A song without its silences: samples and frames are numbered as if the spans followed each other.
+class VocalRegions:
+    """The vocal regions of a song, addressed as one concatenated signal.
 
     Args:
         waveform: the whole song.
-        spans: of it, see `voiced_spans`.
+        spans: the regions, see `vocal_spans`.
         grid: of the acoustic model.
     """
 
@@ -90,8 +91,8 @@ class VoicedSong:
     def __len__(self) -> int:
         return self._begins[-1]
 
-    def samples(self, start: int, end: int) -> Float[Tensor, " stretch"]:
-        """The samples from `start` to `end`."""
+    def samples(self, start: int, end: int) -> Float[Tensor, " segment"]:
+        """Samples `start` to `end` of the concatenated regions."""
         pieces = [
             self._waveform[span.start + max(0, start - first) : span.start + min(last, end) - first]
             for span, (first, last) in zip(self._spans, pairwise(self._begins), strict=True)
@@ -100,7 +101,7 @@ class VoicedSong:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def statistics(self) -> tuple[float, float]:
-        """Mean and variance of the samples, in no memory to speak of."""
+        """Mean and variance of the samples, computed without copying them."""
         pieces = [self._waveform[span.start : span.end] for span in self._spans]
         moments = [torch.var_mean(piece, correction=0) for piece in pieces]
         weights = torch.tensor([len(piece) / len(self) for piece in pieces], dtype=torch.float64)
@@ -109,7 +110,7 @@ class VoicedSong:
         return float(mean), float((weights * (variances + (means - mean).square())).sum())
 
     def frame_numbers(self) -> Int[Tensor, " frames"]:
-        """For every frame of the spans its number in the whole song."""
+        """The frame number in the whole song of every frame of the concatenated regions."""
         stride = self._grid.stride_samples
         numbers = [torch.arange(span.start // stride, -(-span.end // stride)) for span in self._spans]
         return torch.cat(numbers)[: self._grid.count(len(self))]
@@ -117,7 +118,7 @@ class VoicedSong:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of frames that goes through the network at once, and the part of it that is kept; all half open."""
+    """The frames of one forward pass, and those of them that are kept; half open."""
 
     start_frame: int
     end_frame: int
@@ -126,40 +127,43 @@ class Window:
 
 
 def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tuple[Window, ...]:
-    """Windows that go over `frames` frames; the kept parts follow each other without gap or overlap.
+    """Split `frames` frames into overlapping windows whose kept parts cover them without gap or overlap.
 
-    The network looks at both sides of a frame. Near the edge of a window one side is missing, so its values there are
-    not those of the unsplit run; these borders are dropped, and the neighbouring window supplies their frames. Only
-    the two ends of the song have no neighbour and are kept. There are as few windows as can be. All are equally long,
-    as long as they have to be in whole seconds, so that those of different songs can share batches; the last one is
-    moved back to end with the song.
+    The network uses context on both sides of a frame. Frames near the edge of a window lack context on one side, so
+    they are dropped and taken from the neighbouring window, except at the two ends of the song.
+
+    The number of windows is minimal. All have the same length, the shortest that suffices in whole seconds, so that
+    windows of different songs can share batches. The last window is moved back to end with the song.
+
+    Raises:
+        ValueError: a window is not longer than its context.
     """
-    longest_frames = math.floor(options.window_seconds / grid.frame_seconds)
-    border_frames = math.ceil(options.context_seconds / grid.frame_seconds)
-    if border_frames < 0 or longest_frames <= 2 * border_frames:
+    max_frames = math.floor(options.window_seconds / grid.frame_seconds)
+    context_frames = math.ceil(options.context_seconds / grid.frame_seconds)
+    if context_frames < 0 or max_frames <= 2 * context_frames:
         raise ValueError(
-            f"window_seconds {options.window_seconds} must be longer than two borders "
-            f"of context_seconds {options.context_seconds}, which must not be negative"
+            f"window_seconds {options.window_seconds} must be more than twice "
+            f"context_seconds {options.context_seconds}, which must not be negative"
         )
-    if frames <= longest_frames:
+    if frames <= max_frames:
         return (Window(0, frames, 0, frames),) if frames else ()
-    count = math.ceil((frames - 2 * border_frames) / (longest_frames - 2 * border_frames))
-    needed_frames = math.ceil((frames + 2 * border_frames * (count - 1)) / count)
+    count = math.ceil((frames - 2 * context_frames) / (max_frames - 2 * context_frames))
+    needed_frames = math.ceil((frames + 2 * context_frames * (count - 1)) / count)
     needed_seconds = math.ceil(needed_frames * grid.frame_seconds)
-    window_frames = min(longest_frames, math.ceil(needed_seconds / grid.frame_seconds))
+    window_frames = min(max_frames, math.ceil(needed_seconds / grid.frame_seconds))
     windows = []
     kept = 0
     while kept < frames:
-        start = min(max(0, kept - border_frames), frames - window_frames)
+        start = min(max(0, kept - context_frames), frames - window_frames)
         end = start + window_frames
-        keep_end = frames if end == frames else end - border_frames
+        keep_end = frames if end == frames else end - context_frames
         windows.append(Window(start, end, kept, keep_end))
         kept = keep_end
     return tuple(windows)
 
 
 def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:
-    """The kept frames of every window's output, one after the other: borders saw half their context and are dropped."""
+    """Concatenate the kept frames of all windows."""
     return torch.cat(
         [
             output[window.keep_start_frame - window.start_frame : window.keep_end_frame - window.start_frame]
@@ -168,15 +172,15 @@ def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]
     )
 
 
-def batches(segments: Sequence[Segment], samples: Callable[[Segment], int], batch_size: int) -> Iterator[list[Segment]]:
-    """Segments of equal length in batches of at most `batch_size`; the longest first.
+def equal_length_batches(segments: Sequence[T], samples: Callable[[T], int], batch_size: int) -> Iterator[list[T]]:
+    """Group segments of equal length into batches, longest first.
 
     Args:
-        segments: of any songs.
-        samples: how long each is, as a network takes it.
-        batch_size: at least 1.
+        segments: of any number of songs.
+        samples: length of a segment at the network's input.
+        batch_size: segments per batch, at least 1.
     """
     for _, group in groupby(sorted(segments, key=samples, reverse=True), key=samples):
-        alike = list(group)
-        for start in range(0, len(alike), batch_size):
-            yield alike[start : start + batch_size]
+        equal = list(group)
+        for start in range(0, len(equal), batch_size):
+            yield equal[start : start + batch_size]

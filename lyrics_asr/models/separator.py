@@ -1,17 +1,16 @@
-"""Mixture in, vocals out: Demucs separators, run over whole songs without a random number.
+"""Vocal separation with Demucs networks: mixture in, vocals out.
 
 Conventions
 - Samples are float32 at the separator's own rate, shaped `channels samples`.
-- A separator keeps the networks of a Demucs bag that the bag's weights choose for the vocals, and no other.
-- Weights are safetensors, or the older Demucs `.th` packages read with `torch.load(weights_only=True)`. Both name the
-  class of their network; only Demucs' own network classes are ever built, whatever a file names.
+- Separation is deterministic: there are no random shifts, and batching does not change results.
+- Only the networks with a non-zero vocals weight are run. For a bag such as htdemucs_ft, that is one network of four.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import torch
 from demucs.demucs import Demucs
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
-from lyrics_asr.models.segments import batches
+from lyrics_asr.models.segments import equal_length_batches
 from lyrics_asr.options import SeparationOptions
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
@@ -31,12 +30,15 @@ VOCALS = "vocals"
 
 
 class Separator(nn.Module):
-    """The vocals of a mixture, as the weighted mean of one or more Demucs networks; of none, the mixture itself.
+    """Estimates vocals as the weighted mean of one or more Demucs networks; without networks, returns the mixture.
 
     Args:
-        name: what `load_separator` would find it by.
+        name: the name that `load_separator` takes.
         networks: Demucs networks with a source named "vocals".
-        weights: weight of each network in the mean; 1 for each when None.
+        weights: weight of each network in the mean; equal weights when None.
+
+    Raises:
+        ValueError: a network has no source "vocals".
     """
 
     def __init__(self, name: str, networks: Sequence[DemucsNetwork], weights: Sequence[float] | None = None) -> None:
@@ -48,18 +50,20 @@ class Separator(nn.Module):
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(networks)
         for network in networks:
             if VOCALS not in network.sources:
-                raise ValueError(f"separator {name!r} gives {', '.join(network.sources)}: a source 'vocals' is needed")
-        # HTDemucs would overwrite its own segment while it trains, and then cut songs differently: we pad in its place.
+                raise ValueError(
+                    f"separator {name!r} has the sources {', '.join(network.sources)}; a source 'vocals' is needed"
+                )
+        # In training, HTDemucs overwrites its segment length, which would change how songs are split. We pad instead.
         self._pads_to_segment = tuple(getattr(network, "use_train_segment", False) for network in networks)
         for network in networks:
             if isinstance(network, HTDemucs):
                 network.use_train_segment = False
 
     def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:
-        """Vocals of one stretch of any length, in one piece and differentiable.
+        """Separate segments of any length in one differentiable pass.
 
-        In evaluation mode a stretch shorter than an HTDemucs segment is padded to it, as Demucs does; in training mode
-        the network sees the stretch alone.
+        In evaluation mode, segments shorter than HTDemucs' own are padded to it, as in Demucs. In training mode they
+        are not.
         """
         if not self.networks:
             return mixture
@@ -79,17 +83,20 @@ class Separator(nn.Module):
         options: SeparationOptions,
         progress: Callable[[float], None] | None = None,
     ) -> list[Float[Tensor, "channels _"]]:
-        """Vocals of whole songs, by overlap-add of segments with triangular weights (`demucs.apply.apply_model`).
+        """Separate whole songs, by overlap-add of segments with triangular weights (`demucs.apply.apply_model`).
 
-        Segments of different songs share batches. The same songs always give the same vocals.
+        Segments of different songs share batches.
 
         Args:
             mixtures: whole songs at the separator's rate, on any device.
             options: overlap, batch size and precision.
-            progress: called with the share that is done, in 0..1.
+            progress: progress callback; receives the completed fraction, in 0..1.
 
         Returns:
             The vocals of each song, on the separator's device.
+
+        Raises:
+            ValueError: a mixture has the wrong number of channels.
         """
         if not (self.networks and mixtures):
             return list(mixtures)
@@ -100,24 +107,24 @@ class Separator(nn.Module):
         self.eval()
         try:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16")
-            with autocast, _flash_attention():
+            with autocast, _no_mha_fastpath():
                 on_device = [mixture.detach().to(device) for mixture in mixtures]
                 return self._overlap_add(on_device, options, progress or (lambda share: None))
         finally:
             self.train(was_training)
 
     def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
-        """How a song can be separated in blocks as if in one piece.
+        """How to split a song into blocks such that separating the blocks equals separating the whole song.
 
         Returns:
-            What the first sample of a block must be a multiple of, and how many samples at either end of a block, other
-            than an end of the song, differ from those of the whole song and are to be left out.
+            The number of samples that a block must start at a multiple of; and the number of samples to drop at both
+            ends of a block, except at the ends of the song, because they differ from those of the whole song.
         """
         segments = [self.segment_samples(index) for index in range(len(self.networks))]
         return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments, default=0)
 
     def segment_samples(self, index: int) -> int:
-        """Samples that network `index` of this separator takes at once in `separate`."""
+        """Length of the segments of network `index` in `separate`."""
         network = self.network(index)
         return int(network.samplerate * network.segment)
 
@@ -133,26 +140,26 @@ class Separator(nn.Module):
     ) -> list[Float[Tensor, "channels _"]]:
         vocals = [torch.zeros_like(mixture) for mixture in mixtures]
         for index, weight in enumerate(self.weights):
-            segment = self.segment_samples(index)
-            triangle = _triangle(segment).to(vocals[0].device)
+            length = self.segment_samples(index)
+            triangle = _triangle(length).to(vocals[0].device)
             estimates = [torch.zeros_like(mixture) for mixture in mixtures]
             totals = [torch.zeros_like(mixture[0]) for mixture in mixtures]
-            pieces = [
-                _Piece(song, offset, length, self._padded_samples(index, length))
+            segments = [
+                _Segment(song, offset, samples, self._padded_samples(index, samples))
                 for song, mixture in enumerate(mixtures)
-                for offset, length in _segments(mixture.shape[-1], segment, options)
+                for offset, samples in _split(mixture.shape[-1], length, options)
             ]
             done = 0
-            for batch in batches(pieces, lambda piece: piece.padded, options.batch_size or 1):
-                stretches = [_stretch(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
-                outputs = self._run(index, torch.stack(stretches)).float()
+            for batch in equal_length_batches(segments, lambda each: each.padded, options.batch_size or 1):
+                inputs = [_padded_slice(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
+                outputs = self._run(index, torch.stack(inputs)).float()
                 for each, output in zip(batch, outputs, strict=True):
                     span = slice(each.offset, each.offset + each.length)
                     weighted = triangle[: each.length] * output[:, each.left : each.left + each.length]
                     estimates[each.song][:, span] += weighted
                     totals[each.song][span] += triangle[: each.length]
                 done += len(batch)
-                progress((index + done / len(pieces)) / len(self.weights))
+                progress((index + done / len(segments)) / len(self.weights))
             for song, (estimate, total) in enumerate(zip(estimates, totals, strict=True)):
                 vocals[song] += weight / sum(self.weights) * estimate / total
         return vocals
@@ -169,7 +176,7 @@ class Separator(nn.Module):
         if isinstance(network, Demucs):
             return int(network.valid_length(samples))
         if isinstance(network, HDemucs) and not network.hybrid:
-            return max(samples, int(network.nfft) // 2 + 1)  # its spectrogram mirrors half a window beyond both ends
+            return max(samples, int(network.nfft) // 2 + 1)  # its spectrogram reflects half a window at both ends
         if self._pads_to_segment[index] and not self.training:
             return max(samples, self.segment_samples(index))
         return samples
@@ -181,28 +188,9 @@ class Separator(nn.Module):
             )
 
 
-def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separator:
-    """A new Demucs network with random weights, to train from nothing.
-
-    Args:
-        kwargs: arguments of the network's class (sources, channels, depth, segment, ...) and, as `network`, the class:
-            "HTDemucs" (the default), "HDemucs" or "Demucs".
-        name: what the separator is to be called.
-
-    Raises:
-        ValueError: no such class.
-    """
-    classes: dict[str, type[DemucsNetwork]] = {each.__name__: each for each in (HTDemucs, HDemucs, Demucs)}
-    arguments = dict(kwargs)
-    class_name = arguments.pop("network", "HTDemucs")
-    if class_name not in classes:
-        raise ValueError(f"separator network {class_name!r} is unknown; choose one of {', '.join(classes)}")
-    return Separator(name, [classes[class_name](**arguments)])
-
-
 @contextlib.contextmanager
-def _flash_attention() -> Iterator[None]:
-    """Do without PyTorch's fast path of transformer layers, which writes out whole attention matrices and is slower."""
+def _no_mha_fastpath() -> Iterator[None]:
+    """Disable PyTorch's fast path for transformer layers: it materializes attention matrices, and is slower here."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -219,8 +207,8 @@ def _triangle(samples: int) -> Float[Tensor, " samples"]:
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A segment of one of several songs, with silence around it where the network takes more samples than it has."""
+class _Segment:
+    """A segment of one of several songs, padded with silence at both ends if the network needs more samples."""
 
     song: int
     offset: int
@@ -232,8 +220,8 @@ class _Piece:
         return (self.padded - self.length) // 2
 
 
-def _segments(samples: int, segment: int, options: SeparationOptions) -> Iterator[tuple[int, int]]:
-    """Where the segments of a song begin, and how long they are: the last ones are shorter."""
+def _split(samples: int, segment: int, options: SeparationOptions) -> Iterator[tuple[int, int]]:
+    """Offset and length of the overlapping segments of a song; the last ones are shorter."""
     for offset in range(0, samples, _stride(segment, options)):
         yield offset, min(segment, samples - offset)
 
@@ -242,8 +230,10 @@ def _stride(segment: int, options: SeparationOptions) -> int:
     return max(1, int((1 - options.overlap) * segment))
 
 
-def _stretch(mixture: Float[Tensor, "channels samples"], start: int, samples: int) -> Float[Tensor, "channels stretch"]:
-    """`samples` samples from `start` on, with silence before and after the song."""
+def _padded_slice(
+    mixture: Float[Tensor, "channels samples"], start: int, samples: int
+) -> Float[Tensor, "channels segment"]:
+    """`samples` samples from `start` on, zero-padded beyond the ends of the song."""
     total = mixture.shape[-1]
     end = start + samples
     inside = mixture[:, max(0, start) : min(total, end)]

@@ -305,7 +305,7 @@ def test_the_script_compares_two_results(script, setup, capsys):
     [
         (["folder=nowhere.jsonl"], "nowhere.jsonl: no such manifest"),
         (["corpus=jamendo", "folder=nowhere"], "JamendoLyrics.csv: no such file"),
-        (["model=nowhere"], "nowhere: no model there"),
+        (["model=nowhere"], "nowhere: not a model"),
         (["decoding.beam_size=3"], "beam_size"),
         (["--language", "fr"], "none of 2 songs is in language=fr"),
         (["output=/dev/null/here"], "/dev/null/here: cannot be written"),

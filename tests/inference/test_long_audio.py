@@ -5,8 +5,8 @@ from lyrics_asr import load_model, transcribe
 from lyrics_asr.audio import Audio, AudioError, write_audio
 from lyrics_asr.inference import long_audio as long_songs
 from lyrics_asr.inference import pipeline
-from lyrics_asr.models.demucs_weights import load_separator
-from lyrics_asr.models.separator import Separator, build_separator
+from lyrics_asr.models.demucs_weights import build_separator, load_separator
+from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 
 

@@ -34,7 +34,7 @@ from lyrics_asr.models.acoustic import (
     save_acoustic,
 )
 from lyrics_asr.models.hub import ModelNotFoundError
-from lyrics_asr.models.segments import VoicedSong, Window, split_windows, stitch, voiced_spans
+from lyrics_asr.models.segments import VocalRegions, Window, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import FrameGrid
 
@@ -211,18 +211,18 @@ def test_songs_that_share_batches_are_as_each_alone(local_model):
         assert emissions.duration_seconds == alone.duration_seconds
 
 
-def test_silences_are_not_listened_to(local_model):
+def test_silences_are_skipped(local_model):
     voice, silence = song(48_000), torch.zeros(32_000)
     waveform = torch.cat([voice, silence, voice, silence])
-    spans = voiced_spans(waveform, GRID, OPTIONS.silence)
+    spans = vocal_spans(waveform, GRID, OPTIONS.silence)
     assert len(spans) == 2
     whole = local_model.emissions([waveform], OPTIONS)[0].log_probs
     assert len(whole) == GRID.count(len(waveform))
     condensed = torch.cat([waveform[span.start : span.end] for span in spans])
-    heard = VoicedSong(waveform, spans, GRID).frame_numbers()
-    assert torch.equal(whole[heard], local_model.emissions([condensed], OPTIONS)[0].log_probs)
+    vocal = VocalRegions(waveform, spans, GRID).frame_numbers()
+    assert torch.equal(whole[vocal], local_model.emissions([condensed], OPTIONS)[0].log_probs)
     silent = torch.ones(len(whole), dtype=torch.bool)
-    silent[heard] = False
+    silent[vocal] = False
     best = whole.argmax(1)
     assert int(silent.sum()) == pytest.approx(2 * 1.7 * 50, abs=8)  # of 2 s each, but for margins
     border = (spans[0].end + spans[1].start) // 2 // GRID.stride_samples

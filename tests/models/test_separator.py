@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 
 import lyrics_asr.models.demucs_weights
 import lyrics_asr.models.hub
-from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, load_separator, save_separator
+from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, build_separator, load_separator, save_separator
 from lyrics_asr.models.hub import ModelNotFoundError
-from lyrics_asr.models.separator import Separator, build_separator
+from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import SeparationOptions
 
 SOURCES = ["drums", "bass", "other", "vocals"]
@@ -380,7 +380,7 @@ def dribbling_server() -> Iterator[str]:
 def test_a_server_that_never_comes_to_the_end_is_left(offline_cache, dribbling_server, monkeypatch, name):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", dribbling_server)
-    monkeypatch.setattr(lyrics_asr.models.hub, "_HUB_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(lyrics_asr.models.hub, "HUB_TIMEOUT_SECONDS", 0.5)
     packages = {"955717e8": f"{dribbling_server}/955717e8-8726e21a.th"}
     monkeypatch.setattr(lyrics_asr.models.demucs_weights, "_legacy_packages", lambda: packages)
     started = time.monotonic()
