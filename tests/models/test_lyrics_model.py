@@ -362,7 +362,7 @@ def test_bad_models(tmp_path):
     tiny_model().save(tmp_path)
     (tmp_path / "decoder.yaml").write_text("alpha: loud")
     with pytest.raises(ValueError, match=r"decoder\.yaml.*alpha"):
-        load_model(str(tmp_path))
+        _ = load_model(str(tmp_path)).decoding
 
 
 def test_bad_arguments(tmp_path, monkeypatch):
