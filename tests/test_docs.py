@@ -5,6 +5,8 @@ import ast
 import json
 import re
 import shlex
+import shutil
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,22 @@ def test_keys_of_training_are_read(name: str) -> None:
         given = {"stages[0].freezing": given["freezing"]}
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
     load_config(TrainingConfig, ROOT / "configs" / "stream.yaml", overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/transcribe.md", "docs/align.md"])
+def test_python_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Python of a document, on a demo song."""
+    (code,) = re.findall(r"^    import lyrics_asr\n(?:    .*\n|\n)+", _text(ROOT / name), flags=re.MULTILINE)
+    for suffix in (".mp3", ".txt"):
+        shutil.copy(ROOT / "data/demo" / f"truce_on_the_hill{suffix}", tmp_path / f"song{suffix}")
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(code), {})
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) >= 9  # lines of the song
+    assert "transcribe" in name or "trenches" in printed
 
 
 def _floors() -> dict[str, int]:

@@ -53,13 +53,14 @@ def parse_lyrics(text: str) -> Lyrics:
     return Lyrics(text, lines)
 
 
-def read_lyrics(path: Path) -> Lyrics:
+def read_lyrics(path: str | Path) -> Lyrics:
     """Read lyrics in UTF-8, UTF-16 with a byte order mark, Windows-1252 or Latin-1.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the path is a folder, not a text file, or has no sung line; the message names it.
     """
+    path = Path(path)
     _require_file(path)
     text = _decode(path.read_bytes())
     if "\0" in text:
