@@ -5,7 +5,6 @@ import pytest
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, make_predictor
-from lyrics_asr.models.lyrics_model import ASSETS_FOLDER
 from lyrics_asr.models.registry import load_model
 from tests.paths import DEMO, JAMENDO
 
@@ -24,10 +23,6 @@ def model(request):
 def evaluation(model, tmp_path_factory):
     config = EvaluationConfig(folder=DEMO, output=tmp_path_factory.mktemp("evaluation"))
     return evaluated(model, load_songs(config), config)
-
-
-def test_they_are_small():
-    assert sum(path.stat().st_size for path in ASSETS_FOLDER.rglob("*") if path.is_file()) < 30e6
 
 
 def test_they_time_the_words_of_every_demo_song(evaluation):

@@ -79,18 +79,19 @@ def test_each_syllable_has_a_note_in_the_singers_range_and_time_enough():
             assert degrees <= set(score.music.scale)
 
 
-def test_songs_last_as_songs_do_and_rest_as_songs_do():
-    lengths, rests, shares = [], [], []
+def test_songs_rest_as_real_songs_do():
+    """Against the line times of the 71 songs of JamendoLyrics.
+
+    Their longest rest between two lines lasts 0.4 to 66.8 s, half of them 5.7 to 23.1 s; nobody sings for 13 to 60 % of
+    the time up to the last word (5th and 95th percentile).
+    """
+    longest, shares = [], []
     for score in scores(5, range(30)):
         ends = [0.0, *(line.start_seconds + sum(line.durations_seconds) for line in score.lines)]
-        starts = [*(line.start_seconds for line in score.lines), score.duration_seconds]
-        gaps = [start - end for start, end in zip(starts, ends, strict=True)]
-        lengths.append(score.duration_seconds)
-        rests += gaps[1:-1]
-        shares.append(sum(gaps) / score.duration_seconds)
-    assert min(lengths) > 30
-    assert max(lengths) < 240
-    assert np.ptp(lengths) > 60
-    assert max(rests) < 45
-    assert sum(rest > 5 for rest in rests) > 15
-    assert 0.2 < np.median(shares) < 0.7
+        rests = [line.start_seconds - end for line, end in zip(score.lines, ends, strict=False)]
+        longest.append(max(rests[1:]))
+        shares.append(sum(rests) / ends[-1])
+    assert min(longest) > 0.4
+    assert max(longest) < 66.8
+    assert 5.7 < np.median(longest) < 23.1
+    assert 0.13 < np.median(shares) < 0.60

@@ -24,15 +24,32 @@ TUNED = [
 ]
 
 
-def test_every_style_plays_something_finite_of_the_asked_length():
-    for style in styles.STYLES:
-        rng = np.random.default_rng(3)
-        music = replace(arrangement.compose(rng), style=style, beat_seconds=0.4)
-        samples = backing.play(music, SECTIONS, 5 * RATE, rng)
-        assert samples.shape == (2, 5 * RATE)
-        assert samples.dtype == np.float32
-        assert np.isfinite(samples).all()
-        assert np.abs(samples).max() == pytest.approx(0.5)
+def pitch_class_power(samples):
+    """Power of the spectral peaks from 180 to 1,500 Hz by pitch class, the C first; a mono signal at `RATE`."""
+    size = 8192
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[:: size // 2]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
+    hertz = np.fft.rfftfreq(size, 1 / RATE)[1:-1]
+    is_peak = (power[:, 1:-1] > power[:, :-2]) & (power[:, 1:-1] > power[:, 2:])
+    total = np.where(is_peak, power[:, 1:-1], 0).sum(0)
+    tonal = (hertz > 180) & (hertz < 1500)
+    pitch_classes = np.round(69 + 12 * np.log2(hertz[tonal] / 440)).astype(int) % 12
+    return np.bincount(pitch_classes, total[tonal], minlength=12)
+
+
+@pytest.mark.parametrize("style", styles.STYLES)
+def test_every_style_plays_in_its_key(style):
+    rng = np.random.default_rng(3)
+    music = replace(arrangement.compose(rng), style=style, beat_seconds=0.4)
+    samples = backing.play(music, SECTIONS, 5 * RATE, rng)
+    assert samples.shape == (2, 5 * RATE)
+    assert np.abs(samples).max() == pytest.approx(0.5)
+
+    power = pitch_class_power(samples.mean(0))
+    in_key = [(music.tonic_midi + degree) % 12 for degree in music.scale]
+    # 7 of the 12 pitch classes are in the key: 0.58 by chance. A semitone above it are most of the others.
+    assert power[in_key].sum() / power.sum() > 0.65
+    assert power[in_key].sum() > power[[(pitch + 1) % 12 for pitch in in_key]].sum()
 
 
 @pytest.mark.parametrize("style", ["rock", "electronic", "gospel"])
