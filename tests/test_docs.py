@@ -128,25 +128,28 @@ def test_python_runs(
     assert "transcribe" in name or "trenches" in printed
 
 
-def _floors() -> dict[str, int]:
-    """The floor of every room in the drawing of docs/architecture.md."""
-    rows = re.findall(r"^ +(\d+)    (.+?)(?:   .*)?$", _text(ROOT / "docs/architecture.md"), re.MULTILINE)
-    return {room: int(floor) for floor, rooms in rows for room in re.findall(r"([a-z_]+)/?(?= |$)", rooms)}
+def test_rooms_and_their_imports_are_as_drawn() -> None:
+    floors: dict[str, int] = {}
+    drawn: dict[str, set[str]] = {}
+    for row in re.findall(r"^ +(\d+ .*)$", _text(ROOT / "docs/architecture.md"), flags=re.MULTILINE):
+        floor, rooms, *rest = re.split(r" {3,}", row)
+        for room in re.findall(r"\w+(?=/|\.py)", rooms):
+            floors[room] = int(floor)
+            drawn[room] = set(rest[1].split()) if len(rest) > 1 else set()
 
-
-def test_imports_go_down_the_drawn_floors() -> None:
-    floors = _floors()
     package = ROOT / "lyrics_asr"
-    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert set(floors) == rooms - {"__init__"}, "draw new rooms in docs/architecture.md"
-    upwards = []
+    imports: dict[str, set[str]] = {
+        path.stem: set() for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     for file in package.rglob("*.py"):
         room = file.relative_to(package).parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
         for node in ast.walk(ast.parse(_text(file))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lyrics_asr."):
-                other = str(node.module).split(".")[1]
-                if other != room and floors[other] >= floors[room]:
-                    upwards.append(f"{file.relative_to(ROOT)} imports {node.module}")
+                imports[room].add(str(node.module).split(".")[1])
+    del imports["__init__"]  # whose names are those of all rooms
+
+    assert set(floors) == set(imports), "draw every room in docs/architecture.md"
+    upwards = {(room, other) for room in imports for other in imports[room] - {room} if floors[other] >= floors[room]}
     assert not upwards
+    above = {room: {other for other in imports[room] - {room} if floors[other] > 2} for room in imports}
+    assert drawn == above, "draw the imports in docs/architecture.md"
