@@ -1,7 +1,7 @@
-"""The weights of a language model, searched on development songs, and whether it helps at all.
+"""Tune decoder weights on development songs, and test whether the language model helps at all.
 
-A language model whose weights were never tuned can make the word error rate worse. The songs must be new to it and to
-the acoustic model, or the weights that come out trust it too much.
+A language model with untuned weights can increase the word error rate. Neither it nor the acoustic model may have seen
+the development songs; otherwise its weight comes out too high.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ GRIDS: tuple[tuple[str, Sequence[float]], ...] = (
     ("beam_width", (25, 50, 100, 250)),
     ("beam_prune_logp", (-10.0, -14.0, -20.0)),
 )
-"""What is searched, one option after the other. What makes the search slower has to help beyond chance."""
+"""Coordinate search: options in order, with their values. Slower decoding must help significantly to be chosen."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Options and the pooled word error rate that they gave."""
+    """Decoding options and their pooled word error rate."""
 
     options: DecodingOptions
     wer: float
@@ -38,14 +38,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found.
+    """Result of tuning.
 
     Args:
-        options: to decode with; where the model does not help, its weight alpha is 0.
+        options: best options; alpha is 0 if the language model does not help.
         with_model: word error rate with the best weights.
-        without_model: of the same beam search without the language model.
-        gain: `with_model` - `without_model`, of the same songs; None when it has no interval, as with a single song.
-        helps: whether the gain's 95 % interval lies below 0.
+        without_model: word error rate of the same search without the language model.
+        gain: `with_model` - `without_model`, paired by song; None without an interval, as for a single song.
+        helps: whether the gain's 95 % interval is below 0.
     """
 
     options: DecodingOptions
@@ -60,35 +60,35 @@ def tune(
     references: Sequence[str],
     language_model_path: Path,
     start: DecodingOptions,
-    report: Callable[[Trial], None],
+    on_result: Callable[[Trial], None],
 ) -> Tuning:
-    """Search weights and beam one after the other, each time from the best so far, and compare with no model.
+    """Tune weights and beam by coordinate search, and compare the best options with no language model.
 
     Args:
         emissions: of the development songs.
-        references: their lyrics, normalised.
-        language_model_path: the model whose weights are searched.
-        start: where the search begins; what is not searched stays.
-        report: told every trial.
+        references: normalized lyrics of the development songs.
+        language_model_path: language model to tune.
+        start: initial options; options outside the search keep their values.
+        on_result: called after each trial.
 
     Raises:
-        ValueError: no songs.
+        ValueError: there are no songs.
     """
     if not emissions:
         raise ValueError("no development songs to tune on")
 
     def errors(options: DecodingOptions, path: Path | None) -> list[Part]:
         search = BeamSearch(emissions[0].vocabulary, path, options)
-        heard = decode_all(search, emissions)
-        return [_word_errors(reference, words) for reference, words in zip(references, heard, strict=True)]
+        hypotheses = decode_all(search, emissions)
+        return [_word_errors(reference, words) for reference, words in zip(references, hypotheses, strict=True)]
 
-    def tried(options: DecodingOptions) -> tuple[Trial, list[Part]]:
+    def run_trial(options: DecodingOptions) -> tuple[Trial, list[Part]]:
         parts = errors(options, language_model_path)
         trial = Trial(options, value_of(_WER, parts) or 0.0)
-        report(trial)
+        on_result(trial)
         return trial, parts
 
-    best, best_parts = tried(start)
+    best, best_parts = run_trial(start)
     seen = {start}
     for name, values in GRIDS:
         for value in values:
@@ -96,10 +96,10 @@ def tune(
             if options in seen:
                 continue
             seen.add(options)
-            trial, parts = tried(options)
+            trial, parts = run_trial(options)
             gain = difference(_WER, parts, best_parts)
-            surely_better = gain is not None and gain.high < 0
-            if surely_better or (trial.wer < best.wer and not _is_dearer(options, best.options)):
+            significant = gain is not None and gain.high < 0
+            if significant or (trial.wer < best.wer and not _is_slower(options, best.options)):
                 best, best_parts = trial, parts
     alone = replace(best.options, alpha=0.0, beta=0.0, unk_char_log10=0.0)
     without = errors(alone, None)
@@ -108,11 +108,11 @@ def tune(
     return Tuning(best.options if helps else alone, estimate(_WER, best_parts), estimate(_WER, without), gain, helps)
 
 
-def _is_dearer(options: DecodingOptions, others: DecodingOptions) -> bool:
+def _is_slower(options: DecodingOptions, others: DecodingOptions) -> bool:
     return options.beam_width > others.beam_width or options.beam_prune_logp < others.beam_prune_logp
 
 
 def _word_errors(reference: str, words: Sequence[TimedWord]) -> Part:
-    """What a song adds to the word error rate."""
+    """A song's errors and reference words: the sufficient statistics of the word error rate."""
     counts = word_errors([reference], [" ".join(word.text for word in words)])
     return counts.substitutions + counts.deletions + counts.insertions, counts.reference_length

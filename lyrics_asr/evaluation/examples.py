@@ -1,4 +1,4 @@
-"""The worst of an evaluation, to be looked at: lines word by word, and words on a time axis."""
+"""The worst examples of an evaluation: lines as word diffs, and misplaced words on a time axis."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.text import parse_lyrics
 
 AXIS_WIDTH = 680
-"""Pixels from the first to the last moment of a time axis."""
+"""Width of a time axis in pixels."""
 
 _WORST_LINES = 12
 _WORST_WORDS = 8
@@ -20,21 +20,21 @@ _CONTEXT_SECONDS = 2.0
 _LETTER_WIDTH = 6.8
 _LABEL_OVERHANG = 60
 _TICK_STEPS_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 36_000)
-_MOST_TICKS = 9
+_MAX_TICKS = 9
 
 
 @dataclass(frozen=True)
 class DiffWord:
-    """A place in a line: "equal", "substituted", "missing" or "extra"; the word of the reference and the one heard."""
+    """An edit of a word diff: "equal", "substituted", "missing" or "extra", with the word on either side."""
 
     kind: str
     reference: str
-    heard: str
+    hypothesis: str
 
 
 @dataclass(frozen=True)
 class DiffLine:
-    """A line of the reference with what was heard in its place."""
+    """A line of the reference, compared with the transcript."""
 
     song: str
     errors: int
@@ -43,7 +43,7 @@ class DiffLine:
 
 @dataclass(frozen=True)
 class AxisWord:
-    """A word on the time axis of a picture, in its pixels; a label begins at its place, and is None without room."""
+    """A word on a time axis, in pixels; a label's position is None if there is no room for it."""
 
     text: str
     reference_x: float
@@ -55,7 +55,7 @@ class AxisWord:
 
 @dataclass(frozen=True)
 class WorstWord:
-    """A word far from its reference, with its neighbours."""
+    """A misplaced word, with its neighbours."""
 
     song: str
     pair: TimedPair
@@ -64,33 +64,33 @@ class WorstWord:
 
 
 def worst_lines(songs: Sequence[SongScores], count: int = _WORST_LINES) -> tuple[DiffLine, ...]:
-    """The lines with the highest error rates, the longer ones first among equals; a repeated line stands once."""
+    """The lines with the highest error rates, longer lines first if equal; repeated lines are listed once."""
     lines: dict[tuple[str, tuple[DiffWord, ...]], DiffLine] = {}
     for song in songs:
         if song.text is not None:
             lines |= {(line.song, line.words): line for line in diff_lines(song)}
 
-    def badness(line: DiffLine) -> tuple[float, int]:
+    def error_rate_and_length(line: DiffLine) -> tuple[float, int]:
         length = sum(word.kind != "extra" for word in line.words)
         return min(1.0, line.errors / length), length
 
     wrong = [line for line in lines.values() if line.errors]
-    return tuple(sorted(wrong, key=badness, reverse=True)[:count])
+    return tuple(sorted(wrong, key=error_rate_and_length, reverse=True)[:count])
 
 
 def diff_lines(song: SongScores) -> list[DiffLine]:
-    """Every line of a song's lyrics, word by word against the transcript; the alignment is that of the WER.
+    """Word diffs of all lines of a song, with the alignment that the WER is computed from.
 
-    Words that were heard between two lines belong to the first of them, those before the first line to that one.
+    Insertions between two lines belong to the first of them; insertions before the first line belong to it.
     """
     spelled = [normalize(line.text, song.language).split() for line in parse_lyrics(song.reference).lines]
     reference = [word for line in spelled for word in line]
-    heard = normalize(song.text or "", song.language).split()
+    hypothesis = normalize(song.text or "", song.language).split()
     places: list[list[DiffWord]] = [[] for _ in reference]
-    (chunks,) = jiwer.process_words(" ".join(reference), " ".join(heard)).alignments
+    (chunks,) = jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments
     for chunk in chunks:
         theirs = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        ours = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        ours = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
         if chunk.type == "insert":
             places[max(0, chunk.ref_start_idx - 1)] += [DiffWord("extra", "", word) for word in ours]
         for offset, word in enumerate(theirs):
@@ -107,7 +107,7 @@ def diff_lines(song: SongScores) -> list[DiffLine]:
 
 
 def worst_words(songs: Sequence[SongScores], count: int = _WORST_WORDS) -> tuple[WorstWord, ...]:
-    """The words furthest from their reference, one a song, with the words around them on a time axis."""
+    """The words furthest from their reference, one per song, with their neighbours on a time axis."""
     furthest = []
     for song in songs:
         if song.words:
@@ -135,8 +135,8 @@ def _on_axis(song: SongScores, index: int) -> WorstWord:
         _with_room([(x(seconds), i == index, word.text) for (i, word), seconds in zip(near, times, strict=True)])
         for times in ([word.reference_seconds for _, word in near], [word.estimated_seconds for _, word in near])
     ]
-    longest = _TICK_STEPS_SECONDS[-1] * np.ceil((last - first) / _TICK_STEPS_SECONDS[-1] / _MOST_TICKS)
-    step = next((step for step in _TICK_STEPS_SECONDS if (last - first) / step <= _MOST_TICKS), longest)
+    longest = _TICK_STEPS_SECONDS[-1] * np.ceil((last - first) / _TICK_STEPS_SECONDS[-1] / _MAX_TICKS)
+    step = next((step for step in _TICK_STEPS_SECONDS if (last - first) / step <= _MAX_TICKS), longest)
     ticks = np.arange(np.ceil(first / step) * step, last, step)
     return WorstWord(
         song.id,
@@ -150,9 +150,9 @@ def _on_axis(song: SongScores, index: int) -> WorstWord:
 
 
 def _with_room(labels: Sequence[tuple[float, bool, str]]) -> list[float | None]:
-    """Where labels (place, whether it must be there, text) are written, so that none is on another.
+    """Place labels (position, required, text) without overlap; None for labels without room.
 
-    One that must be there is moved to the left where it would run over the end of the picture.
+    A required label that would exceed the right edge is moved to the left.
     """
     limit = AXIS_WIDTH + _LABEL_OVERHANG
     taken: list[tuple[float, float]] = []
@@ -170,7 +170,7 @@ def _with_room(labels: Sequence[tuple[float, bool, str]]) -> list[float | None]:
 
 
 def _label_width(text: str) -> float:
-    """Pixels that a label takes at most, with a space behind it."""
+    """Maximum width of a label in pixels, including a space after it."""
     capitals = sum(letter.isupper() for letter in text)
     broad = sum(letter in "mwMW" or unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return _LETTER_WIDTH * (len(text) + 1 + 0.25 * capitals + 0.7 * broad)

@@ -1,4 +1,4 @@
-"""Pictures of an alignment's errors, as SVG that a page holds in itself."""
+"""Plots of alignment errors, as SVG data URIs for a self-contained HTML page."""
 
 import base64
 import io
@@ -17,22 +17,24 @@ _INK, _SERIES, _BASELINE = "#1f2933", "#0b6e99", "#b5762a"
 
 @dataclass(frozen=True)
 class Picture:
-    """What it shows, in words, and the picture as a data URI."""
+    """A plot as a data URI, with its caption."""
 
     caption: str
     uri: str
 
 
 def pictures(songs: Sequence[SongScores]) -> tuple[Picture, ...]:
-    """Each picture of word onsets; none when no song has any."""
+    """Plots of word onset errors; empty if no song has word times."""
     errors = np.asarray([pair.error_seconds for song in songs for pair in song.words])
     if not len(errors):
         return ()
     even = np.asarray([distance for song in songs for distance in song.parts.get("even_words_median_pooled", ())])
     with mpl.rc_context({"svg.hashsalt": "lyrics_asr", "font.size": 9}):
         return (
-            Picture("How early or late words are placed, up to a second", _data_uri(_histogram(errors))),
-            Picture("Share of words within a distance of their reference", _data_uri(_cumulative(abs(errors), even))),
+            Picture("Signed onset error of words, up to 1 s", _data_uri(_histogram(errors))),
+            Picture(
+                "Fraction of words within a distance of their reference", _data_uri(_cumulative(abs(errors), even))
+            ),
         )
 
 
@@ -56,7 +58,7 @@ def _cumulative(distances: NDArray[np.float64], even: NDArray[np.float64]) -> Fi
     longest = max(10.0, float(distances.max()))
     for values, color, label in ((distances, _SERIES, "alignment"), (even, _BASELINE, "even spread")):
         if len(values):
-            # Up to the right edge: a curve that ends at its last word is out of sight when all words are very near.
+            # Extend to the right edge: if all errors are very small, the curve would end outside the visible range.
             places = np.append(np.sort(values), max(longest, values.max()))
             shares = np.minimum(np.arange(1, len(places) + 1) / len(values), 1)
             axes.step(places, shares, where="post", color=color, label=label)

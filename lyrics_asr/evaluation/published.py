@@ -1,7 +1,7 @@
-"""Results from the literature that a report shows beside its own, as their authors published them.
+"""Published results from the literature, which reports show next to their own.
 
-None of them was reproduced here. Corpora, versions of their annotations and text normalisation differ, so they tell
-where the field stands and not which of two systems is better.
+None of these results was reproduced here. Corpora, annotation versions and text normalization differ, so they show the
+state of the art, not which of two systems is better.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedAlignment:
-    """Word onsets: mean and median absolute error and share within 0.3 s, with the digits of their authors.
-
-    None where not published.
-    """
+    """Word onsets: mean and median absolute error and fraction within 0.3 s, as printed; None if not published."""
 
     system: str
     corpus: str
@@ -23,7 +20,7 @@ class PublishedAlignment:
 
 @dataclass(frozen=True)
 class PublishedTranscription:
-    """A word error rate, with the digits of its authors."""
+    """A word error rate, as printed."""
 
     system: str
     corpus: str

@@ -1,7 +1,7 @@
-"""The results of an evaluation as a document: every figure, over all songs, by group and song by song.
+"""The results of an evaluation: all metrics, over all songs, per group and per song; results.json.
 
-results.json holds what each song adds to each figure (see `figures`), so that two results can be compared and songs be
-put together anew without a prediction at hand.
+results.json has the sufficient statistics of every metric for each song (see `figures`; the JSON keys are "figures" and
+"parts"), so results can be compared and songs regrouped without their predictions.
 """
 
 import dataclasses
@@ -46,15 +46,22 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Results:
-    """An evaluation, put together.
+    """The results of an evaluation.
 
     Args:
-        name: of what was measured: the model's name, or the folders of predictions.
-        figures: over all songs, by key; those that no song has are left out.
-        by_language: the same for the songs of each language, where there are several.
-        by_genre: likewise.
-        model: None when predictions were read.
-        decoding: the beam search's options; None likewise.
+        name: the model's name, or the folders of predictions.
+        created: time in ISO 8601, UTC.
+        config: of the evaluation.
+        model: None if predictions were read from files.
+        decoding: options of the beam search; None if predictions were read from files.
+        packages: versions of the packages that affect results.
+        hardware: system, processor and GPU.
+        figures: metrics over all songs, by key; without those that no song has.
+        by_language: metrics per language, if there are several.
+        by_genre: metrics per genre, if there are several.
+        songs: per-song scores.
+        failed: songs that failed, with the cause.
+        missing_audio: ids of songs without audio.
     """
 
     name: str
@@ -75,7 +82,7 @@ class Results:
 def collect(
     evaluation: Evaluation, config: EvaluationConfig, model: ModelInfo | None, decoding: DecodingOptions | None
 ) -> Results:
-    """Put songs together, and note what made the numbers."""
+    """Aggregate per-song scores, and record versions and hardware."""
     name = model.name if model else ", ".join(str(each) for each in (config.transcripts, config.alignments) if each)
     return Results(
         name=name,
@@ -95,7 +102,7 @@ def collect(
 
 
 def estimates(songs: Sequence[SongScores]) -> dict[str, Estimate]:
-    """Every figure that at least one song has, with its interval."""
+    """All metrics that at least one song has, with confidence intervals."""
     return {
         key: estimate(figure, parts)
         for key, figure in FIGURES.items()
@@ -104,7 +111,7 @@ def estimates(songs: Sequence[SongScores]) -> dict[str, Estimate]:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write results as JSON, atomically; what is not defined is null.
+    """Write results as JSON, atomically; undefined values are null.
 
     Raises:
         OutputError: the file cannot be written.
@@ -139,18 +146,18 @@ def write_results(results: Results, path: Path) -> None:
 
 @dataclass(frozen=True)
 class MeasuredSongs:
-    """What `compare` needs of results: their name, and what each song adds to each figure, by the song's id."""
+    """The name of results, and the sufficient statistics of each metric per song id, for `compare`."""
 
     name: str
     parts: Mapping[str, Mapping[str, Part]]
 
 
 def read_results(path: Path) -> MeasuredSongs:
-    """Read results.json, or the one in a folder.
+    """Read a results.json file, given by its path or its folder.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not results of this version.
+        ValueError: not results, damaged, or of a different version.
     """
     path = path / "results.json" if path.is_dir() else path
     try:
@@ -172,13 +179,15 @@ def read_results(path: Path) -> MeasuredSongs:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results on the songs that they share.
+    """A comparison of two results on their common songs.
 
     Args:
-        songs: how many both have.
-        only_first: how many songs the first has alone.
-        only_second: likewise.
-        differences: by figure; those that either lacks are left out.
+        first: name of the first results.
+        second: name of the second results.
+        songs: number of common songs.
+        only_first: number of songs only in the first.
+        only_second: number of songs only in the second.
+        differences: by metric; without metrics that either lacks.
     """
 
     first: str
@@ -190,15 +199,15 @@ class Comparison:
 
 
 def compare(first: MeasuredSongs, second: MeasuredSongs) -> Comparison:
-    """Paired bootstrap of every figure over the songs that both results have.
+    """Compare all metrics by paired bootstrap over the common songs.
 
     Raises:
-        ValueError: fewer than two songs in common.
+        ValueError: fewer than two common songs.
     """
     shared = [song_id for song_id in first.parts if song_id in second.parts]
     if len(shared) < 2:
         raise ValueError(
-            f"{first.name} and {second.name} have {len(shared)} songs in common; a comparison needs 2 at least"
+            f"{first.name} and {second.name} have {len(shared)} songs in common; a comparison needs at least 2"
         )
     differences = {}
     for key, figure in FIGURES.items():
@@ -256,11 +265,11 @@ def _plain(groups: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, 
 
 def _part(key: str, part: Any) -> Part:
     if key not in FIGURES:
-        raise ValueError(f"unknown figure {key!r}")
+        raise ValueError(f"unknown metric {key!r}")
     if not isinstance(part, list):
         raise ValueError(f"the part of {key} must be a list, not {type(part).__name__}")
     lengths = {"ratio": 2, "f1": 4, "median": len(part)}
     numbers = tuple(float(number) for number in part)
     if len(numbers) != lengths[FIGURES[key].kind] or not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"the part {part!r:.60} of {key} is not what this figure is made of")
+        raise ValueError(f"the part {part!r:.60} of {key} does not fit this metric")
     return numbers

@@ -90,9 +90,9 @@ class LyricsModel(nn.Module):
             mixture: at the separator's rate.
             lengths: valid samples of each row; whole rows when None.
         """
-        return self.listen(self.separator(mixture), lengths)
+        return self.acoustic_log_probs(self.separator(mixture), lengths)
 
-    def listen(
+    def acoustic_log_probs(
         self, vocals: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch frames vocab"]:
         """Log-probabilities of separated vocals: the second half of `forward`.

@@ -1,10 +1,11 @@
 """The structure of a synthetic song: key, tempo, sections, and the melody and rhythm of every sung line.
 
-A song has an intro, verses, a chorus that is sung again with the same words and nearly the same melody, at times a
-bridge, breaks and solos without a voice, and an outro. It lasts as long as its lyrics ask for: the voice sings for two
-fifths to four fifths of it, and where it sings little, the stretches without it are as short.
+A song has an intro, verses, a chorus that returns with the same words and nearly the same melody, sometimes a bridge,
+breaks and solos without vocals, and an outro. Its length follows from its lyrics: there are vocals in two fifths to
+four fifths of it.
 
-Pitch is in MIDI notes; a bar has `Music.beats_per_bar` beats and `Music.steps_per_bar` steps, the grid of rhythm.
+Conventions: pitch is in MIDI notes. A bar has `Music.beats_per_bar` beats and `Music.steps_per_bar` steps, which form
+the rhythmic grid.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ _PROGRESSIONS = (
     (0, 0),
 )
 _LONGEST_SECONDS = 200.0
-_LONG_SHARE = 0.75  # of that; what is longer has no further chorus or break
+_LONG_SHARE = 0.75  # of that; longer songs get no further chorus or break
 _LONGEST_REST_SECONDS = 36.0
 _ENERGY = {
     "intro": (0.1, 0.8),
@@ -46,16 +47,16 @@ _ENERGY = {
 
 @dataclass(frozen=True)
 class Music:
-    """What singer and band agree on.
+    """Key, tempo and rhythm of a song, shared by singer and band.
 
     Args:
         style: one of `styles.STYLES`.
-        tonic_midi: the key note, in the octave below middle C.
+        tonic_midi: tonic, in the octave below middle C.
         scale: semitones above the tonic.
         beat_seconds: length of a beat.
-        beats_per_bar: 4, 3, or 2 beats of six steps: 6/8.
-        swing: how much later than straight the off-beats come, as a share of half a beat.
-        syllable_seconds: how long a syllable usually is: 0.1 in rap, 0.5 in a calm ballad.
+        beats_per_bar: 4, 3, or 2 (6/8: two beats of six steps).
+        swing: delay of the off-beats, as a fraction of half a beat.
+        syllable_seconds: typical length of a syllable: 0.1 in rap, 0.5 in a slow ballad.
     """
 
     style: str
@@ -68,7 +69,7 @@ class Music:
 
     @property
     def steps_per_bar(self) -> int:
-        """Steps of the patterns of `styles`."""
+        """Steps per bar in the patterns of `styles`."""
         return 16 if self.beats_per_bar == 4 else 12
 
     @property
@@ -77,13 +78,13 @@ class Music:
         return self.beats_per_bar * self.beat_seconds
 
     def step_seconds(self, step: int) -> float:
-        """When a step of a bar begins, from the start of the bar; in swing, off-beats come late."""
+        """Start of a step, relative to the start of the bar; with swing, off-beats are delayed."""
         late = self.swing / 2 if self.beats_per_bar != 2 and step % 4 == 2 else 0.0
         steps_per_beat = self.steps_per_bar / self.beats_per_bar
         return (step / steps_per_beat + late) * self.beat_seconds
 
     def degree_midi(self, degree: int) -> int:
-        """The pitch of a scale degree, counted from the tonic over all octaves."""
+        """Pitch of a scale degree, counted from the tonic across octaves."""
         octave, step = divmod(degree, len(self.scale))
         return self.tonic_midi + 12 * octave + self.scale[step]
 
@@ -94,10 +95,10 @@ class Section:
 
     Args:
         kind: intro, verse, chorus, bridge, break, solo or outro.
-        first_bar: its first bar in the song.
-        bars: how many.
-        progression: scale degree of the chord of each bar, repeated through the section.
-        energy: how many play, and how loud, 0..1.
+        first_bar: index of its first bar in the song.
+        bars: number of bars.
+        progression: scale degree of the chord of each bar, repeated throughout the section.
+        energy: how many instruments play, and how loud, in 0..1.
     """
 
     kind: str
@@ -109,7 +110,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Lyric:
-    """A line as the lyrics have it, and the least time that each of its syllables takes to be sung."""
+    """A line of the lyrics, and the minimum duration of each of its syllables."""
 
     text: str
     least_seconds: tuple[float, ...]
@@ -117,7 +118,7 @@ class Lyric:
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line to sing: a note and a duration for each syllable, and when the first of them begins."""
+    """A line with one note and duration per syllable, and the start of the first note."""
 
     text: str
     section: str
@@ -128,7 +129,7 @@ class ScoredLine:
 
 @dataclass(frozen=True)
 class Score:
-    """A song to be sung and played."""
+    """The arrangement of a song: music, sections and lines."""
 
     music: Music
     sections: tuple[Section, ...]
@@ -137,7 +138,7 @@ class Score:
 
 
 def compose(rng: np.random.Generator) -> Music:
-    """Draw style, key, tempo, metre, swing and how fast the words come."""
+    """Draw style, key, tempo, metre, swing and syllable length."""
     name = str(rng.choice(list(STYLES)))
     style = STYLES[name]
     beats_per_bar = int(rng.choice([2, 3])) if rng.random() < style.threes else 4
@@ -155,13 +156,13 @@ def compose(rng: np.random.Generator) -> Music:
 
 
 def arrange(music: Music, stanzas: Sequence[Sequence[Lyric]], center_midi: float, rng: np.random.Generator) -> Score:
-    """Lay out a song around its stanzas: which is the chorus, when it returns, where nobody sings.
+    """Arrange a song around its stanzas: which one is the chorus, when it returns, and where there are no vocals.
 
     Args:
         music: from `compose`.
-        stanzas: the lyrics, with every stanza once.
+        stanzas: the lyrics, each stanza once.
         center_midi: middle of the singer's range.
-        rng: what is drawn from.
+        rng: random generator.
     """
     parts = _order(stanzas, rng)
     rests = _Rests(parts, music, rng)
@@ -183,7 +184,7 @@ def arrange(music: Music, stanzas: Sequence[Sequence[Lyric]], center_midi: float
     for number, (kind, stanza) in enumerate(parts):
         is_long = end_seconds > _LONG_SHARE * _LONGEST_SECONDS
         if is_long and (kind, stanza) in parts[:number]:
-            continue  # this chorus has been sung
+            continue  # the song is long enough without repeating this chorus
         section = add(kind, 1)
         sung, end_seconds = _sing_stanza(music, section, stanza, motifs[kind], center_midi, end_seconds, rng)
         lines += sung
@@ -196,7 +197,7 @@ def arrange(music: Music, stanzas: Sequence[Sequence[Lyric]], center_midi: float
 
 
 def _order(stanzas: Sequence[Sequence[Lyric]], rng: np.random.Generator) -> list[tuple[str, Sequence[Lyric]]]:
-    """Verses in the order of the lyrics; the chorus after each of them, or once more at the end, or never again."""
+    """The order of verses and chorus. The chorus may return after each verse, only at the end, or not at all."""
     if len(stanzas) == 1:
         return [("verse", stanzas[0])]
     chorus = stanzas[1]
@@ -213,12 +214,12 @@ def _order(stanzas: Sequence[Sequence[Lyric]], rng: np.random.Generator) -> list
 
 
 def _seconds(stanza: Sequence[Lyric], music: Music) -> float:
-    """About how long a stanza takes."""
+    """Approximate duration of a stanza."""
     return sum(len(line.least_seconds) * music.syllable_seconds * 1.4 + 0.5 + music.bar_seconds / 2 for line in stanza)
 
 
 class _Rests:
-    """How many bars nobody sings: before, between and after the stanzas."""
+    """Number of bars without vocals before, between and after the stanzas."""
 
     def __init__(self, parts: Sequence[tuple[str, Sequence[Lyric]]], music: Music, rng: np.random.Generator) -> None:
         sung = sum(_seconds(stanza, music) for _, stanza in parts)
@@ -233,14 +234,14 @@ class _Rests:
 
 @dataclass(frozen=True)
 class _Motif:
-    """What the lines of a kind of section have in common.
+    """Melody and rhythm that the lines of a kind of section share.
 
     Args:
-        contour: scale degrees above the line's first note, one after the other.
-        rhythm: lengths in units of a note.
-        lift: scale degrees above the middle of the voice.
-        unit_seconds: length of a note of 1.
-        entries: beats between the bar and the first note; negative ones come before the bar.
+        contour: scale degrees relative to the line's first note.
+        rhythm: note lengths, in units.
+        lift: scale degrees above the middle of the singer's range.
+        unit_seconds: length of one unit.
+        entries: beats from the start of the bar to the first note; negative for a pickup.
     """
 
     contour: tuple[int, ...]
@@ -276,9 +277,9 @@ def _sing_stanza(
     end: float,
     rng: np.random.Generator,
 ) -> tuple[list[ScoredLine], float]:
-    """The lines of a stanza from the section's first bar on, after those that go on until `end`; when they end."""
+    """Score the lines of a stanza from the section's first bar on, not before `end`; also return their end."""
     lines = []
-    tight = rng.random() < 0.5  # lines may begin on any beat, not on bars alone
+    tight = rng.random() < 0.5  # lines may start on any beat, not only on bars
     bar = section.first_bar
     for number, line in enumerate(stanza):
         entry = motif.entries[number % 2] * music.beat_seconds
@@ -298,7 +299,7 @@ def _sing_stanza(
 
 
 def _durations(motif: _Motif, line: Lyric, rng: np.random.Generator) -> tuple[float, ...]:
-    """The motif's rhythm, with a change here and there and a long last note; no syllable is shorter than it can be."""
+    """Durations from the motif's rhythm, with random changes, a long last note, and each syllable's minimum."""
     durations = []
     for i, least in enumerate(line.least_seconds):
         units = motif.rhythm[i % len(motif.rhythm)]
@@ -319,7 +320,10 @@ def _notes(
     center_midi: float,
     rng: np.random.Generator,
 ) -> tuple[float, ...]:
-    """The motif's contour around a chord tone, within a tenth of the middle of the voice; odd lines answer it."""
+    """Notes from the motif's contour around a chord tone, within 9 semitones of the middle of the singer's range.
+
+    Every fourth line inverts the contour.
+    """
     degrees = [degree for degree in range(-14, 29) if abs(music.degree_midi(degree) - center_midi) <= 9]
     middle = min(degrees, key=lambda degree: abs(music.degree_midi(degree) - center_midi)) + motif.lift
     chord = section.progression[number % len(section.progression)]

@@ -1,8 +1,9 @@
-"""The band of a synthetic song: drums, bass, chords, arpeggios, leads that resemble a voice, choirs, noises.
+"""The band of a synthetic song: drums, bass, chords, arpeggios, voice-like leads, choirs and noise effects.
 
-The band plays the bars of the sections that `arrangement` laid out, in one of the styles of `styles`, on `instruments`
-and `drums`. Everything is drawn from the generator that is passed in, so that a seed gives the same music. Signals are
-float32 arrays, mono while a player plays and stereo `[2, samples]` when all do, at `SAMPLE_RATE_HZ`.
+The band plays the sections of an `arrangement` in one of the `styles`, with `instruments` and `drums`. All randomness
+comes from the generator argument, so the same seed gives the same music.
+
+Conventions: signals are float32 arrays at `SAMPLE_RATE_HZ`; a player's track is mono, the mix is stereo `[2, samples]`.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,19 +17,19 @@ from lyrics_asr.synthesis.arrangement import Music, Section
 from lyrics_asr.synthesis.instruments import Instrument, Samples
 
 SAMPLE_RATE_HZ = instruments.SAMPLE_RATE_HZ
-_CRASH_SHARE = 0.6  # of the sections that begin with a crash
+_CRASH_SHARE = 0.6  # of sections that start with a crash cymbal
 _FILL_PIECES = ("snare", "tom", "low_tom", "snare")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of the song: what all players have before them.
+    """A bar of the song, as all players see it.
 
     Args:
-        start_samples: where it begins.
-        chord: its triad, from the octave below middle C.
-        section: the section that it belongs to.
-        number: its number in the section.
+        start_samples: start of the bar.
+        chord: triad in MIDI notes, from the octave below middle C.
+        section: the section that contains the bar.
+        number: index of the bar in its section.
     """
 
     start_samples: int
@@ -38,12 +39,12 @@ class Bar:
 
     @property
     def is_last(self) -> bool:
-        """Whether another section follows."""
+        """Whether this is the last bar of its section."""
         return self.number == self.section.bars - 1
 
 
 def play(music: Music, sections: Sequence[Section], total_samples: int, rng: np.random.Generator) -> Samples:
-    """Let the band of `music.style` play the sections for `total_samples`; the result peaks at 0.5."""
+    """Play the sections in the style of `music`; the result has `total_samples` and peaks at 0.5."""
     style = styles.STYLES[music.style]
     band = _Band(music, _bars(music, sections), total_samples, rng)
     players = [name for name, chance in style.players.items() if rng.random() < chance]
@@ -53,7 +54,7 @@ def play(music: Music, sections: Sequence[Section], total_samples: int, rng: np.
     send = np.zeros(total_samples, dtype=np.float32)
     for name in players:
         track = _PLAYERS[name](band)
-        _seat(track, mix, send, band, rng.uniform(-10, 0), rng.uniform(-0.8, 0.8))
+        _mix_in(track, mix, send, band, rng.uniform(-10, 0), rng.uniform(-0.8, 0.8))
     if style.kits:
         kick = _drums(band, mix, send, drums.draw_kit(str(rng.choice(style.kits)), rng))
         if style.groove in ("electronic", "disco", "pop") and rng.random() < 0.4:
@@ -62,7 +63,7 @@ def play(music: Music, sections: Sequence[Section], total_samples: int, rng: np.
         else:
             mix += kick
     if style.bass:
-        _seat(_bass(band), mix, send, band, rng.uniform(-5, 3), 0.0)
+        _mix_in(_bass(band), mix, send, band, rng.uniform(-5, 3), 0.0)
     if rng.random() < style.effects:
         mix += _noises(band)
     mix = production.reverberate(mix, send, production.draw_room(rng), rng.uniform(0.03, 0.3))
@@ -80,19 +81,19 @@ class _Band:
         return np.zeros(self.total_samples, dtype=np.float32)
 
     def playing(self, least: float, most: float) -> list[Bar]:
-        """The bars of the sections that a player takes part in: those above an energy that is drawn."""
+        """The bars in which a player plays: those of sections above a random energy in `least`..`most`."""
         threshold = self.rng.uniform(least, most)
         return [bar for bar in self.bars if bar.section.energy >= threshold] or self.bars
 
     def step(self, bar: Bar, step: int) -> int:
-        """Where a step of a bar begins in samples, with the swing of the style and a little unevenness."""
+        """Start of a step in samples, with swing and a small random deviation."""
         return bar.start_samples + round(self.music.step_seconds(step) * SAMPLE_RATE_HZ + self.rng.normal(0, 150))
 
     def samples(self, steps: int | float) -> int:
         return max(1, round(steps * self.music.bar_seconds / self.music.steps_per_bar * SAMPLE_RATE_HZ))
 
     def pattern(self, by_name: dict[str, tuple[str, ...]], names: Sequence[str], threes: Sequence[str]) -> list[str]:
-        """Two patterns for the song: for calm sections and for loud ones."""
+        """Draw two patterns: one for quiet sections, one for loud sections."""
         if self.music.steps_per_bar == styles.STEPS_OF_FOUR:
             return [str(p) for p in self.rng.choice(by_name[str(self.rng.choice(names))], 2)]
         return [str(p) for p in self.rng.choice(threes, 2)]
@@ -109,13 +110,13 @@ def _bars(music: Music, sections: Sequence[Section]) -> list[Bar]:
     return bars
 
 
-def _seat(track: Samples, mix: Samples, send: Samples, band: _Band, level_db: float, pan: float) -> None:
-    """Put a player into the mix: equaliser, loudness by section, level, place between left and right, room."""
+def _mix_in(track: Samples, mix: Samples, send: Samples, band: _Band, level_db: float, pan: float) -> None:
+    """Add a player's track to the mix, with equalizer, level, dynamics by section, panning and reverb send."""
     rng = band.rng
     rms = float(np.sqrt(np.mean(np.square(track[track != 0])))) if track.any() else 0.0
     if rms == 0:
         return
-    track = production.equalise(track, production.draw_equaliser(rng))
+    track = production.equalize(track, production.draw_equalizer(rng))
     gain = np.float32(0.1 / rms * 10 ** (level_db / 20))
     track *= gain * _loudness(band)
     if rng.random() < 0.3:  # two takes or a chorus: wide
@@ -128,7 +129,7 @@ def _seat(track: Samples, mix: Samples, send: Samples, band: _Band, level_db: fl
 
 
 def _loudness(band: _Band) -> Samples:
-    """Loud sections are up to 10 dB louder than calm ones; they grow into each other within a tenth of a second."""
+    """Gain by section energy, up to 10 dB between quiet and loud sections, with transitions of 0.1 s."""
     times = [0.0]
     gains_db = [10 * (band.bars[0].section.energy - 1)]
     for bar in band.bars:
@@ -148,12 +149,12 @@ def _add(out: Samples, start: int, note: Samples, gain: float = 1.0) -> None:
         out[start:end] += note[: end - start] * np.float32(gain)
 
 
-# --- players: each gives its track, mono
+# --- players: each returns a mono track
 # ---------------------------------------------------------------------------------
 
 
 def _chords(band: _Band, instrument: Instrument, *, strum_seconds: float = 0.0, octave: int = 0) -> Samples:
-    """A triad, inverted towards the middle, in the rhythm of the style."""
+    """Triads near the middle of the range, in the rhythm of the style."""
     music, rng, out = band.music, band.rng, band.silence()
     patterns = band.pattern(
         styles.CHORDS,
@@ -194,7 +195,7 @@ def _power_chords(band: _Band, instrument: Instrument) -> Samples:
 
 
 def _sustained(band: _Band, instrument: Instrument, octave: int) -> Samples:
-    """Chords that last a bar, at times with the root an octave above."""
+    """Chords held for a whole bar, in some songs with the root doubled an octave above."""
     rng, out = band.rng, band.silence()
     length = band.samples(1.02 * band.music.steps_per_bar)
     top = rng.random() < 0.5
@@ -218,7 +219,7 @@ def _arpeggio(band: _Band, instrument: Instrument) -> Samples:
 
 
 def _lead(band: _Band) -> Samples:
-    """Phrases of a lead instrument: always in solos, and in some songs between or under the sung lines."""
+    """Phrases of a lead instrument: mostly in solos, intros and breaks, and in some songs under the vocals."""
     music, rng, out = band.music, band.rng, band.silence()
     phrase = instruments.lead(rng)
     under_voice = rng.choice([0.0, 0.15, 0.5, 0.9])
@@ -261,7 +262,7 @@ def _bass(band: _Band) -> Samples:
 
 
 def _drums(band: _Band, mix: Samples, send: Samples, kit: dict[str, Samples]) -> Samples:
-    """Play the kit into the mix, all but its kick, which is given back: other players may give way to it."""
+    """Add the drums to the mix, except for the kick, which is returned so that it can duck the other players."""
     music, rng = band.music, band.rng
     if music.steps_per_bar == styles.STEPS_OF_FOUR:
         choices = styles.GROOVES[styles.STYLES[music.style].groove]
@@ -295,7 +296,7 @@ def _drums(band: _Band, mix: Samples, send: Samples, kit: dict[str, Samples]) ->
 
 
 def _noises(band: _Band) -> Samples:
-    """One of the noises of records: hiss, crackle, a crowd, risers before loud sections."""
+    """One noise effect: tape hiss, vinyl crackle, a crowd, or risers before loud sections."""
     rng, total = band.rng, band.total_samples
     kind = rng.choice(["hiss", "vinyl", "crowd", "riser", "riser"])
     noise = rng.standard_normal((2, total), dtype=np.float32)

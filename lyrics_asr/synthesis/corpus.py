@@ -1,14 +1,14 @@
-"""Corpora of synthetic songs with exact word times: original lyrics, made into songs by `rendition`.
+"""Generate corpora of synthetic songs with exact word times, from original lyrics.
 
-A corpus is a folder with `manifest.jsonl` (see `corpora.manifest`) and one folder a song:
+A corpus is a folder with `manifest.jsonl` (see `corpora.manifest`) and one folder per song:
 
     mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
-    lyrics.txt                                    the lines that are sung, as often as they are
+    lyrics.txt                                    the sung lines, with repetitions
     phones.json                                   the phones of each word: name, start and end in seconds
-    dali.json                                     the annotations as DALI's JSON export has them
+    dali.json                                     annotations in the layout of DALI's JSON export
 
-Splits: see `lyrics.load_lyrics`. Song number i of seed s is drawn from its own generator, so that neither the number of
-    songs nor of processes changes it.
+Splits are described in `lyrics.load_lyrics`. Each song has its own random generator, seeded by the corpus seed and the
+song's number, so songs do not depend on the number of songs or processes.
 """
 
 import json
@@ -41,7 +41,7 @@ _LINES_OF_A_STANZA = 4
 
 @dataclass(frozen=True)
 class SongJob:
-    """A song to make, and the generator that draws the rest of it."""
+    """A song to generate, with the random generator for everything that is not decided yet."""
 
     name: str
     title: str
@@ -53,17 +53,22 @@ class SongJob:
 
 
 def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER) -> list[Song]:
-    """Make a corpus; songs that are already complete in `out` are kept.
+    """Generate a corpus; songs that are already complete in `out` are kept.
+
+    Args:
+        out: folder of the corpus; created if missing.
+        options: what to generate.
+        lyrics: folder of the lyrics, see `synthesis.lyrics`.
 
     Raises:
-        FileNotFoundError: no lyrics.
-        ValueError: `out` holds a corpus of other options or lyrics.
+        FileNotFoundError: there are no lyrics.
+        ValueError: `out` contains a corpus with other options or lyrics.
         OutputError: a file cannot be written.
     """
     songs = load_lyrics(lyrics, options.split, options.language)
     _claim(out, options, songs)
     jobs = [draw_job(songs, options, number) for number in range(options.songs)]
-    # A single process is one of its own too: espeak-ng draws from C's `rand`, which threads of other libraries move on.
+    # Even a single process is a separate one: espeak-ng uses C's `rand`, which other libraries' threads may advance.
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
         made = list(pool.map(partial(_make_song, out), jobs))
     write_manifest(out / "manifest.jsonl", made)
@@ -71,11 +76,11 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
 
 
 def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) -> SongJob:
-    """Draw song `number` of the endless corpus that split, language and seed name.
+    """Draw song `number` of the infinite corpus given by split, language and seed.
 
     Args:
-        songs: the split's lyrics in the language, see `lyrics.load_lyrics`.
-        options: how many `songs` they ask for does not matter.
+        songs: lyrics of the split and language, see `lyrics.load_lyrics`.
+        options: of the corpus; its number of `songs` is ignored.
         number: from 0.
     """
     rng = np.random.default_rng([options.seed, zlib.crc32(f"{options.split} {options.language}".encode()), number])
@@ -103,20 +108,20 @@ def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) 
 
 
 def perform_job(job: SongJob) -> Rendition:
-    """Make the song of a job, once: its generator moves on."""
+    """Render the song of a job. Call it once per job, because it advances the job's generator."""
     reset()
     return render(job.stanzas, job.voice, job.rng, a_cappella=job.a_cappella)
 
 
 def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> None:
-    """Write down what the corpus is made from, or make sure that it is the same as before."""
+    """Record the options and lyrics of the corpus, or check that they match the recorded ones."""
     made_from = {key: value for key, value in asdict(options).items() if key not in ("songs", "processes")}
     made_from["lyrics_crc32"] = zlib.crc32(json.dumps(songs, sort_keys=True).encode())
     path = out / "corpus.json"
     if not path.exists():
         write_text(path, json.dumps(made_from, indent=1) + "\n")
     elif json.loads(path.read_text("utf-8")) != made_from:
-        raise ValueError(f"{out}: holds songs made with other options or lyrics (see {path}); choose another folder")
+        raise ValueError(f"{out}: contains songs with other options or lyrics (see {path}); choose another folder")
 
 
 def _make_song(out: Path, job: SongJob) -> Song:
@@ -146,9 +151,9 @@ def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:
 def dali_annotations(
     song_id: str, title: str, rendition: Rendition, voice: singing.Voice, language: str = "en"
 ) -> dict[str, Any]:
-    """The annotations as DALI's JSON export lays them out (Meseguer-Brocal et al. 2018), horizontal.
+    """Annotations in the horizontal layout of DALI's JSON export (Meseguer-Brocal et al. 2018).
 
-    Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, the entry above it.
+    Every level has `text`, `time` in seconds, `freq` in hertz (lowest and highest) and `index`, its parent's number.
     A word has one note, its first.
     """
     words: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Ways of delivering a line: sung, rapped, held, ornamented, spoken, shouted, whispered; and melodies that suit them.
+"""Vocal deliveries (sung, rapped, ornamented, spoken, shouted, whispered, ...) and melodies that fit them.
 
 Conventions: pitch is in MIDI notes.
 """
@@ -19,11 +19,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Melody:
-    """What a line is sung to.
+    """The melody of a line.
 
     Args:
         syllables: the notes of each syllable.
-        pauses_seconds: silence before each word, taken from the notes before it; none if empty.
+        pauses_seconds: pause before each word, taken from the previous notes; no pauses if empty.
     """
 
     syllables: tuple[tuple[Note, ...], ...]
@@ -32,21 +32,21 @@ class Melody:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A way of singing.
+    """A way of singing. Values are relative to those of the voice.
 
     Args:
-        shortest_seconds: shortest usual length of a syllable.
-        longest_seconds: longest usual length of a syllable.
-        words_per_minute: how fast espeak-ng is to speak.
+        shortest_seconds: shortest typical length of a syllable.
+        longest_seconds: longest typical length of a syllable.
+        words_per_minute: speaking rate of espeak-ng.
         consonant_ratio: factor on the length of consonants.
-        melisma_share: share of the syllables that are sung to several notes.
-        intonation: how much of the spoken rise and fall is kept, 0..1.
-        motion: how far the melody moves, 1 as usual; 0 stays on a note.
-        higher_semitones: above the written pitch.
-        tilt_db_per_octave: more brightness than the voice has.
-        roughness: more roughness than the voice has.
-        breathiness: more breathiness than the voice has.
-        gain_db: louder than usual.
+        melisma_share: fraction of syllables that are sung on several notes.
+        intonation: how much of the spoken intonation is kept, in 0..1.
+        motion: how much the melody moves: 1 normally, 0 for a single note.
+        higher_semitones: added to the pitch.
+        tilt_db_per_octave: added brightness.
+        roughness: added roughness.
+        breathiness: added breathiness.
+        gain_db: added level.
     """
 
     shortest_seconds: float
@@ -94,13 +94,13 @@ _SHARES = {
     "shouted": 0.06,
     "whispered": 0.03,
 }
-_PAUSE_SHARE = 0.06  # of the words inside a line
-_SWALLOWED_SHARE = 0.12  # of the syllables
+_PAUSE_SHARE = 0.06  # of words inside a line
+_SWALLOWED_SHARE = 0.12  # of syllables
 _SHORTEST_MELISMA_NOTE_SECONDS = 0.1
 
 
 def draw_delivery(rng: np.random.Generator) -> Delivery:
-    """Draw the way in which a section is sung."""
+    """Draw the delivery of a section."""
     return DELIVERIES[str(rng.choice(list(_SHARES), p=list(_SHARES.values())))]
 
 
@@ -113,16 +113,16 @@ def draw_melody(
     delivery: Delivery,
     rng: np.random.Generator,
 ) -> Melody:
-    """Draw a melody: a random walk on a scale around the middle of a voice, in fractions of the beat.
+    """Draw a melody: a random walk on a scale around the middle of the singer's range, in fractions of a beat.
 
     Args:
         syllables_per_word: of the line.
-        scale_midi: the notes of the scale over all octaves, ascending.
-        center_midi: the middle of the voice.
-        range_semitones: how far the melody goes from there.
+        scale_midi: notes of the scale over all octaves, ascending.
+        center_midi: middle of the singer's range.
+        range_semitones: maximum distance from the middle.
         beat_seconds: length of a beat.
         delivery: how the line is sung.
-        rng: draws.
+        rng: random generator.
     """
     degrees = np.asarray(scale_midi, dtype=float)
     position = int(np.argmin(np.abs(degrees - center_midi))) + int(rng.integers(-2, 3))
@@ -143,15 +143,15 @@ def ornament(
     delivery: Delivery,
     rng: np.random.Generator,
 ) -> Melody:
-    """Sing some syllables to several notes around their own, in the same time, and part some words by a pause.
+    """Split some notes into melismas of the same duration, and insert pauses before some words.
 
     Args:
-        notes_midi: one for each syllable.
-        durations_seconds: as many.
+        notes_midi: one per syllable.
+        durations_seconds: one per syllable.
         syllables_per_word: of the line.
-        scale_midi: the notes of the scale over all octaves, ascending.
+        scale_midi: notes of the scale over all octaves, ascending.
         delivery: how the line is sung.
-        rng: draws.
+        rng: random generator.
     """
     scale = np.asarray(scale_midi, dtype=float)
     syllables: list[tuple[Note, ...]] = []
@@ -175,7 +175,7 @@ def _draw_rhythm(count: int, beat_seconds: float, delivery: Delivery, rng: np.ra
     )
     lengths = rng.choice([1.0, 1.5, 2.0, 3.0], p=[0.62, 0.12, 0.2, 0.06], size=count)
     lengths[rng.random(count) < _SWALLOWED_SHARE] = 0.5
-    if delivery.intonation > 0:  # nearly spoken: even
+    if delivery.intonation > 0:  # nearly spoken, so nearly even
         lengths = np.clip(lengths, 0.75, 1.5)
     else:
         lengths[-1] = max(lengths[-1], 2.0)
@@ -185,7 +185,7 @@ def _draw_rhythm(count: int, beat_seconds: float, delivery: Delivery, rng: np.ra
 def _draw_pauses(
     syllables_per_word: Sequence[int], durations: Sequence[float], rng: np.random.Generator
 ) -> tuple[float, ...]:
-    """Now and then a pause before a word, of a part of the note before it."""
+    """Draw occasional pauses before words, as a fraction of the previous note."""
     last_syllables = np.cumsum(syllables_per_word) - 1
     pauses = [0.0]
     for last in last_syllables[:-1]:

@@ -1,4 +1,4 @@
-"""Drum kits of the band: every piece is a short sound from sines and noise, drawn once a song."""
+"""Drum kits: each piece is a short sound made of sines and noise, drawn once per song."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,14 @@ KITS = ("acoustic", "brushes", "electronic", "hand", "heavy", "soft")
 
 @dataclass(frozen=True, eq=False)
 class _Timbre:
-    """Ranges from which the pieces of a kit are drawn.
+    """Parameter ranges of the pieces of a kit.
 
     Args:
-        kick_decay_hz: how fast the kick dies away (1 / seconds), lowest and highest.
+        kick_decay_hz: decay rate of the kick (1 / seconds), lowest and highest.
         click: level of the beater.
-        snare_decay_hz: how fast the snare dies away.
-        snare_noise: share of noise in the snare.
-        metal_decay_hz: how fast closed hats die away.
+        snare_decay_hz: decay rate of the snare.
+        snare_noise: fraction of noise in the snare.
+        metal_decay_hz: decay rate of closed hi-hats.
     """
 
     kick_decay_hz: tuple[float, float]
@@ -42,7 +42,7 @@ _TIMBRES = {
 
 
 def draw_kit(name: str, rng: np.random.Generator) -> dict[str, Samples]:
-    """The pieces of a kit, mono, with peaks of about 1."""
+    """Draw the pieces of a kit; mono, with peaks of about 1."""
     timbre = _TIMBRES[name]
     closed_hz = rng.uniform(*timbre.metal_decay_hz)
     low_hz, high_hz = rng.uniform(70, 110), rng.uniform(130, 260)

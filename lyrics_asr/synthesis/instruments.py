@@ -1,8 +1,8 @@
-"""Instruments of the band of a synthetic song, from oscillators and noise.
+"""Instruments of the band, made of oscillators and noise.
 
-An instrument is a function of pitch (MIDI) and length (samples) that gives one note, mono, with a peak of about 1. Its
-timbre is drawn once; the notes it has played are kept, for songs play the same ones over and over. Tones with harmonics
-are read from tables of one period, in which no harmonic lies above `_HIGHEST_HARMONIC_HZ`.
+An instrument is a function of pitch (MIDI) and length (samples) that returns one note, mono, with a peak of about 1.
+Its timbre is drawn once. Notes are cached, because songs repeat them. Harmonic tones are read from wavetables of one
+period, without harmonics above `_HIGHEST_HARMONIC_HZ`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Instrument: TypeAlias = Callable[[float, int], Samples]
 
 _TABLE_SAMPLES = 2048
 _HIGHEST_HARMONIC_HZ = 14_000.0
-# First to third formant of sung vowels, in hertz, for a man (Peterson and Barney 1952): ah, oh, oo, ee, eh
+# First to third formant of vowels, in hertz, for male voices (Peterson and Barney 1952): ah, oh, oo, ee, eh
 _VOWELS_HZ = (
     (730.0, 1090.0, 2440.0),
     (570.0, 840.0, 2410.0),
@@ -36,7 +36,7 @@ def hertz(midi: float) -> float:
 
 
 def piano(rng: np.random.Generator) -> Instrument:
-    """Struck strings, felt to honky-tonk, electric pianos and music boxes: high harmonics die first."""
+    """Struck strings, from felt pianos to electric pianos and music boxes; high harmonics decay first."""
     tilt, bright_decay, decay = rng.uniform(0.7, 1.6), rng.uniform(5, 14), rng.uniform(1.0, 3.5)
     stretch_cents = rng.choice([0.0, rng.uniform(3, 12)])
 
@@ -52,7 +52,7 @@ def piano(rng: np.random.Generator) -> Instrument:
 
 
 def organ(rng: np.random.Generator) -> Instrument:
-    """Drawbars, or the reeds of an accordion or a harmonium: two ranks apart by a few cents."""
+    """Drawbar organ, accordion or harmonium: two ranks detuned by a few cents."""
     drawbars = np.zeros(16)
     drawbars[[0, 1, 2, 3, 5, 7]] = rng.uniform(0, 1, 6) * (1, 1, 0.8, 0.7, 0.4, 0.4)
     drawbars[0] += 0.5
@@ -68,7 +68,7 @@ def organ(rng: np.random.Generator) -> Instrument:
 
 
 def ensemble(rng: np.random.Generator) -> Instrument:
-    """Strings and synthetic pads: detuned saws or squares that swell."""
+    """Strings and synth pads: detuned saw or square waves with a slow attack."""
     tilt, odd_only = rng.uniform(1.0, 2.0), rng.random() < 0.2
     amplitudes = _rolled_off(tilt) * (np.arange(64) % 2 == 0 if odd_only else 1)
     cents = rng.normal(0, rng.uniform(3, 12), 4)
@@ -87,7 +87,7 @@ def ensemble(rng: np.random.Generator) -> Instrument:
 
 
 def brass(rng: np.random.Generator) -> Instrument:
-    """Brass and synthetic stabs: a section of two that grows bright with loudness."""
+    """Brass and synth stabs: two voices whose brightness grows with loudness."""
     tilt, attack_seconds = rng.uniform(0.5, 1.1), rng.uniform(0.02, 0.09)
     cents = rng.uniform(4, 12)
 
@@ -103,7 +103,7 @@ def brass(rng: np.random.Generator) -> Instrument:
 
 
 def plucked(rng: np.random.Generator, *, muted: bool = False) -> Instrument:
-    """A guitar, harp or banjo string (Karplus and Strong 1983), plucked at a point of its own."""
+    """A guitar, harp or banjo string (Karplus and Strong 1983), with a random plucking point."""
     cutoff_hz, loss = rng.uniform(1500, 9000), 0.96 if muted else rng.uniform(0.99, 0.9985)
     point = rng.uniform(0.08, 0.45)
     noise = rng.uniform(-1, 1, 4096)
@@ -115,7 +115,7 @@ def plucked(rng: np.random.Generator, *, muted: bool = False) -> Instrument:
 
 
 def distorted(rng: np.random.Generator, *, muted: bool = False) -> Instrument:
-    """An electric guitar's power chord through an overdriven amplifier and its loudspeaker."""
+    """A power chord on an electric guitar, through an overdriven amplifier and its speaker."""
     drive, loss = rng.uniform(2, 25), 0.975 if muted else rng.uniform(0.995, 0.999)
     top_hz, bottom_hz, point = rng.uniform(2500, 5500), rng.uniform(70, 150), rng.uniform(0.1, 0.3)
     noise = rng.uniform(-1, 1, 4096)
@@ -129,7 +129,7 @@ def distorted(rng: np.random.Generator, *, muted: bool = False) -> Instrument:
 
 
 def bass(rng: np.random.Generator) -> Instrument:
-    """Fingered, synthetic or sub bass."""
+    """Fingered, synth or sub bass."""
     tilt, decay, sub = rng.uniform(1.0, 2.5), rng.uniform(0.3, 4), rng.uniform(0, 1)
     drive = rng.uniform(0.5, 3)
 
@@ -144,7 +144,7 @@ def bass(rng: np.random.Generator) -> Instrument:
 
 
 def synth(rng: np.random.Generator) -> Instrument:
-    """A synthetic pluck: a saw or square whose brightness falls."""
+    """A synth pluck: a saw or square wave with decaying brightness."""
     tilt, decay, brightness_decay = rng.uniform(0.8, 1.3), rng.uniform(1, 6), rng.uniform(3, 20)
     odd_only = rng.random() < 0.4
     parity = np.arange(64) % 2 == 0 if odd_only else np.ones(64)
@@ -159,7 +159,7 @@ def synth(rng: np.random.Generator) -> Instrument:
 
 
 def choir(rng: np.random.Generator) -> Instrument:
-    """Singers on a vowel without words: each has a vibrato and a tuning."""
+    """Singers on a single vowel, each with its own vibrato and tuning."""
     vowel = _VOWELS_HZ[int(rng.integers(len(_VOWELS_HZ)))]
     ratio, singers = rng.uniform(0.95, 1.25), int(rng.integers(2, 5))
     cents, rates_hz, depth = rng.normal(0, 10, singers), rng.uniform(4, 6.5, singers), rng.uniform(0.1, 0.5)
@@ -178,10 +178,10 @@ def choir(rng: np.random.Generator) -> Instrument:
 
 
 def lead(rng: np.random.Generator) -> Callable[[Sequence[float], Sequence[int]], Samples]:
-    """A lead that resembles a voice: a phrase of notes (MIDI) and lengths (samples), with glides and vibrato.
+    """A voice-like lead: a function of notes (MIDI) and lengths (samples), with glides and vibrato.
 
-    Some have the formants of one vowel that turns into another, as a wah-wah or a talk box has; others are saws,
-    whistles or flutes.
+    Some leads move between the formants of two vowels, like a wah-wah or a talk box; others are saw waves, whistles or
+    flutes.
     """
     kind = rng.choice(["formants", "formants", "saw", "flute"])
     vowels = [_VOWELS_HZ[int(i)] for i in rng.integers(0, len(_VOWELS_HZ), 2)]
@@ -217,15 +217,15 @@ def lead(rng: np.random.Generator) -> Callable[[Sequence[float], Sequence[int]],
 def string(
     midi: float, length: int, noise: NDArray[np.float64], cutoff_hz: float, loss: float, point: float
 ) -> Samples:
-    """Noise in a loop that averages neighbours (Karplus and Strong 1983), one period at a time.
+    """A plucked string (Karplus and Strong 1983): noise in a delay line with averaging, one period at a time.
 
     Args:
-        midi: pitch; the loop lasts half a sample longer than its delay.
+        midi: pitch; the loop is half a sample longer than its delay.
         length: samples.
-        noise: at least one period of it.
-        cutoff_hz: of the pluck; lower is softer.
-        loss: factor on the string's amplitude in a hundredth of a second.
-        point: where it is plucked, as a share of its length.
+        noise: at least one period.
+        cutoff_hz: low-pass of the pluck; lower is softer.
+        loss: factor on the amplitude per 10 ms.
+        point: plucking point, as a fraction of the string's length.
     """
     exact = SAMPLE_RATE_HZ / hertz(midi)
     delay = max(2, round(exact - 0.5))
@@ -244,7 +244,7 @@ def string(
 
 
 def fade(length: int, attack_seconds: float, release_seconds: float) -> Samples:
-    """An envelope that rises from and falls to zero in straight lines."""
+    """A linear attack and release envelope."""
     seconds = _seconds(length)
     return np.minimum(1, np.minimum(seconds / np.float32(attack_seconds), seconds[::-1] / np.float32(release_seconds)))
 
@@ -258,12 +258,12 @@ def _seconds(length: int) -> Samples:
 
 
 def _rolled_off(tilt: float) -> NDArray[np.float64]:
-    """Amplitudes of 64 harmonics: number to the power of -tilt."""
+    """Amplitudes of 64 harmonics: harmonic number to the power of -tilt."""
     return np.asarray(np.arange(1, 65) ** -float(tilt))
 
 
 def _formants(midi: float, formants_hz: Sequence[float], ratio: float) -> NDArray[np.float64]:
-    """Amplitudes of the harmonics of a sung vowel: resonances over a source that falls with frequency."""
+    """Amplitudes of the harmonics of a sung vowel: formant resonances on a source with falling spectrum."""
     frequency_hz = hertz(midi) * np.arange(1, 65)
     amplitudes = np.full(64, 0.003)
     for number, center_hz in enumerate(formants_hz):
@@ -274,12 +274,12 @@ def _formants(midi: float, formants_hz: Sequence[float], ratio: float) -> NDArra
 
 
 def _tone(midi: float | NDArray[np.floating[Any]], length: int, amplitudes: NDArray[np.float64]) -> Samples:
-    """A periodic tone of constant or given pitch with these harmonics."""
+    """A periodic tone with given harmonics, at a constant pitch or along a pitch curve."""
     hz = 440 * np.exp2((np.asarray(midi, dtype=np.float64) - 69) / 12)
     harmonics = min(len(amplitudes), max(1, int(_HIGHEST_HARMONIC_HZ / hz.max())))
     periods = np.cumsum(hz / SAMPLE_RATE_HZ) if hz.ndim else hz / SAMPLE_RATE_HZ * np.arange(length)
     spectrum = np.zeros(_TABLE_SAMPLES // 2 + 1, dtype=np.complex128)
-    # phases as if drawn (Schroeder 1970): the same power with lower peaks
+    # Schroeder phases (1970): the same power with lower peaks
     numbers = np.arange(harmonics)
     spectrum[1 : harmonics + 1] = amplitudes[:harmonics] * np.exp(1j * np.pi * numbers**2 / harmonics)
     table = (np.fft.irfft(spectrum) * _TABLE_SAMPLES / 2).astype(np.float32)

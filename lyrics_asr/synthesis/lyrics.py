@@ -1,14 +1,13 @@
-"""What synthetic songs sing: original lyrics of four languages, and words that nobody has ever heard.
+"""Lyrics of synthetic songs: original lyrics in four languages, and generated words.
 
-A folder of lyrics has a folder for each language, named by its code (`en`), with one song a file and two lists of the
-songs that are not for training: `held_out.txt` for evaluation and `development.txt` for tuning.
+A lyrics folder has one folder per language, named by its code (`en`), with one file per song and two lists of songs
+that are not for training: `held_out.txt` for evaluation and `development.txt` for tuning.
 
-A training song sings consecutive lines of one lyric, some of them replaced by lines of words in random order and some
-by lines of generated words, so that a model learns sounds and spellings and not a list of words. Generated words are
-letter approximations of the language (Shannon 1948, "A Mathematical Theory of Communication", section 3): each letter
-is drawn given the three before it. Where few words have shown what follows those, the draw backs off to two letters and
-to one, as often as Witten and Bell 1991 ("The Zero-Frequency Problem", method C) expect something new; every pair of
-letters of a generated word occurs in the language.
+A training song has consecutive lines of one lyric. Some lines are replaced by words in random order or by generated
+words, so that a model learns phones and spelling instead of a vocabulary. Generated words are letter approximations of
+the language (Shannon 1948, "A Mathematical Theory of Communication", section 3): each letter is drawn given the
+previous three, with backoff to two letters and one by Witten and Bell 1991 ("The Zero-Frequency Problem", method C).
+Every pair of letters in a generated word occurs in the language.
 """
 
 import re
@@ -27,7 +26,7 @@ LYRICS_FOLDER = Path("data/lyrics")
 SPLIT_LISTS = {
     "development": "development.txt",
     "held_out": "held_out.txt",
-}  # names of songs; the others are for training
+}  # song names; all others are for training
 LANGUAGE_NAMES = {"en": "english", "es": "spanish", "fr": "french", "de": "german"}
 ALPHABETS = {
     "en": "abcdefghijklmnopqrstuvwxyz",
@@ -46,22 +45,22 @@ _WORDS_OF_A_DRAWN_LINE = (3, 6)
 _LETTERS_OF_A_GENERATED_WORD = range(2, 13)
 _CONTEXT_LETTERS = 3
 _TRIES = 2000
-_BORDER = " "  # stands before and after a word's letters
-_ESCAPE = "\0"  # in place of a letter: draw it given a shorter context
+_BORDER = " "  # before and after the letters of a word
+_ESCAPE = "\0"  # in place of a letter: back off to a shorter context
 
 
 def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, Stanzas]:
-    """The stanzas of every lyric of a language and split, by name.
+    """Load the lyrics of a language and split: the stanzas of each song, by name.
 
     Raises:
-        FileNotFoundError: the folder holds no lyrics of that language or split, or the lists of songs are missing.
+        FileNotFoundError: no lyrics of this language or split, or the song lists are missing.
     """
     own = folder / language
     if not own.is_dir():
         there = ", ".join(path.name for path in sorted(folder.glob("*/"))) or "none"
         raise FileNotFoundError(
-            f"{folder}: no lyrics in the language {language!r} (there: {there}); run this in the project's folder or "
-            "give --lyrics"
+            f"{folder}: no lyrics in the language {language!r} (available: {there}); run this in the project's folder "
+            "or give --lyrics"
         )
     lists = {name: set((own / file).read_text("utf-8").split()) for name, file in SPLIT_LISTS.items()}
     reserved = set().union(*lists.values())
@@ -81,7 +80,7 @@ def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, Sta
 
 
 def part_of_lyric(songs: dict[str, Stanzas], index: int) -> tuple[str, list[str]]:
-    """The name of a lyric and a third of its lines: `3 * len(songs)` songs sing every line of the split once."""
+    """The name of a lyric and a third of its lines; `3 * len(songs)` songs use every line of the split once."""
     name = sorted(songs)[index % len(songs)]
     lines = [line for stanza in songs[name] for line in stanza]
     part = index // len(songs) % _PARTS_OF_A_LYRIC
@@ -97,15 +96,15 @@ def draw_song(
     word_salad_share: float,
     generated_share: float,
 ) -> Stanzas:
-    """Draw what a training song sings: a stretch of one lyric with some of its lines replaced.
+    """Draw the lyrics of a training song: consecutive lines of one lyric, some of them replaced.
 
     Args:
         songs: lyrics of one language, see `load_lyrics`.
-        language: their language.
-        rng: draws the song.
-        lines: how many; fewer where the lyric has no more.
-        word_salad_share: share of the lines that become words of `songs` in random order.
-        generated_share: share of the lines that become generated words, see `WordModel`.
+        language: of the lyrics.
+        rng: random generator.
+        lines: number of lines; fewer if the lyric is shorter.
+        word_salad_share: fraction of lines replaced by words of `songs` in random order.
+        generated_share: fraction of lines replaced by generated words, see `SpellingModel`.
     """
     stanzas = songs[sorted(songs)[int(rng.integers(len(songs)))]]
     total = sum(len(stanza) for stanza in stanzas)
@@ -122,9 +121,9 @@ def draw_song(
 
 
 def words_of(songs: dict[str, Stanzas], language: str) -> tuple[str, ...]:
-    """The different words of some lyrics in lower case, sorted, with the apostrophes inside them.
+    """The distinct words of lyrics, in lower case and sorted, with inner apostrophes.
 
-    Words with letters that the language's alphabet lacks are left out.
+    Words with letters outside the language's alphabet are dropped.
     """
     text = "\n".join(line for stanzas in songs.values() for stanza in stanzas for line in stanza)
     found = set(re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text.lower().replace("’", "'")))
@@ -133,15 +132,15 @@ def words_of(songs: dict[str, Stanzas], language: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class WordModel:
-    """Which letters follow which in the words of a language.
+class SpellingModel:
+    """A letter n-gram model of the words of a language.
 
     Args:
-        words: what it was learnt from; not empty.
-        lengths: their numbers of letters, as often as they occur.
-        edges: the consonants that they begin and end with, each with the border.
-        following: what follows a context of one to three letters, borders included, and how often each and those before
-            it do; among them the escape to a shorter context.
+        words: training words; not empty.
+        lengths: numbers of letters of the training words, with repetitions.
+        edges: consonant clusters at the start and end of the training words, each with the border.
+        following: for each context of one to three letters, borders included, the letters that follow it with their
+            cumulative counts; includes the escape to a shorter context.
     """
 
     words: frozenset[str]
@@ -150,10 +149,10 @@ class WordModel:
     following: dict[str, tuple[str, tuple[int, ...]]]
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A word that is not among `words` but can be pronounced, of a length drawn from theirs.
+        """Draw a pronounceable word that is not in `words`, with a length drawn from `lengths`.
 
-        It begins and ends with consonants that some of them begin and end with, and has a vowel beside the endings that
-        French does not voice. Where `words` are too few to find another, it is one of them.
+        Its first and last consonants occur at the edges of training words, and it has a vowel outside silent French
+        endings. If no new word is found, one of `words` is returned.
         """
         length = self.lengths[int(rng.integers(len(self.lengths)))]
         for _ in range(_TRIES):
@@ -182,16 +181,16 @@ class WordModel:
 
 
 @lru_cache(maxsize=8)
-def learn_words(vocabulary: tuple[str, ...]) -> WordModel:
-    """Learn how the words of a language are spelled; what apostrophes part are words of their own.
+def learn_spelling(vocabulary: tuple[str, ...]) -> SpellingModel:
+    """Train a model on the words of a language; apostrophes separate words.
 
     Raises:
-        ValueError: there is no word of 2 to 12 letters that can be pronounced.
+        ValueError: there is no pronounceable word of 2 to 12 letters.
     """
     words = {part for word in vocabulary for part in word.split("'")}
     words = {word for word in words if len(word) in _LETTERS_OF_A_GENERATED_WORD and is_pronounceable(word)}
     if not words:
-        raise ValueError(f"no word to learn the spelling from among {vocabulary[:5]}")
+        raise ValueError(f"no pronounceable word of 2 to 12 letters in {vocabulary[:5]}")
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for word in sorted(words):
         text = f"{_BORDER}{word}{_BORDER}"
@@ -203,11 +202,11 @@ def learn_words(vocabulary: tuple[str, ...]) -> WordModel:
             own[_ESCAPE] = len(own)
     following = {context: ("".join(own), tuple(accumulate(own.values()))) for context, own in counts.items()}
     edges = frozenset().union(*map(_edges, words))
-    return WordModel(frozenset(words), tuple(sorted(map(len, words))), edges, following)
+    return SpellingModel(frozenset(words), tuple(sorted(map(len, words))), edges, following)
 
 
 def is_pronounceable(word: str) -> bool:
-    """Whether a word in lower case has a vowel, no run of four consonants and no letter three times in a row.
+    """Whether a lower-case word has a vowel, no four consonants in a row and no letter three times in a row.
 
     A digraph (ch, sch) counts as one consonant.
     """
@@ -232,6 +231,6 @@ def _draw_line(
     if kind < word_salad_share:
         return " ".join(vocabulary[i] for i in rng.integers(len(vocabulary), size=words))
     if kind < word_salad_share + generated_share:
-        model = learn_words(vocabulary)
+        model = learn_spelling(vocabulary)
         return " ".join(model.draw(rng) for _ in range(words))
     return line

@@ -1,26 +1,26 @@
-"""Options of a corpus of synthetic songs."""
+"""Options of a corpus of synthetic songs; the same options and lyrics always give the same songs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """A corpus of synthetic songs.
+    """Options of a corpus of synthetic songs.
 
     Args:
-        split: "training" and "development" sing their lyrics with the training voices, "held_out" its own with two
-            unseen voices.
+        split: "training", "development" or "held_out". Each has its own lyrics; held-out songs use two voices that are
+            not in the other splits.
         language: code of the lyrics' language, such as "es".
-        songs: how many.
-        seed: the same seed gives the same songs, whatever the number of processes.
-        lines: different lines of a training song; the songs of the other splits sing a third of their lyrics. Choruses
-            are sung several times, and a song is about as long as its lines ask for: 8 give about 50 to 150 s.
-        word_salad_share: share of the training lines that are words in random order, so that the acoustic model learns
-            sounds rather than phrases.
-        generated_share: share of the training lines that are generated words, so that it learns spellings rather than
-            words.
-        a_cappella_share: share of the songs without accompaniment.
-        processes: songs that are made at once.
+        songs: number of songs.
+        seed: the same seed gives the same songs, with any number of processes.
+        lines: number of distinct lines in a training song. Songs of the other splits have a third of their lyrics.
+            Choruses are repeated; 8 lines give about 50 to 150 s.
+        word_salad_share: fraction of training lines that are words in random order, so that the acoustic model learns
+            phones rather than phrases.
+        generated_share: fraction of training lines that are generated words, so that it learns spelling rather than
+            vocabulary.
+        a_cappella_share: fraction of songs without accompaniment.
+        processes: number of worker processes.
     """
 
     split: str = "training"

@@ -1,11 +1,10 @@
-"""What a studio does to the stems and the mix of a synthetic song.
+"""Audio production for the stems and the mix of a synthetic song: effects, mastering and lossy codecs.
 
-The stems stay additive: mixture = vocals + accompaniment. What is not linear (compression, saturation) happens to one
-stem before they are added; the master's limiter gives both the same gain over time; and what a codec adds to or takes
-from the mixture is counted as accompaniment (see `master`), so that the voice that a separator is to find is the true
-one.
+The stems stay additive: mixture = vocals + accompaniment. Nonlinear effects (compression, saturation) are applied to a
+stem before the sum. The master limiter applies the same gain to both stems. Codec artifacts are assigned to the
+accompaniment (see `master`), so that the target of separation is the clean vocals.
 
-Signals are float32, mono `[samples]` or stereo `[2, samples]`, at `SAMPLE_RATE_HZ`.
+Conventions: signals are float32, mono `[samples]` or stereo `[2, samples]`, at `SAMPLE_RATE_HZ`.
 """
 
 import io
@@ -24,22 +23,22 @@ from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ, Samples
 
 CODECS = {"libmp3lame": (48, 64, 96, 128, 192, 320), "aac": (48, 64, 96, 128, 192, 256)}  # kbit/s in stereo
 _FAST = {"libmp3lame": {"compression_level": "9"}, "aac": {"aac_coder": "fast"}}
-CODED_SHARE = 0.3  # of the songs
-ROOMS = 32  # from the smallest to the largest
-_HOP = 220  # samples between the values of a gain: 5 ms
+CODED_SHARE = 0.3  # of songs
+ROOMS = 32  # from smallest to largest
+_HOP = 220  # samples between gain values: 5 ms
 _PEAK = 0.9
 _CODEC_DELAY_LIMIT = 4096  # samples; more than any of these codecs has
 
 
 @dataclass(frozen=True)
 class Bell:
-    """A second-order peak of an equaliser, or a shelf below or above its frequency.
+    """A second-order equalizer band: a peak, or a low or high shelf.
 
     Args:
         kind: "peak", "low" or "high".
-        hz: its middle.
-        gain_db: what it adds there.
-        width: quality factor of the peak or the slope of the shelf.
+        hz: center frequency.
+        gain_db: gain at the center frequency.
+        width: quality factor of the peak, or slope of the shelf.
     """
 
     kind: str
@@ -48,8 +47,8 @@ class Bell:
     width: float = 0.8
 
 
-def draw_equaliser(rng: np.random.Generator) -> tuple[Bell, ...]:
-    """Two shelves and a peak within 6 dB."""
+def draw_equalizer(rng: np.random.Generator) -> tuple[Bell, ...]:
+    """Draw two shelves and a peak within 6 dB."""
     return (
         Bell("low", rng.uniform(80, 300), rng.uniform(-6, 4), 0.7),
         Bell("peak", 10 ** rng.uniform(2.4, 3.7), rng.uniform(-6, 5), rng.uniform(0.4, 2)),
@@ -57,19 +56,19 @@ def draw_equaliser(rng: np.random.Generator) -> tuple[Bell, ...]:
     )
 
 
-def equalise(signal: Samples, bells: Sequence[Bell]) -> Samples:
+def equalize(signal: Samples, bells: Sequence[Bell]) -> Samples:
     """Filter with peaks and shelves (Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filters")."""
     sections = np.array([_biquad(bell) for bell in bells], dtype=np.float32)
     return np.asarray(sosfilt(sections, signal))
 
 
 def compress(signal: Samples, threshold_db: float, ratio: float, release_seconds: float) -> Samples:
-    """Make what is louder than a threshold softer (RMS detector, the same gain on both sides).
+    """Dynamic range compression (RMS detector, same gain for both channels).
 
     Args:
-        signal: what is compressed.
-        threshold_db: against the loudness of the loud tenth of the signal.
-        ratio: decibels of input for one of output, above the threshold.
+        signal: mono or stereo.
+        threshold_db: relative to the 90th percentile of the signal's level.
+        ratio: input dB per output dB above the threshold.
         release_seconds: time constant of the detector.
     """
     power = _block_means(np.square(signal).reshape(-1, signal.shape[-1]).mean(0))
@@ -77,17 +76,17 @@ def compress(signal: Samples, threshold_db: float, ratio: float, release_seconds
     pole = np.exp(-_HOP / SAMPLE_RATE_HZ / release_seconds)
     smooth_db = np.maximum(level_db, lfilter([1 - pole], [1, -pole], level_db))
     over_db = np.maximum(0, smooth_db - np.percentile(level_db, 90) - threshold_db)
-    return signal * _upsampled(10 ** (-over_db * (1 - 1 / ratio) / 20), signal.shape[-1])
+    return signal * _upsample(10 ** (-over_db * (1 - 1 / ratio) / 20), signal.shape[-1])
 
 
 def saturate(signal: Samples, drive: float) -> Samples:
-    """Overdrive softly: `drive` is the peak of what goes into tanh; the peak stays."""
+    """Soft saturation with tanh; `drive` is the peak at its input. The peak of the signal is kept."""
     peak = np.float32(max(float(np.abs(signal).max()), 1e-9))
     return np.asarray(np.tanh(signal * (np.float32(drive) / peak)) * (peak / np.float32(np.tanh(drive))))
 
 
 def chorus(mono: Samples, rng: np.random.Generator) -> Samples:
-    """Two delayed copies, one a side, whose delays move: a doubled, wide sound; the louder side leads by chance."""
+    """Stereo chorus: one copy per channel, with a slowly modulated delay."""
     out = np.empty((2, len(mono)), dtype=np.float32)
     coarse = np.arange(0, len(mono) + 2 * _HOP, _HOP)
     positions = np.arange(len(mono))
@@ -95,7 +94,7 @@ def chorus(mono: Samples, rng: np.random.Generator) -> Samples:
         middle = rng.uniform(0.001, 0.02) * SAMPLE_RATE_HZ
         depth = rng.uniform(0.1, 0.6) * min(middle, 0.003 * SAMPLE_RATE_HZ)
         turns = 2 * np.pi * rng.uniform(0.1, 1.5) / SAMPLE_RATE_HZ * coarse + rng.uniform(0, 6)
-        delays = _straight_lines((middle + depth * np.sin(turns)).astype(np.float32), _HOP)[: len(mono)]
+        delays = _interpolate((middle + depth * np.sin(turns)).astype(np.float32), _HOP)[: len(mono)]
         later = np.ceil(delays).astype(np.int32)
         part = later - delays
         whole = np.maximum(positions - later, 0)
@@ -104,7 +103,7 @@ def chorus(mono: Samples, rng: np.random.Generator) -> Samples:
 
 
 def echo(signal: Samples, delay_seconds: float, level: float, feedback: float) -> Samples:
-    """Repeat after a delay, each time softer, four times."""
+    """Four echoes of decreasing level."""
     out = signal.copy()
     delay = round(delay_seconds * SAMPLE_RATE_HZ)
     for number in range(1, 5):
@@ -116,43 +115,43 @@ def echo(signal: Samples, delay_seconds: float, level: float, feedback: float) -
 
 
 def telephone(signal: Samples) -> Samples:
-    """The band of a telephone, 300 to 3400 Hz."""
+    """Telephone band-pass, 300 to 3400 Hz."""
     sections = butter(2, (300, 3400), "bandpass", fs=SAMPLE_RATE_HZ, output="sos").astype(np.float32)
     return np.asarray(sosfilt(sections, signal))
 
 
 def draw_room(rng: np.random.Generator) -> int:
-    """A room by its number below `ROOMS`; small ones are more frequent."""
+    """Draw the number of a room, below `ROOMS`; small rooms are more frequent."""
     return int(ROOMS * rng.beta(1.3, 1.8))
 
 
 def reverberate(stereo: Samples, send: Samples, room: int, level: float) -> Samples:
-    """Add what a room gives back of a mono signal; `level` is its share of the amplitude."""
+    """Add the reverberation of a mono signal; `level` is its fraction of the amplitude."""
     tail = oaconvolve(send[None], _impulse_response(room), axes=1)[:, : stereo.shape[1]]
     return np.asarray(stereo * np.float32(1 - level) + tail.astype(np.float32) * np.float32(2 * level))
 
 
 def ducking(trigger: Samples, depth_db: float) -> Samples:
-    """A gain that falls by up to `depth_db` while the trigger is loud: side-chain compression."""
+    """Side-chain compression: a gain that falls by up to `depth_db` while the trigger is loud."""
     level = np.sqrt(_block_means(np.square(trigger)))
     pole = np.exp(-_HOP / SAMPLE_RATE_HZ / 0.08)
     held = np.maximum(level, lfilter([1 - pole], [1, -pole], level) * 4)
-    return _upsampled(10 ** (-depth_db * np.minimum(held / max(float(held.max()), 1e-9), 1) / 20), len(trigger))
+    return _upsample(10 ** (-depth_db * np.minimum(held / max(float(held.max()), 1e-9), 1) / 20), len(trigger))
 
 
 def limiter_gain(mixture: Samples, ceiling: float) -> Samples:
-    """The gain over time that keeps the mixture below `ceiling`, with 15 ms of look-ahead."""
+    """The limiter gain that keeps the mixture below `ceiling`, with 15 ms of look-ahead."""
     peaks = _block_maxima(np.abs(mixture).reshape(-1, mixture.shape[-1]).max(0))
     needed = np.minimum(1, ceiling / np.maximum(peaks, 1e-9))
-    # The mean of minima: wherever a block needs a gain, so do all the blocks that the mean takes in.
+    # Mean of minima: every value in the mean's window is at most the gain that the block in the middle needs.
     smooth = uniform_filter1d(minimum_filter1d(needed, 9), 5)
-    return _upsampled(smooth, mixture.shape[-1])
+    return _upsample(smooth, mixture.shape[-1])
 
 
 def coded(stereo: Samples, codec: str, kilobits_per_second: int) -> Samples:
-    """Encode and decode; the result lies on the input to the sample and is as long.
+    """Encode and decode with a lossy codec; the result is aligned with the input and has the same length.
 
-    The delay of encoder and decoder is found by correlation, for builds of the codecs differ.
+    The codec delay is measured by cross-correlation, because it differs between builds.
 
     Raises:
         ValueError: the codec is not in `CODECS`.
@@ -181,10 +180,10 @@ def coded(stereo: Samples, codec: str, kilobits_per_second: int) -> Samples:
 
 
 def produce_voice(voice: Samples, beat_seconds: float, rng: np.random.Generator) -> Samples:
-    """A mono or stereo voice as studios treat it: filter, equaliser, compressor, saturation, echo, room."""
+    """Process mono or stereo vocals: high-pass, equalizer, compressor, saturation, echo and reverb."""
     cut = butter(2, rng.uniform(60, 160), "highpass", fs=SAMPLE_RATE_HZ, output="sos").astype(np.float32)
     voice = np.asarray(sosfilt(cut, voice.astype(np.float32)))
-    voice = equalise(voice, draw_equaliser(rng))
+    voice = equalize(voice, draw_equalizer(rng))
     if rng.random() < 0.85:
         voice = compress(voice, rng.uniform(-18, -3), rng.uniform(1.5, 6), rng.uniform(0.05, 0.25))
     if rng.random() < 0.35:
@@ -203,8 +202,8 @@ def produce_voice(voice: Samples, beat_seconds: float, rng: np.random.Generator)
 
 
 def produce_band(band: Samples, rng: np.random.Generator) -> Samples:
-    """The bus of the band: equaliser, compressor, saturation."""
-    band = equalise(band, draw_equaliser(rng))
+    """Process the band's bus: equalizer, compressor and saturation."""
+    band = equalize(band, draw_equalizer(rng))
     if rng.random() < 0.7:
         band = compress(band, rng.uniform(-12, 0), rng.uniform(1.3, 4), rng.uniform(0.05, 0.3))
     if rng.random() < 0.3:
@@ -213,10 +212,10 @@ def produce_band(band: Samples, rng: np.random.Generator) -> Samples:
 
 
 def master(vocals: Samples, accompaniment: Samples, rng: np.random.Generator) -> tuple[Samples, Samples]:
-    """The two stems of the finished record; their sum, the mixture, peaks at 0.9.
+    """Master the two stems; their sum, the mixture, peaks at 0.9.
 
-    A limiter gives both the same gain. Some mixtures then go through a lossy codec: the accompaniment becomes what the
-    codec gave less the vocals. A voice alone stays as it is, and its accompaniment silent.
+    A limiter applies the same gain to both. Some mixtures are then passed through a lossy codec; the accompaniment
+    becomes the codec's output minus the vocals. Songs without accompaniment skip the codec.
     """
     mixture = vocals + accompaniment
     gain = limiter_gain(mixture, float(np.abs(mixture).max()) * 10 ** (rng.uniform(-9, 0) / 20))
@@ -234,14 +233,14 @@ def master(vocals: Samples, accompaniment: Samples, rng: np.random.Generator) ->
 
 
 def _delay(original: Samples, decoded: Samples) -> int:
-    """By how many samples `decoded` lags, from the correlation around the loudest second."""
+    """Delay of `decoded` in samples, from the cross-correlation around the loudest second."""
     window = min(SAMPLE_RATE_HZ, original.shape[1])
     power = np.concatenate([[0.0], np.cumsum(np.square(original).sum(0), dtype=np.float64)])
     starts = np.arange(0, original.shape[1] - window + 1, 1000)
     first = int(starts[np.argmax(power[starts + window] - power[starts])])
     piece = original[:, first : first + window].sum(0)
-    heard = decoded[:, first : first + window + _CODEC_DELAY_LIMIT].sum(0)
-    return int(np.argmax(oaconvolve(heard, piece[::-1])[window - 1 : window + _CODEC_DELAY_LIMIT]))
+    delayed = decoded[:, first : first + window + _CODEC_DELAY_LIMIT].sum(0)
+    return int(np.argmax(oaconvolve(delayed, piece[::-1])[window - 1 : window + _CODEC_DELAY_LIMIT]))
 
 
 def _biquad(bell: Bell) -> list[float]:
@@ -271,7 +270,10 @@ def _biquad(bell: Bell) -> list[float]:
 
 @cache
 def _impulse_response(room: int) -> Samples:
-    """Two sides of a room: a few early reflections and noise that dies away, the high part faster (Moorer 1979)."""
+    """Stereo impulse response: early reflections and decaying noise, with a faster decay of high frequencies.
+
+    Source: Moorer 1979, About This Reverberation Business.
+    """
     rng = np.random.default_rng([1979, room])
     decay_seconds = 0.15 * (3.5 / 0.15) ** (room / (ROOMS - 1)) * rng.uniform(0.9, 1.1)
     length = round(decay_seconds * SAMPLE_RATE_HZ)
@@ -298,13 +300,13 @@ def _block_maxima(values: Samples) -> NDArray[np.float64]:
     return np.asarray(padded.reshape(-1, _HOP).max(1), dtype=np.float64)
 
 
-def _upsampled(gains: NDArray[np.float64], total_samples: int) -> Samples:
-    """Gains of blocks, joined in straight lines between the middles of the blocks."""
-    lines = _straight_lines(np.concatenate([gains[:1], gains, gains[-1:]]).astype(np.float32), _HOP)
+def _upsample(gains: NDArray[np.float64], total_samples: int) -> Samples:
+    """Block gains, interpolated linearly between block centers."""
+    lines = _interpolate(np.concatenate([gains[:1], gains, gains[-1:]]).astype(np.float32), _HOP)
     return lines[_HOP // 2 : _HOP // 2 + total_samples]
 
 
-def _straight_lines(values: Samples, hop: int) -> Samples:
-    """Samples between values that are `hop` apart."""
+def _interpolate(values: Samples, hop: int) -> Samples:
+    """Linear interpolation between values that are `hop` samples apart."""
     ramp = np.arange(hop, dtype=np.float32) / np.float32(hop)
     return np.asarray((values[:-1, None] + np.diff(values)[:, None] * ramp).reshape(-1))

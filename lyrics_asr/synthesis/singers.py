@@ -1,11 +1,11 @@
-"""Singers, drawn by language."""
+"""Draw singers by language: espeak-ng accent and variant, vocal tract, range and habits."""
 
 import numpy as np
 
 from lyrics_asr.synthesis.singing import Voice
 
-# espeak-ng's voice variants that training songs draw from, by the sex that they suggest. Those with breath (Alicia,
-# Reed, f2, f3, f5, sandro, victor) are left out: their noise goes on from what was said before, `speech.reset` or not.
+# espeak-ng's voice variants for training songs, by apparent sex. Breathy variants (Alicia, Reed, f2, f3, f5, sandro,
+# victor) are excluded: their noise depends on earlier utterances, even after `tts.reset`.
 _WOMEN = """
 f1 Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3
 """
@@ -30,7 +30,7 @@ _ACCENTS = {
     "fr": {"fr": 0.6, "fr-be": 0.2, "fr-ch": 0.2},
     "de": {"de": 1.0},
 }
-HELD_OUT_VOICES = {  # variants that no training song uses
+HELD_OUT_VOICES = {  # not used in training songs
     language: (Voice(f"{woman}+f4", 1.0, 66.0, 0.3, 5.6, 0.03), Voice(f"{man}+m7", 1.0, 54.0, 0.3, 5.2, 0.03))
     for language, woman, man in (
         ("en", "en-us", "en"),
@@ -47,10 +47,10 @@ _STILL_SHARE = 0.25  # without vibrato
 
 
 def draw_voice(language: str, rng: np.random.Generator) -> Voice:
-    """Draw a training voice: accent, variant, vocal tract, range, and habits.
+    """Draw a voice for a training song.
 
     Raises:
-        ValueError: no voices of that language.
+        ValueError: there are no voices for this language.
     """
     if language not in _ACCENTS:
         raise ValueError(f"language must be one of {', '.join(_ACCENTS)}, not {language!r}")

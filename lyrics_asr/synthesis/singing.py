@@ -1,7 +1,7 @@
-"""Spoken lines sung: with other durations, another pitch and another voice, and exact word times.
+"""Turn spoken lines into singing, by changing durations, pitch and timbre; word times are exact.
 
-A note stretches the steady part of the vowel of its syllable and leaves consonants and transitions nearly as they were
-spoken, as singers do; word times follow from the same map of time and are exact.
+As in real singing, a note stretches the steady part of its syllable's vowel, and nearly keeps the length of consonants
+and transitions. Word times follow from the same time map, so they are exact.
 
 Conventions: pitch is in MIDI notes, times are seconds from the start of the sung line, frames are `vocoder`'s.
 """
@@ -19,7 +19,7 @@ from lyrics_asr.synthesis.tts import Phone, Speech
 from lyrics_asr.synthesis.vocoder import FRAME_SECONDS, SPEECH_SAMPLE_RATE_HZ, Frames, Samples
 
 _SHORTEST_VOWEL_SECONDS = 0.045
-_TRANSITION_SECONDS = 0.04  # at either end of a vowel, not stretched
+_TRANSITION_SECONDS = 0.04  # at both ends of a vowel; not stretched
 _CONSONANT_SPREAD = 0.12  # standard deviation of the logarithm of a consonant's length
 _DIPHTHONG_ENDINGS = "IUY"  # in espeak-ng's names of vowels with more than one letter
 _HISSING = ("z", "Z", "dz", "dZ")  # voiced, with more noise than voice
@@ -32,18 +32,17 @@ class Voice:
 
     Args:
         espeak_name: accent and variant, for instance "en-us+f3".
-        formant_ratio: factor on the frequencies of the spectral envelope: below 1 a longer, above 1 a shorter vocal
-            tract.
+        formant_ratio: factor on the frequencies of the spectral envelope; below 1 for a longer vocal tract.
         center_midi: middle of the singer's range.
-        vibrato_semitones: depth of the vibrato on long notes.
-        vibrato_hz: its rate.
-        breathiness: share of the periodic part that becomes noise, 0..1.
-        vibrato_delay_seconds: how far into a note it sets in.
-        range_semitones: how far melodies go from `center_midi`, up and down.
-        portamento_seconds: length of the glide from note to note.
-        scoop_semitones: how far below its pitch a note may begin.
-        roughness: jitter, shimmer and subharmonics, 0..1: creak and growl.
-        tilt_db_per_octave: brightness: how much the spectrum rises above 500 Hz.
+        vibrato_semitones: vibrato depth on long notes.
+        vibrato_hz: vibrato rate.
+        breathiness: fraction of the periodic part that is replaced by noise, in 0..1.
+        vibrato_delay_seconds: time from the start of a note to its vibrato.
+        range_semitones: maximum distance of melodies from `center_midi`.
+        portamento_seconds: length of the glide between notes.
+        scoop_semitones: how far below its pitch a note may start.
+        roughness: jitter, shimmer and subharmonics, in 0..1.
+        tilt_db_per_octave: brightness, as spectral tilt above 500 Hz.
     """
 
     espeak_name: str
@@ -77,7 +76,7 @@ class SungLine:
     Args:
         samples: mono, at `vocoder.SPEECH_SAMPLE_RATE_HZ`.
         words: in order, with their times.
-        first_vowel_seconds: where the first note begins: what falls on the beat.
+        first_vowel_seconds: start of the first note, which is placed on the beat.
     """
 
     samples: Samples
@@ -86,13 +85,13 @@ class SungLine:
 
 
 def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator, delivery: Delivery = SUNG) -> SungLine:
-    """Sing a spoken line: for each syllable one note or several.
+    """Sing a spoken line, with one or more notes per syllable.
 
-    The vowel of a syllable fills its notes up to the next vowel, less the consonants and the pause between them.
-    Consonants keep their length but for chance and `delivery`, and give way where the notes are too short for them.
+    A vowel fills its notes up to the next vowel, minus the consonants and the pause between them. Consonants keep their
+    length up to random variation and `delivery`, but are shortened if the notes are too short.
 
     Raises:
-        ValueError: the melody has not as many syllables as the speech, or not as many pauses as it has words.
+        ValueError: the number of syllables or pauses in the melody does not match the speech.
     """
     phones = [phone for word in speech.words for phone in word.phones]
     # The sound that carries a note: each vowel, or the first sound of a word that has none.
@@ -190,9 +189,9 @@ def _voice_frames(
 
 
 def _source_times(phones: Sequence[Phone], starts: Samples, ends: Samples, times: Samples) -> Samples:
-    """Where in the speech each moment of the song comes from.
+    """The time in the speech for each time in the song.
 
-    A longer vowel keeps the length of its ends, where the tongue moves, and a diphthong moves on at its end.
+    A stretched vowel keeps the length of its transitions; a diphthong is stretched before its second part.
     """
     sung: list[float] = []
     spoken: list[float] = []
@@ -219,7 +218,7 @@ def _frames_at(frames: Frames, position: Samples) -> Frames:
 
 
 def _warp(envelope: Frames, ratio: float) -> Frames:
-    """Move the formants: frequency f of the result is frequency f / ratio of `envelope`."""
+    """Shift the formants: frequency f of the result is frequency f / ratio of `envelope`."""
     bins = np.minimum(np.arange(envelope.shape[1]) / ratio, envelope.shape[1] - 1)
     return _frames_at(envelope.T, bins).T
 
@@ -227,7 +226,7 @@ def _warp(envelope: Frames, ratio: float) -> Frames:
 def _pitch_curve(
     times: Samples, vowel_starts: Samples, melody: Melody, voice: Voice, rng: np.random.Generator
 ) -> Samples:
-    """Pitch in MIDI notes: steps joined by glides, scoops from below, vibrato, and a slow drift of some cents."""
+    """Pitch in MIDI notes: steps joined by glides, with scoops, vibrato and a slow random drift."""
     notes = [note for syllable in melody.syllables for note in syllable]
     note_starts = np.concatenate(
         [
@@ -251,7 +250,7 @@ def _pitch_curve(
 
 
 def _intonation(f0_hz: Samples) -> Samples:
-    """How far the speech is above its median pitch, in semitones, at most a fifth."""
+    """Deviation of the spoken pitch from its median, in semitones, limited to a fifth."""
     voiced = f0_hz > 0
     if not voiced.any():
         return np.zeros(len(f0_hz))

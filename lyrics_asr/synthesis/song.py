@@ -1,7 +1,4 @@
-"""A synthetic song from its lyrics.
-
-`arrangement` lays it out, `performance` sings it, `backing` accompanies it, `production` mixes it.
-"""
+"""Render a synthetic song from lyrics: arrangement, vocals (`vocal_tracks`), band and production."""
 
 import re
 from collections.abc import Sequence
@@ -19,24 +16,24 @@ from lyrics_asr.synthesis.vocal_tracks import Performance, perform, sing_line, w
 from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ
 from lyrics_asr.types import TimedWord
 
-_FADED_SHARE = 0.25  # of the songs fade out
-_SLOWEST_RAP_SECONDS = 0.16  # a syllable
+_FADED_SHARE = 0.25  # of songs that fade out
+_SLOWEST_RAP_SECONDS = 0.16  # per syllable
 _LEAST_VOWEL_SECONDS = 0.06
 _LEAST_CONSONANT_RATIO = 0.7
 _TAIL_SECONDS = 0.3
-_VOICE_DB = (-9.0, -1.0, 6.0)  # against the band, while somebody sings: lowest, likeliest and highest
+_VOICE_DB = (-9.0, -1.0, 6.0)  # vocals relative to the band while there are vocals: lowest, mode, highest
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Rendition:
-    """A song as the generator made it; the stems have the same length and add up to the mixture.
+    """A rendered song; the stems have the same length and add up to the mixture.
 
     Args:
-        vocals: everybody who sings, stereo, `[2, samples]` at `backing.SAMPLE_RATE_HZ`.
-        accompaniment: the rest.
-        lines: the words of every line that the lead sings, in order.
+        vocals: all singers, stereo, `[2, samples]` at `band.SAMPLE_RATE_HZ`.
+        accompaniment: the band, likewise.
+        lines: the words of each line of the lead vocals, in order.
         phones: those of each word.
         pitches_hz: the first note of each word.
     """
@@ -51,15 +48,15 @@ class Rendition:
 def render(
     stanzas: Sequence[Sequence[str]], voice: singing.Voice, rng: np.random.Generator, *, a_cappella: bool = False
 ) -> Rendition:
-    """Arrange, sing, accompany and produce a song.
+    """Render a song.
 
-    While somebody sings, the voices are 9 dB softer to 6 dB louder than the band (RMS); the mixture peaks at 0.9.
+    While there are vocals, their level relative to the band is -9 to 6 dB (RMS). The mixture peaks at 0.9.
 
     Args:
-        stanzas: the lyrics, every stanza once; the second is the chorus.
-        voice: the lead.
-        rng: draws everything.
-        a_cappella: nobody accompanies.
+        stanzas: the lyrics, each stanza once; the second is the chorus.
+        voice: of the lead vocals.
+        rng: random generator.
+        a_cappella: without accompaniment.
     """
     music = arrangement.compose(rng)
     is_rap = music.syllable_seconds <= _SLOWEST_RAP_SECONDS
@@ -87,7 +84,7 @@ def render(
 def _sing(
     score: arrangement.Score, speeches: dict[str, Speech], voice: singing.Voice, rng: np.random.Generator
 ) -> Performance:
-    """Each kind of section has its way of singing; what is fast is rapped."""
+    """Sing the score, with one delivery per kind of section; fast songs are rapped."""
     is_rap = score.music.syllable_seconds <= _SLOWEST_RAP_SECONDS
     kinds = dict.fromkeys(line.section for line in score.lines)
     deliveries = {kind: DELIVERIES["rapped"] if is_rap else draw_delivery(rng) for kind in kinds}
@@ -103,12 +100,12 @@ def _sing(
 
 
 def _speakable(line: str) -> str:
-    """The line without punctuation, which espeak-ng would turn into pauses, but for what is inside words."""
+    """Remove punctuation, except inside words; espeak-ng would turn it into pauses."""
     return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
 
 
 def _least_seconds(speech: Speech) -> tuple[float, ...]:
-    """The least time of each syllable: a short vowel, and consonants shorter than they were spoken."""
+    """Minimum duration of each syllable: a short vowel and shortened consonants."""
     least: list[float] = []
     for word in speech.words:
         has_vowel = any(phone.is_vowel for phone in word.phones)
@@ -122,7 +119,7 @@ def _least_seconds(speech: Speech) -> tuple[float, ...]:
 
 
 def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:
-    """RMS of a stem while somebody sings."""
+    """RMS of a stem while there are lead vocals."""
     rate = backing.SAMPLE_RATE_HZ
     spans = [stem[:, round(line[0].start_seconds * rate) : round(line[-1].end_seconds * rate)] for line in lines]
     power = sum(float(np.square(span).sum()) for span in spans) / max(1, sum(span.size for span in spans))
@@ -130,7 +127,7 @@ def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:
 
 
 def _fade_out(score: arrangement.Score, last_word_seconds: float, total_samples: int) -> Samples:
-    """A gain that falls to nothing from the last word, or the outro if it begins later, to the end."""
+    """A linear fade-out from the last word or the start of the outro, whichever is later, to the end."""
     outro_seconds = score.sections[-1].first_bar * score.music.bar_seconds
     first = round(max(last_word_seconds, outro_seconds) * backing.SAMPLE_RATE_HZ)
     gain = np.ones(total_samples, dtype=np.float32)

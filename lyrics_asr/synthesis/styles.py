@@ -1,12 +1,12 @@
-"""Styles of the bands of synthetic songs: who plays, and in which rhythms.
+"""Musical styles of synthetic songs: instruments and rhythm patterns.
 
-A pattern has a character a step: 16 steps a bar in 4/4, 12 in 3/4 and in 6/8 (two beats of six steps). `x` is loud, `o`
-soft, `.` nothing; in a bass pattern `r` is the root, `f` the fifth, `t` the third, `u` the octave.
+A pattern has one character per step: 16 steps per bar in 4/4, 12 in 3/4 and in 6/8 (two beats of six steps). `x` is
+loud, `o` soft, `.` silent. In bass patterns, `r` is the root, `t` the third, `f` the fifth and `u` the octave.
 """
 
 from dataclasses import dataclass
 
-STEPS_OF_FOUR = 16  # steps in a bar of 4/4
+STEPS_OF_FOUR = 16  # steps per bar in 4/4
 Groove = dict[str, str]  # piece of a drum kit: pattern
 
 GROOVES: dict[str, tuple[Groove, ...]] = {
@@ -127,15 +127,15 @@ class Style:
     """A style of music.
 
     Args:
-        kits: drum kits to choose from (`drums.KITS`); none for a band without drums.
+        kits: possible drum kits (`drums.KITS`); empty for no drums.
         groove: of the drums, in `GROOVES`.
-        chords: of the instruments that play chords, in `CHORDS`.
-        bass: in `BASS`; empty for no bass.
-        players: instruments and the chance that each is in the band, see `backing`.
+        chords: of chord instruments, in `CHORDS`.
+        bass: in `BASS`; "" for no bass.
+        players: probability of each instrument (see `band`).
         beats_per_minute: lowest and highest tempo.
-        swing: chance that the off-beats come late.
-        threes: chance of a bar of 3/4 or 6/8.
-        effects: chance of noises: risers, vinyl, crowd or hiss.
+        swing: probability of swing.
+        threes: probability of 3/4 or 6/8 time.
+        effects: probability of a noise effect: risers, vinyl, crowd or hiss.
     """
 
     kits: tuple[str, ...]

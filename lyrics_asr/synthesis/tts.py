@@ -1,9 +1,9 @@
-"""Lines spoken by espeak-ng, with the exact time of every sound.
+"""Text to speech with espeak-ng, with the exact time of every phone.
 
-espeak-ng reports where each phoneme of what it says begins. Which of them are syllables is read off their mnemonics,
-which are the same in English, Spanish, French and German where it matters here.
+espeak-ng reports the start of each phoneme. Syllables are derived from the phonemes' mnemonics, which are consistent
+across English, Spanish, French and German as far as needed here.
 
-Conventions: `*_samples` count at `vocoder.SPEECH_SAMPLE_RATE_HZ`; languages are "en", "es", "fr" and "de".
+Conventions: `*_samples` are at `vocoder.SPEECH_SAMPLE_RATE_HZ`; languages are "en", "es", "fr" and "de".
 """
 
 import _ctypes
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lyrics_asr.synthesis import vocoder
 from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ, Samples
 
-# How espeak-ng's mnemonics of vowels begin, diphthongs, nasal vowels and r-coloured ones included.
+# First characters of espeak-ng's mnemonics for vowels, including diphthongs, nasal and r-colored vowels.
 _VOWEL_LETTERS = frozenset("aAeEiIoOuUV0@3WYy")
 _SYLLABIC_CONSONANTS = frozenset(("l-", "m-", "n-"))
 _GLIDES = frozenset("iuy")  # before another vowel
@@ -31,7 +31,7 @@ _STRESS_MARKS = "'\",;%="
 
 @dataclass(frozen=True)
 class Phone:
-    """A stretch of speech with one sound, named as espeak-ng does, without stress."""
+    """A phone in speech, by espeak-ng's name without stress marks."""
 
     name: str
     start_samples: int
@@ -41,7 +41,7 @@ class Phone:
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word and its sounds."""
+    """A word and its phones."""
 
     text: str
     phones: tuple[Phone, ...]
@@ -49,48 +49,48 @@ class SpokenWord:
 
 @dataclass(frozen=True)
 class Speech:
-    """A spoken line; stretches that belong to no phone are pauses."""
+    """A spoken line; parts without a phone are pauses."""
 
     samples: Samples
     words: tuple[SpokenWord, ...]
 
     @cached_property
     def analysis(self) -> vocoder.Analysis:
-        """Its pitch and envelope, for all the voices that sing it."""
-        return vocoder.analyse(self.samples)
+        """Pitch and envelope, shared by all voices that sing the line."""
+        return vocoder.analyze(self.samples)
 
 
 def reset() -> None:
-    """Begin anew: what follows sounds the same in any process.
+    """Reset espeak-ng, so that the following speech is the same in any process.
 
-    espeak-ng carries the phase of its wave generator and of its noise from one utterance to the next, and has no way to
-    start them again but to load it again.
+    espeak-ng keeps the phase of its oscillators and noise between utterances. Reloading the library is the only way to
+    reset them.
     """
     _espeak.cache_clear()
 
 
 def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:
-    """Let espeak-ng say a line.
+    """Speak a line.
 
     Raises:
-        ValueError: no such voice, or a word without any sound.
+        ValueError: no such voice, or a word has no phones.
     """
     words = text.split()
     samples, events = _synthesize(text, voice_name, words_per_minute)
     if sum(event.kind == _EVENT_WORD for event in events) != len(words):
-        # espeak-ng runs pairs such as "in the" together and reports one word: say such a line word by word.
+        # espeak-ng merges pairs such as "in the" and reports one word. Speak such a line word by word.
         return _join([speak_word(word, voice_name, words_per_minute) for word in words])
     return Speech(samples, _group(words, events, len(samples)))
 
 
 def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
-    """Let espeak-ng say one word on its own.
+    """Speak a single word.
 
     Raises:
-        ValueError: no such voice, or a word without any sound.
+        ValueError: no such voice, or the word has no phones.
     """
     samples, events = _synthesize(word, voice_name, words_per_minute)
-    # espeak-ng reports no word event for some single words, and several for others; there is one word.
+    # For single words, espeak-ng may report no word event, or several.
     sounds = [event for event in events if event.kind != _EVENT_WORD]
     speech = Speech(samples, _group([word], [_Event(_EVENT_WORD, 0, ""), *sounds], len(samples)))
     end = speech.words[0].phones[-1].end_samples
@@ -98,7 +98,7 @@ def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
 
 
 def syllables(word: SpokenWord) -> int:
-    """Notes that a word takes: its vowels, at least one."""
+    """Number of syllables of a word: its vowels, at least one."""
     return max(1, sum(phone.is_vowel for phone in word.phones))
 
 
@@ -121,9 +121,9 @@ def _join(parts: list[Speech]) -> Speech:
 
 
 def _group(words: list[str], events: list["_Event"], total_samples: int) -> tuple[SpokenWord, ...]:
-    """Phonemes, given to the word that they belong to.
+    """Assign phonemes to words.
 
-    Each lasts until the next one or a pause begins. Marks of a change of language, such as "(en)", are passed over.
+    A phoneme ends at the next one or at a pause. Markers of a language change, such as "(en)", are skipped.
     """
     sounds: list[tuple[int, str, int]] = []  # start, mnemonic, word index; a pause belongs to no word
     word = -1
@@ -154,10 +154,10 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
 
 
 def _is_syllable(mnemonics: Sequence[str], index: int) -> bool:
-    """Whether a sound of a word carries a note.
+    """Whether a phone is the nucleus of a syllable.
 
-    The i, u and y of "rien", "ruido" and "nuit", which espeak-ng calls vowels, are glides: unstressed, before a vowel,
-    and not after two consonants as in "oublier", unless before another i ("pluie").
+    espeak-ng reports the i, u and y of "rien", "ruido" and "nuit" as vowels, but they are glides: unstressed, before a
+    vowel, and not after two consonants ("oublier") unless before another i ("pluie").
     """
     names = [mnemonic.strip(_STRESS_MARKS) for mnemonic in mnemonics]
     name, following = names[index], "".join(names[index + 1 : index + 2])
@@ -203,10 +203,10 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Espeak:
-    """The library, with its global state; not for threads."""
+    """The library with its global state; not thread-safe."""
 
     def __init__(self) -> None:
-        # A private copy: opened twice, one file is one library, with one state.
+        # A private copy, because opening the same file twice gives the same library with the same state.
         with tempfile.NamedTemporaryFile(suffix=".so") as copy:
             copy.write(Path(espeakng_loader.get_library_path()).read_bytes())
             copy.flush()
@@ -216,8 +216,8 @@ class _Espeak:
             _RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS_AND_NO_EXIT
         )
         if rate != SPEECH_SAMPLE_RATE_HZ:
-            raise RuntimeError(f"espeak-ng gave {rate} Hz in place of {SPEECH_SAMPLE_RATE_HZ} Hz")
-        self._callback = _Callback(self._receive)  # kept: the library holds only a pointer to it
+            raise RuntimeError(f"espeak-ng has a sample rate of {rate} Hz instead of {SPEECH_SAMPLE_RATE_HZ} Hz")
+        self._callback = _Callback(self._receive)  # keep a reference: the library only has a pointer
         self._library.espeak_SetSynthCallback(self._callback)
         self._samples: list[NDArray[np.int16]] = []
         self._events: list[_Event] = []

@@ -1,9 +1,9 @@
-"""Sung lines placed in a song, and the voices around the lead: doubles, harmonies, shouts, ad-libs, breaths.
+"""Vocal tracks of a song: lead vocals, and backing vocals with doubles, harmonies, shouts, ad-libs and breaths.
 
-The lead sings the lyrics, and its times are exact. What the others sing is no part of the lyrics, or says them a second
-time.
+The lead sings the lyrics, with exact times. Backing vocals either repeat the lead's words or are not part of the
+lyrics.
 
-Conventions: stems are at `backing.SAMPLE_RATE_HZ`, times in seconds from the start of the song, pitch in MIDI notes.
+Conventions: stems are at `band.SAMPLE_RATE_HZ`, times in seconds from the start of the song, pitch in MIDI notes.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from lyrics_asr.types import TimedWord
 
 Stem = NDArray[np.float32]
 
-_LINE_RMS = 0.1  # of a line of usual loudness
+_LINE_RMS = 0.1  # of a line at 0 dB gain
 _AD_LIBS = {
     "en": ("oh", "yeah", "hey", "ooh", "whoa", "oh yeah", "oh oh oh", "na na na", "la la la", "come on"),
     "es": ("oh", "ay", "eh", "sí", "uh", "ay ay ay", "oh oh oh", "na na na", "la la la", "vamos"),
@@ -35,10 +35,10 @@ _HARMONY_STEPS = (2, -2, 4, -3, 7, -7)  # of the scale: third, fifth, fourth bel
 
 @dataclass(frozen=True)
 class Line:
-    """A line as the lead sings it, and what it is sung from.
+    """A sung line of the lead vocals, and its sources.
 
     Args:
-        words: as they are written.
+        words: as written.
         speech: the spoken line.
         melody: its notes.
         delivery: how it is sung.
@@ -53,23 +53,23 @@ class Line:
 
     @property
     def lead_in_seconds(self) -> float:
-        """How long before its first note a line begins."""
+        """Time from the start of the line to its first note."""
         return self.sung.first_vowel_seconds
 
     @property
     def seconds(self) -> float:
-        """From its first note to the end of its last word."""
+        """Time from the first note to the end of the last word."""
         return self.sung.words[-1].end_seconds - self.sung.first_vowel_seconds
 
 
 @dataclass(frozen=True)
 class Performance:
-    """The voices of a song.
+    """The vocal tracks of a song.
 
     Args:
         lead: mono.
-        others: everybody else and the breaths, stereo, `[2, samples]`.
-        lines: the words of each line that the lead sings.
+        others: backing vocals and breaths, stereo, `[2, samples]`.
+        lines: the words of each line of the lead.
         phones: those of each word.
         pitches_hz: the first note of each word.
     """
@@ -82,8 +82,8 @@ class Performance:
 
 
 @dataclass(frozen=True)
-class _Company:
-    """How often the lead of a song has company: shares of the lines or of the pauses, and a level."""
+class _BackingVocals:
+    """Fractions of lines or pauses with backing vocals of each kind, and their level."""
 
     doubled: float
     harmonized: float
@@ -101,27 +101,27 @@ def sing_line(
     delivery: Delivery,
     rng: np.random.Generator,
 ) -> Line:
-    """Sing a line, to be placed by `perform`, once or several times.
+    """Sing a line, which `perform` can place once or several times.
 
     Args:
-        text: the line as it is written.
-        speech: the same line spoken, word for word.
+        text: the line as written.
+        speech: the spoken line, with the same words.
         melody: its notes.
-        voice: who sings.
+        voice: the singer.
         delivery: how it is sung.
-        rng: draws.
+        rng: random generator.
 
     Raises:
-        ValueError: text, speech and melody differ in their words or syllables.
+        ValueError: the words or syllables of text, speech and melody do not match.
     """
     words = tuple(text.split())
     if len(words) != len(speech.words):
-        raise ValueError(f"{text!r} has {len(words)} words, not {len(speech.words)} as they were spoken")
+        raise ValueError(f"{text!r} has {len(words)} words, its speech has {len(speech.words)}")
     return Line(words, speech, melody, delivery, singing.sing(speech, melody, voice, rng, delivery))
 
 
 def when_sung(placed: Sequence[tuple[float, Line]]) -> list[tuple[float, float]]:
-    """Start and end of every line in seconds; see `perform`."""
+    """Start and end of every line in seconds, see `perform`."""
     spans: list[tuple[float, float]] = []
     for start, line in placed:
         begin = max(start - line.lead_in_seconds, spans[-1][1] if spans else 0.0)
@@ -138,16 +138,16 @@ def perform(
     *,
     alone: bool = False,
 ) -> Performance:
-    """Place lines in a song of `total_seconds` and let others sing along.
+    """Place lines in a song and add backing vocals.
 
     Args:
-        placed: when the first note of each line falls, and the line; one that would begin before the line before it has
-            ended waits for that.
-        voice: the lead.
-        scale_midi: the notes of the scale over all octaves, ascending.
+        placed: the time of each line's first note, and the line. A line that would start before the previous one ends
+            is delayed.
+        voice: of the lead.
+        scale_midi: notes of the scale over all octaves, ascending.
         total_seconds: length of the song.
-        rng: draws.
-        alone: nobody but the lead; it sings the same as in company.
+        rng: random generator.
+        alone: without backing vocals; the lead is the same.
 
     Raises:
         ValueError: the last line ends after the song.
@@ -161,10 +161,10 @@ def perform(
         _place(lead, line.sung.samples, start, line.delivery.gain_db + float(gain_db), 0.0)
     others = np.zeros((2, total), np.float32)
     if not alone:
-        company = _draw_company(rng)
+        backing = _draw_backing_vocals(rng)
         for (_, line), (start, _) in zip(placed, spans, strict=True):
-            _sing_along(others, line, start, voice, scale_midi, company, rng)
-        _fill_pauses(others, placed, spans, voice, scale_midi, company, rng)
+            _sing_along(others, line, start, voice, scale_midi, backing, rng)
+        _fill_pauses(others, placed, spans, voice, scale_midi, backing, rng)
 
     words = tuple(
         tuple(
@@ -182,7 +182,7 @@ def perform(
 
 
 def harmonize(melody: Melody, scale_midi: Sequence[int], steps: int) -> Melody:
-    """The melody so many steps of the scale higher."""
+    """Transpose a melody by `steps` scale degrees."""
     scale = np.asarray(scale_midi)
 
     def moved(midi: float) -> float:
@@ -201,11 +201,11 @@ def _word_pitches_hz(line: Line) -> list[float]:
     return [float(440 * 2 ** ((line.melody.syllables[i][0].midi + shift - 69) / 12)) for i in firsts]
 
 
-def _draw_company(rng: np.random.Generator) -> _Company:
+def _draw_backing_vocals(rng: np.random.Generator) -> _BackingVocals:
     def share(present: float, highest: float) -> float:
         return float(rng.uniform(0.1, highest)) if rng.random() < present else 0.0
 
-    return _Company(
+    return _BackingVocals(
         doubled=share(0.4, 1.0),
         harmonized=share(0.35, 0.6),
         shouted=share(0.12, 0.3),
@@ -221,21 +221,21 @@ def _sing_along(
     start_seconds: float,
     voice: singing.Voice,
     scale_midi: Sequence[int],
-    company: _Company,
+    backing: _BackingVocals,
     rng: np.random.Generator,
 ) -> None:
-    """The line again: by the same voice, in harmony, or by a gang."""
+    """Add doubles, harmonies and shouts of a line."""
     takes: list[tuple[Melody, singing.Voice, Delivery, float, float]] = []  # with level in dB and pan
-    if rng.random() < company.doubled:
+    if rng.random() < backing.doubled:
         pan = float(rng.uniform(0.2, 0.9))
         takes += [
             (line.melody, _like(voice, 0.03, rng), line.delivery, -3.0, side)
             for side in (pan, -pan)[: 1 + int(rng.random() < 0.5)]
         ]
-    if rng.random() < company.harmonized:
+    if rng.random() < backing.harmonized:
         harmony = harmonize(line.melody, scale_midi, int(rng.choice(_HARMONY_STEPS)))
         takes.append((harmony, _like(voice, 0.12, rng), line.delivery, -5.0, float(rng.uniform(-0.8, 0.8))))
-    if rng.random() < company.shouted:
+    if rng.random() < backing.shouted:
         gang = range(int(rng.integers(2, 5)))
         takes += [
             (line.melody, _like(voice, 0.15, rng), DELIVERIES["shouted"], -7.0, float(rng.uniform(-1, 1))) for _ in gang
@@ -246,7 +246,7 @@ def _sing_along(
         detuned = replace(delivery, higher_semitones=delivery.higher_semitones + cents / 100)
         sung = singing.sing(line.speech, melody, other, rng, detuned)
         first_note_seconds = start_seconds + line.lead_in_seconds + late_seconds
-        level_db = gain_db + company.level_db + delivery.gain_db
+        level_db = gain_db + backing.level_db + delivery.gain_db
         _place(others, sung.samples, first_note_seconds - sung.first_vowel_seconds, level_db, pan)
 
 
@@ -256,19 +256,19 @@ def _fill_pauses(
     spans: Sequence[tuple[float, float]],
     voice: singing.Voice,
     scale_midi: Sequence[int],
-    company: _Company,
+    backing: _BackingVocals,
     rng: np.random.Generator,
 ) -> None:
-    """Ad-libs and echoes of the last word, mostly around the ends of lines, and breaths before lines."""
+    """Add breaths before lines, and ad-libs and echoes of the last word, mostly near the ends of lines."""
     ad_libs = _AD_LIBS[voice.espeak_name[:2]]
     begins = [start for start, _ in spans] + [others.shape[1] / SAMPLE_RATE_HZ]
     ends = [0.0] + [end for _, end in spans]
     for number, (begin, end) in enumerate(zip(ends, begins, strict=True)):
-        if number < len(spans) and end - begin > 0.4 and rng.random() < company.breaths:
+        if number < len(spans) and end - begin > 0.4 and rng.random() < backing.breaths:
             breath = _breath(rng)
             at_seconds = end - len(breath) / SAMPLE_RATE_HZ - rng.uniform(0.02, 0.08)
             _mix(others, breath * 10 ** (rng.uniform(-32, -18) / 20), at_seconds, 0.0)
-        if rng.random() < company.answered:
+        if rng.random() < backing.answered:
             echo = number > 0 and rng.random() < 0.35
             text = placed[number - 1][1].speech.words[-1].text if echo else str(rng.choice(ad_libs))
             delivery = DELIVERIES[str(rng.choice(["sung", "lyrical", "ornamented", "shouted", "spoken"]))]
@@ -281,12 +281,12 @@ def _fill_pauses(
             answer = singing.sing(speech, melody, _like(voice, 0.1, rng), rng, delivery)
             at_end = number > 0 and rng.random() < 0.7
             at_seconds = begin + float(rng.uniform(-0.3, 0.8) if at_end else rng.uniform(0, end - begin))
-            level_db = company.level_db - float(rng.uniform(2, 8))
+            level_db = backing.level_db - float(rng.uniform(2, 8))
             _place(others, answer.samples, at_seconds, level_db, float(rng.uniform(-0.8, 0.8)))
 
 
 def _like(voice: singing.Voice, spread: float, rng: np.random.Generator) -> singing.Voice:
-    """A singer who resembles another: `spread` is of the logarithm of the vocal tract's length."""
+    """A similar voice; `spread` is the maximum change of the logarithm of the vocal tract's length."""
     return replace(
         voice,
         formant_ratio=float(np.clip(voice.formant_ratio * np.exp(spread * rng.uniform(-1, 1)), 0.8, 1.3)),
@@ -296,7 +296,7 @@ def _like(voice: singing.Voice, spread: float, rng: np.random.Generator) -> sing
 
 
 def _breath(rng: np.random.Generator) -> Samples:
-    """A breath drawn in: noise that swells; its peak is about 1."""
+    """An inhalation: swelling noise with a peak of about 1."""
     length = round(rng.uniform(0.15, 0.45) * SAMPLE_RATE_HZ)
     low_hz, high_hz = rng.uniform(500, 1200), rng.uniform(3500, 8000)
     band = butter(2, (low_hz, high_hz), btype="band", fs=SAMPLE_RATE_HZ)
@@ -306,13 +306,13 @@ def _breath(rng: np.random.Generator) -> Samples:
 
 
 def _place(stem: Stem, samples: Samples, start_seconds: float, gain_db: float, pan: float) -> None:
-    """Add a voice at the stem's rate and at the usual loudness, `gain_db` above it."""
+    """Resample a voice to the stem's rate, and add it at the standard level plus `gain_db`."""
     rms = max(float(np.sqrt(np.mean(samples**2))), 1e-6)
     _mix(stem, resample_poly(samples, 2, 1) * (_LINE_RMS / rms * 10 ** (gain_db / 20)), start_seconds, pan)
 
 
 def _mix(stem: Stem, samples: Samples, start_seconds: float, pan: float) -> None:
-    """Add mono samples; what lies outside the stem is cut off. `pan` is -1 (left) to 1 (right)."""
+    """Add mono samples, cropped to the stem; `pan` is -1 (left) to 1 (right)."""
     first = round(start_seconds * SAMPLE_RATE_HZ)
     samples = samples[max(0, -first) :]
     first = max(0, first)

@@ -1,12 +1,12 @@
-"""Speech taken apart into pitch and spectral envelope, and a voice made from such parts.
+"""A vocoder: analyze speech into pitch and spectral envelope, and synthesize a voice from them.
 
-The analysis is WORLD's (Morise et al. 2016): DIO for the pitch and CheapTrick for the envelope. The synthesis is a
-source and a filter that changes with time: a train of band-limited pulses and white noise, cut into overlapping frames,
-each filtered by its envelope with minimum phase. WORLD's convolves every pulse by itself; here a high voice costs no
-more than a low one.
+Analysis is that of WORLD (Morise et al. 2016): DIO for pitch and CheapTrick for the envelope. Synthesis is a
+time-varying source-filter model: band-limited pulses and white noise, split into overlapping frames, each filtered by
+its minimum-phase envelope. WORLD's own synthesis convolves each pulse separately; here the cost does not depend on
+pitch.
 
-Conventions: signals are mono at `SPEECH_SAMPLE_RATE_HZ`, frames are `FRAME_SAMPLES` apart, envelopes are power spectra
-    of `FFT_SAMPLES // 2 + 1` bins.
+Conventions: signals are mono at `SPEECH_SAMPLE_RATE_HZ`, frames are `FRAME_SAMPLES` apart, and envelopes are power
+spectra with `FFT_SAMPLES // 2 + 1` bins.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ import pyworld
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
-SPEECH_SAMPLE_RATE_HZ = 22_050  # what espeak-ng gives
+SPEECH_SAMPLE_RATE_HZ = 22_050  # espeak-ng's output rate
 FRAME_SAMPLES = 110
 FRAME_SECONDS = FRAME_SAMPLES / SPEECH_SAMPLE_RATE_HZ
-FFT_SAMPLES = 1024  # what CheapTrick takes at this rate for voices down to 71 Hz
+FFT_SAMPLES = 1024  # CheapTrick's size at this rate for voices down to 71 Hz
 BIN_HZ = np.arange(FFT_SAMPLES // 2 + 1) * SPEECH_SAMPLE_RATE_HZ / FFT_SAMPLES
 
-_WINDOW_FRAMES = 4  # a frame is filtered under a Hann window of so many hops
-_DIO_SPEED = 4  # decimation of the signal that DIO filters; 1 finds the same pitch in seven times as long
-# Share of noise in the amplitude of a clear voice: D4C's mean over vowels of espeak-ng's voices.
+_WINDOW_FRAMES = 4  # length of the Hann window of a frame, in hops
+_DIO_SPEED = 4  # decimation in DIO; 1 finds the same pitch but is seven times slower
+# Fraction of noise in the amplitude of a clear voice: D4C's mean over vowels of espeak-ng's voices.
 _CLEAR_VOICE_HZ = (0.0, 1000.0, 2000.0, 3000.0, 5000.0, 8000.0, 11025.0)
 _CLEAR_VOICE_NOISE = (0.0, 0.01, 0.06, 0.45, 0.55, 0.75, 0.95)
 CLEAR_VOICE_APERIODICITY = np.interp(BIN_HZ, _CLEAR_VOICE_HZ, _CLEAR_VOICE_NOISE).astype(np.float32)
@@ -35,10 +35,10 @@ Frames = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Analysis:
-    """Speech in frames.
+    """Analyzed speech.
 
     Args:
-        f0_hz: pitch, 0 where there is none.
+        f0_hz: pitch per frame, 0 if unvoiced.
         log_envelope: natural logarithm of the power spectrum, `[frames, bins]`.
     """
 
@@ -46,8 +46,8 @@ class Analysis:
     log_envelope: Frames
 
 
-def analyse(samples: Samples) -> Analysis:
-    """Take speech apart."""
+def analyze(samples: Samples) -> Analysis:
+    """Analyze speech."""
     period_ms = FRAME_SECONDS * 1000
     f0_hz, times = pyworld.dio(samples, SPEECH_SAMPLE_RATE_HZ, frame_period=period_ms, speed=_DIO_SPEED)
     envelope = pyworld.cheaptrick(samples, f0_hz, times, SPEECH_SAMPLE_RATE_HZ, fft_size=FFT_SAMPLES)
@@ -57,14 +57,14 @@ def analyse(samples: Samples) -> Analysis:
 def synthesize(
     f0_hz: Samples, log_envelope: Frames, aperiodicity: Frames, subharmonic: float, rng: np.random.Generator
 ) -> Samples:
-    """Make a voice of as many frames as there are pitches.
+    """Synthesize a voice.
 
     Args:
-        f0_hz: pitch, 0 where there is none.
+        f0_hz: pitch per frame, 0 if unvoiced.
         log_envelope: natural logarithm of the power spectrum, `[frames, bins]`.
-        aperiodicity: share of noise in the amplitude, 0..1, `[frames, bins]`; without a pitch there is noise alone.
-        subharmonic: how much louder every second pulse is, 0..1: a growl.
-        rng: draws the noise.
+        aperiodicity: fraction of noise in the amplitude, in 0..1, `[frames, bins]`; unvoiced frames are noise only.
+        subharmonic: how much louder every second pulse is, in 0..1.
+        rng: random generator for the noise.
     """
     total = len(f0_hz) * FRAME_SAMPLES
     pulses = _spectra(_pulses(f0_hz, subharmonic))
@@ -76,7 +76,7 @@ def synthesize(
 
 
 def _pulses(f0_hz: Samples, subharmonic: float) -> Frames:
-    """Pulses of unit power from the cosines below the Nyquist frequency; zero where there is no pitch."""
+    """Band-limited pulses of unit power; zero in unvoiced frames."""
     centers = np.arange(len(f0_hz)) * FRAME_SAMPLES
     voiced = f0_hz > 0
     if not voiced.any():
@@ -94,7 +94,7 @@ def _pulses(f0_hz: Samples, subharmonic: float) -> Frames:
 
 
 def _spectra(signal: Frames) -> NDArray[np.complex64]:
-    """Spectra of the signal under windows around the instant of each frame; the windows add up to one."""
+    """Short-time spectra, with windows centered on the frames that add up to one."""
     width = _WINDOW_FRAMES * FRAME_SAMPLES
     padded = np.pad(signal, (width // 2, width))
     cut = np.lib.stride_tricks.sliding_window_view(padded, width)[: len(signal) : FRAME_SAMPLES]
@@ -103,7 +103,7 @@ def _spectra(signal: Frames) -> NDArray[np.complex64]:
 
 
 def _minimum_phase(log_envelope: Frames) -> NDArray[np.complex64]:
-    """The filters of minimum phase with these power spectra, by folding the cepstrum."""
+    """Minimum-phase filters with these power spectra, by folding the cepstrum."""
     cepstrum = irfft(log_envelope / 2, FFT_SAMPLES, axis=1)
     cepstrum[:, 1 : FFT_SAMPLES // 2] *= 2
     cepstrum[:, FFT_SAMPLES // 2 + 1 :] = 0

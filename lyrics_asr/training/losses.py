@@ -134,7 +134,7 @@ class LossGraph(nn.Module):
                 anchor = (vocals - targets.vocals).abs().sum() / over[1]
             if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
                 return Losses(separation, anchor, zero, zero, zero)
-            log_probs = model.listen(vocals, batch.lengths)
+            log_probs = model.acoustic_log_probs(vocals, batch.lengths)
         else:
             vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
             assert vocals is not None

@@ -34,8 +34,8 @@ def marked(line):
     signs = {
         "equal": "{0.reference}",
         "missing": "-{0.reference}",
-        "extra": "+{0.heard}",
-        "substituted": "{0.reference}>{0.heard}",
+        "extra": "+{0.hypothesis}",
+        "substituted": "{0.reference}>{0.hypothesis}",
     }
     return " ".join(signs[word.kind].format(word) for word in line.words)
 
@@ -105,14 +105,14 @@ def test_the_marks_can_be_undone_and_are_as_many_as_the_errors_of_the_wer(lyrics
     assert [" ".join(word.reference for word in line.words if word.kind != "extra") for line in lines] == [
         line for line in spelled if line
     ]
-    transcript = [word.heard for line in lines for word in line.words if word.kind != "missing"]
+    transcript = [word.hypothesis for line in lines for word in line.words if word.kind != "missing"]
     assert transcript == normalize(text).split()
     counts = jiwer.process_words(normalize(lyrics), normalize(text))
     assert sum(line.errors for line in lines) == counts.substitutions + counts.deletions + counts.insertions
     assert all(
-        (word.kind == "equal") == (word.reference == word.heard)
+        (word.kind == "equal") == (word.reference == word.hypothesis)
         and (word.kind == "extra") == (not word.reference)
-        and (word.kind == "missing") == (not word.heard)
+        and (word.kind == "missing") == (not word.hypothesis)
         for line in lines
         for word in line.words
     )

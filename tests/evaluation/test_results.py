@@ -81,11 +81,11 @@ def with_part(key, part):
         ({"schema": "lyrics-asr/evaluation/1"}, "not results of this version"),
         ({"schema": SCHEMA}, "damaged"),
         ({"schema": SCHEMA, "name": "x", "songs": [1]}, "damaged"),
-        (with_part("wer", [1]), "is not what this figure is made of"),
-        (with_part("wer", [1, math.nan]), "is not what this figure is made of"),
-        (with_part("words_median_pooled", []), "is not what this figure is made of"),
+        (with_part("wer", [1]), "does not fit this metric"),
+        (with_part("wer", [1, math.nan]), "does not fit this metric"),
+        (with_part("words_median_pooled", []), "does not fit this metric"),
         (with_part("wer", "12"), "must be a list, not str"),
-        (with_part("luck", [1, 2]), "unknown figure 'luck'"),
+        (with_part("luck", [1, 2]), "unknown metric 'luck'"),
     ],
 )
 def test_results_that_are_not_ours_are_named(tmp_path, document, message):

@@ -108,7 +108,7 @@ def test_lines_are_replaced_by_known_words_and_by_new_ones_in_their_shares(langu
 
 def test_generated_words_have_the_letter_pairs_and_lengths_of_the_words_learnt_from():
     words = lyrics.words_of(lyrics.load_lyrics(LYRICS, "training", "es"), "es")
-    model = lyrics.learn_words(words)
+    model = lyrics.learn_spelling(words)
     rng = np.random.default_rng(0)
     new = [model.draw(rng) for _ in range(1500)]
     pairs = {pair for word in model.words for pair in pairwise(f" {word} ")}
@@ -119,7 +119,7 @@ def test_generated_words_have_the_letter_pairs_and_lengths_of_the_words_learnt_f
 
 
 def test_the_letters_after_a_context_are_as_likely_as_witten_and_bell_say():
-    model = lyrics.learn_words(("banana", "cabana", "panama"))
+    model = lyrics.learn_spelling(("banana", "cabana", "panama"))
     letters, cumulative = model.following["an"]  # banana, cabana and panama: four times, always an a
     counts = dict(zip(letters, np.diff([0, *cumulative]).tolist(), strict=True))
     assert counts == {"a": 4, "\0": 1}  # four seen and one kind: 4 / 5, and 1 / 5 for what a shorter context says
@@ -128,9 +128,9 @@ def test_the_letters_after_a_context_are_as_likely_as_witten_and_bell_say():
 
 
 def test_too_few_words_to_make_another_are_said_themselves_and_none_is_an_error():
-    assert lyrics.learn_words(("tu",)).draw(np.random.default_rng(0)) == "tu"
-    with pytest.raises(ValueError, match=r"no word to learn the spelling from among \('brr', 'x'\)"):
-        lyrics.learn_words(("brr", "x"))
+    assert lyrics.learn_spelling(("tu",)).draw(np.random.default_rng(0)) == "tu"
+    with pytest.raises(ValueError, match=r"no pronounceable word of 2 to 12 letters in \('brr', 'x'\)"):
+        lyrics.learn_spelling(("brr", "x"))
 
 
 @pytest.mark.parametrize("word", ["schlange", "thought", "œuf", "y", "rhythm", "ñu", "straße"])
@@ -144,7 +144,7 @@ def test_words_that_cannot(word):
 
 
 def test_a_language_or_split_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no lyrics in the language 'it' \(there: de, en, es, fr\)"):
+    with pytest.raises(FileNotFoundError, match=r"no lyrics in the language 'it' \(available: de, en, es, fr\)"):
         lyrics.load_lyrics(LYRICS, "training", "it")
     (tmp_path / "es").mkdir()
     for name in lyrics.SPLIT_LISTS.values():

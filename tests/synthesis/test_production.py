@@ -45,7 +45,7 @@ def test_an_equaliser_gives_the_gain_that_it_names():
         production.Bell("high", 6000.0, 4.0, 0.7),
     )
     for hz, gain_db in ((30.0, 6.0), (1500.0, -9.0), (18000.0, 4.0)):
-        heard = production.equalise(sine(hz), bells)[RATE // 2 :]
+        heard = production.equalize(sine(hz), bells)[RATE // 2 :]
         assert 20 * np.log10(np.sqrt(2 * np.mean(heard.astype(float) ** 2))) == pytest.approx(gain_db, abs=0.5)
 
 
