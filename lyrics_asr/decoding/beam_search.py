@@ -70,6 +70,7 @@ class BeamSearch:
 
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
         self._vocabulary = vocabulary
+        self._language_model_path = language_model_path
         self._options = options
         self._symbols = Symbols.of(vocabulary)
         self._model: WordLanguageModel | None = None
@@ -77,6 +78,10 @@ class BeamSearch:
             self._model = WordLanguageModel(language_model_path, options)
         back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
         self._decoder: SegmentDecoder = back_end(self._symbols, self._model, options)
+
+    def __reduce__(self) -> tuple[type["BeamSearch"], tuple[Vocabulary, Path | None, DecodingOptions]]:
+        """Pickle the arguments, which are small; loading builds the decoder anew, in another process as well."""
+        return type(self), (self._vocabulary, self._language_model_path, self._options)
 
     def decode(self, emissions: Emissions, hot_words: Set[str] = frozenset()) -> tuple[TimedWord, ...]:
         """Decode the best text.

@@ -1,15 +1,20 @@
-"""Beam searches in processes of their own that share one language model in memory.
+"""Beam search in worker processes.
 
-The processes are forks of the caller's: the language model, the letter tree and the lexicon are there once, whatever
-their number. They use no accelerator, and one thread each: a parallel region of OpenMP would hang in a fork.
+The workers come from a fork server, a process without threads that has imported the decoder, and never from the caller,
+whose PyTorch and OpenMP threads a fork would break. Each worker builds the beam search by itself, from the vocabulary,
+the language model's path and the options. A KenLM binary (.bin) is mapped from disk, so that the workers share it in
+memory; an ARPA file is loaded by each of them. They use no accelerator, and one thread each.
 """
 
 import multiprocessing
 import os
+import pickle
+import signal
 import time
 from collections.abc import Sequence, Set
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.forkserver import ensure_running
 from threading import Lock, Thread
 from types import TracebackType
 from typing import Any
@@ -22,32 +27,35 @@ from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.types import Emissions, TimedWord
 
 _search: BeamSearch | None = None
-"""What a process decodes with."""
+"""The beam search of a worker process."""
 
 
 class DecodingPool:
-    """Processes that decode for any number of threads.
+    """Worker processes that decode for any number of threads of the caller.
 
-    A process that dies, because the system kills it when memory is short or because a decoder crashes, takes no other
-    song with it: all songs that were being decoded are decoded again, each in a process of its own.
+    A worker that dies (it crashed, or was killed when memory ran out) breaks the pool. The pool is then replaced, and
+    each song that was being decoded is decoded again, in a process of its own.
+
+    As with every process that Python does not fork, a script that uses this needs `if __name__ == "__main__":`.
 
     Args:
-        search: what to decode with.
-        processes: at least 1. They are there when the constructor returns, so that threads begun later are not forked.
+        search: the decoder. Only what it is built from is kept and sent to the workers.
+        processes: at least 1; they are started when there is work for them.
     """
 
     def __init__(self, search: BeamSearch, processes: int) -> None:
-        self._search = search
+        self._search = pickle.dumps(search)
         self._processes = processes
         self._lock = Lock()
-        self._pool = self._started(processes)
+        self._pool = self._start(processes)
+        ensure_running()  # the imports of the fork server take seconds; the caller has other work until the first song
 
     def decode(self, emissions: Emissions, hot_words: Set[str] = frozenset()) -> tuple[TimedWord, ...]:
-        """See `BeamSearch.decode`; returns when it is done.
+        """Decode a song in a worker and wait for the result; see `BeamSearch.decode`.
 
         Raises:
-            ValueError: emissions of another vocabulary.
-            RuntimeError: the process died, twice.
+            ValueError: the emissions have a different vocabulary.
+            RuntimeError: the worker died, twice.
         """
         pool = self._pool
         try:
@@ -55,8 +63,8 @@ class DecodingPool:
         except BrokenProcessPool:
             with self._lock:
                 if self._pool is pool:
-                    self._pool = self._started(self._processes)
-        with self._started(1) as alone:
+                    self._pool = self._start(self._processes)
+        with self._start(1) as alone:
             try:
                 return _submit(alone, emissions, hot_words).result()
             except BrokenProcessPool as error:
@@ -73,11 +81,10 @@ class DecodingPool:
     ) -> None:
         self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
-    def _started(self, processes: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("fork")
-        pool = ProcessPoolExecutor(processes, context, initializer=_adopt, initargs=(self._search, os.getpid()))
-        pool.submit(int).result()  # with the first task, all processes are forked
-        return pool
+    def _start(self, processes: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([BeamSearch.__module__])
+        return ProcessPoolExecutor(processes, context, initializer=_initialize, initargs=(self._search,))
 
 
 def usable_cores() -> int:
@@ -92,17 +99,17 @@ def decode_all(
     processes: int | None = None,
     hot_words: Sequence[Set[str]] | None = None,
 ) -> list[tuple[TimedWord, ...]]:
-    """The words of the best hypothesis of every song, as `BeamSearch.decode` gives them.
+    """Decode songs in parallel: the words of the best hypothesis of each, as `BeamSearch.decode` returns them.
 
     Args:
-        search: what to decode with.
+        search: the decoder.
         songs: in any order.
-        processes: as many as there are cores for this process when None.
-        hot_words: of every song.
+        processes: None for the number of cores that this process may use.
+        hot_words: one set per song.
 
     Raises:
-        ValueError: emissions of another vocabulary.
-        RuntimeError: a process died.
+        ValueError: emissions with a different vocabulary.
+        RuntimeError: a worker died twice on a song.
     """
     processes = usable_cores() if processes is None else processes
     with DecodingPool(search, processes) as pool, ThreadPoolExecutor(processes) as threads:
@@ -110,7 +117,7 @@ def decode_all(
 
 
 def end_with(parent: int) -> None:
-    """End this process, in a thread of it, when its parent is killed, which closes no queue that it waits on."""
+    """Wait for the end of the parent process, then end this one. For a thread: a killed parent closes no queue."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)
@@ -122,13 +129,23 @@ def _submit(pool: ProcessPoolExecutor, song: Emissions, hot_words: Set[str]) -> 
     return pool.submit(_decode, frozenset(hot_words), *packed)
 
 
-def _adopt(search: BeamSearch, parent: int) -> None:
+def _initialize(search: bytes) -> None:
+    """Prepare a worker process."""
     global _search
-    _search = search
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the caller
+    Thread(target=_end_with_caller, daemon=True).start()
     torch.set_num_threads(1)
-    Thread(target=end_with, args=(parent,), daemon=True).start()
+    _search = pickle.loads(search)
+
+
+def _end_with_caller() -> None:
+    # The parent by process id is the fork server, which lives as long as its workers do.
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    caller.join()
+    os._exit(1)
 
 
 def _decode(hot_words: Set[str], log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:
-    assert _search is not None  # `_adopt` has run
+    assert _search is not None  # `_initialize` has run
     return _search.decode(Emissions(torch.from_numpy(log_probs), *others), hot_words)

@@ -127,6 +127,7 @@ class TranscribeTask(ModelTask):
                 model = self.model
                 search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
                 self._pool = stack.enter_context(DecodingPool(search, self.finishers))
+                del search  # the workers have their own
             yield
 
     @cached_property
