@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --jaxtyping-packages=lyrics_asr,beartype.beartype
+# One thread per worker; neighbouring tests stay together, so that fixtures of a module are made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal \
+	--jaxtyping-packages=lyrics_asr,beartype.beartype
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format

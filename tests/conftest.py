@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.paths import DALI, LYRICS
 
@@ -69,18 +70,21 @@ def tiny_model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def training_corpus(tmp_path_factory):
-    """Manifest of two short synthetic songs with stems."""
+    """Manifest of two short synthetic songs with stems, which all processes of the test run share."""
     from lyrics_asr.synthesis import corpus as synthetic
     from lyrics_asr.synthesis.options import SyntheticOptions
 
-    folder = tmp_path_factory.mktemp("songs")
-    synthetic.generate(folder, SyntheticOptions(songs=2, lines=2, seed=3), LYRICS)
-    return folder / "manifest.jsonl"
+    run_folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # every worker has a folder of its own in that of the run
+        run_folder = run_folder.parent
+    with FileLock(run_folder / "songs.lock"):  # the first one makes the songs; `generate` keeps what is complete
+        synthetic.generate(run_folder / "songs", SyntheticOptions(songs=2, lines=2, seed=3), LYRICS)
+    return run_folder / "songs" / "manifest.jsonl"
 
 
 @pytest.fixture
 def training_config(training_corpus, tmp_path):
-    """Of a run of one step from nothing, with networks of a few thousand weights."""
+    """Of a run of one step from scratch, with networks of a few thousand weights."""
     from accelerate.state import AcceleratorState
 
     from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrainingConfig

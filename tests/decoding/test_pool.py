@@ -17,6 +17,8 @@ from lyrics_asr.language_model.kenlm_tools import find_tool
 from lyrics_asr.options import DecodingOptions
 from tests.emissions import ENGLISH, TINY, path_emissions, random_emissions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def search(tmp_path):

@@ -22,6 +22,8 @@ from tests.fake_tasks import (
     told,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class SharesSeen(Counter):
     """Notes what it is to show."""

@@ -6,6 +6,7 @@ from tests.fake_tasks import TROUBLES, check_command_line, check_what_became, na
 ray_engine = pytest.importorskip(
     "lyrics_asr.inference.ray_engine", reason="ray is not installed: pip install 'lyrics-asr[ray]'"
 )
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, ma
 from lyrics_asr.models.registry import load_model
 from tests.paths import DEMO, JAMENDO
 
+pytestmark = pytest.mark.slow
+
 
 def evaluated(model, songs, config):
     predictor = make_predictor(load_model(model, device="cpu"), config)

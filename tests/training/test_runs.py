@@ -24,6 +24,8 @@ from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
 from lyrics_asr.training.trackers import JsonLog
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MOVED = OptimizerOptions(learning_rate=2e-3, warmup_steps=3)
 PARTS = tuple(Losses.__dataclass_fields__)

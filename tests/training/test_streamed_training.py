@@ -18,6 +18,8 @@ from lyrics_asr.training.data.stem_chunks import ChunkBatches
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.training.validation import Heard, rates_by_language
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
