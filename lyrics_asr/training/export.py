@@ -1,4 +1,4 @@
-"""A trained model as a folder that `load_model` takes, with its card, in Hugging Face's layout for each network."""
+"""Export of a trained model as a folder for `load_model`, with a model card; each network in Hugging Face's layout."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +24,9 @@ _LANGUAGE_MODEL = "language_model.arpa.gz"
 def finish(config: TrainingConfig, log: Log) -> Path:
     """Write the best model of a run to the folder `model` of its output.
 
-    Where the configuration names lyrics, a language model of the English ones is built first and tuned on the English
-    development songs, whatever other languages the model was trained on.
-    A model from nothing is written in float16; one that began with published weights as it is.
+    If the configuration names lyrics, a language model is built from the English ones and tuned on the English
+    development songs, whatever other languages the model was trained on. A model trained from scratch is stored in
+    float16, a fine-tuned one in its own precision.
 
     Raises:
         FileNotFoundError: no checkpoint, no lyrics, or no manifest of development songs.
@@ -41,7 +41,7 @@ def finish(config: TrainingConfig, log: Log) -> Path:
 
 
 def export(run: Path, folder: Path, *, half: bool = False) -> None:
-    """Write the best model of a run, or that of one of its checkpoints, with a card that says where it comes from.
+    """Write the best model of a run, or that of one of its checkpoints, with a model card.
 
     Args:
         run: a run's output, or the folder of a checkpoint.
@@ -72,10 +72,10 @@ def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) ->
     emissions = [listen(song.audio, model) for song in songs]
     references = [normalize(song.lyrics, song.language) for song in songs]
 
-    def report(trial: Trial) -> None:
+    def log_trial(trial: Trial) -> None:
         log({"tuning": asdict(trial.options), "wer": round(trial.wer, 5)})
 
-    tuning = tune(emissions, references, model.language_model_path, model.decoding, report)
+    tuning = tune(emissions, references, model.language_model_path, model.decoding, log_trial)
     log(
         {
             "language_model_helps": tuning.helps,

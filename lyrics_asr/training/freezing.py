@@ -1,4 +1,4 @@
-"""What is trained when: parts of the model that are frozen, for ever or for some steps, and adapters in their place."""
+"""Freezing schedule: which parts of the model are trained in which steps, and low-rank adapters (LoRA)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ADAPTER = "lora_"  # in the names of an adapter's weights
 
 @dataclass(frozen=True)
 class TrainedParts:
-    """Numbers that are moved from a step of a stage on, and all there are."""
+    """Counts of trained parameters from a step of a stage on, and of all parameters."""
 
     stage: str
     from_step: int
@@ -36,7 +36,7 @@ def phases(stage: StageOptions) -> Sequence[FreezingPhase]:
 
 
 def phase_at(stage: StageOptions, step: int) -> FreezingPhase:
-    """The row that holds for a step, counted from 0."""
+    """The row of the table for a step, counted from 0."""
     return max((phase for phase in phases(stage) if phase.from_step <= step), key=lambda phase: phase.from_step)
 
 
@@ -46,10 +46,10 @@ def first_trained_step(stage: StageOptions) -> int:
 
 
 def freeze(model: LyricsModel, stage: StageOptions, phase: FreezingPhase) -> TrainedParts:
-    """Let the gradient reach what a phase trains and nothing else; parts that stand still go to evaluation mode.
+    """Enable gradients for exactly what a phase trains; parts that are frozen as a whole go to evaluation mode.
 
     Raises:
-        ValueError: nothing is left to train, or the networks have fewer layers than are named.
+        ValueError: nothing is trained, or the networks have fewer layers than the table names.
     """
     separator, acoustic = model.separator, model.acoustic
     layers = phase.separator_last_layers if stage.separator.learning_rate > 0 else 0
@@ -63,7 +63,9 @@ def freeze(model: LyricsModel, stage: StageOptions, phase: FreezingPhase) -> Tra
     for name, part in (("separator", separator), ("acoustic", acoustic)):
         part.train(counts[name] > 0)
     if not any(counts.values()):
-        raise ValueError(f"stage {stage.name!r}: from step {phase.from_step} on nothing is trained; free some layers")
+        raise ValueError(
+            f"stage {stage.name!r}: nothing is trained from step {phase.from_step} on; freeze fewer layers"
+        )
     head = _trained(cast(nn.Module, cast(Any, acoustic.network).lm_head))
     return TrainedParts(
         stage.name, phase.from_step, counts["separator"], counts["acoustic"], head, _total(separator), _total(acoustic)
@@ -71,7 +73,7 @@ def freeze(model: LyricsModel, stage: StageOptions, phase: FreezingPhase) -> Tra
 
 
 def freezing_table(model: LyricsModel, stages: Sequence[StageOptions]) -> str:
-    """What every phase of every stage trains, as a table for people; leaves the model as the last phase has it."""
+    """Trained parameters in every phase of every stage, as a text table; leaves the model in the last phase."""
     rows = [f"{'stage':<20}{'from step':>10}{'separator':>26}{'acoustic':>26}{'of it, head':>13}"]
     for stage in stages:
         for phase in phases(stage):
@@ -85,13 +87,13 @@ def freezing_table(model: LyricsModel, stages: Sequence[StageOptions]) -> str:
 
 
 def add_adapters(acoustic: AcousticModel, options: LoraOptions) -> None:
-    """Put low-rank adapters, which do nothing yet, on the attention of every layer."""
+    """Add low-rank adapters, initially zero, to the attention of every layer."""
     config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=_ATTENTION)
     inject_adapter_in_model(config, acoustic.network)
 
 
 def merge_adapters(acoustic: AcousticModel) -> None:
-    """Add the adapters to the weights that they are on, and take them away."""
+    """Merge the adapters into the weights and remove them."""
     network = acoustic.network
     for name, module in list(network.named_modules()):
         if isinstance(module, LoraLayer):

@@ -144,7 +144,7 @@ class _Run:
                 module.to(self.accelerator.device)
         if self.accelerator.is_main_process:
             write_text(self.output / "config.yaml", dump_config(self.config))
-            say("what is trained when, in numbers:\n" + freezing_table(self.model, self.config.stages))
+            say("trained parameters:\n" + freezing_table(self.model, self.config.stages))
         self.tracker = Tracker(self.accelerator, self.config)
         for index, stage in enumerate(self.config.stages):
             if checkpoint is None or index >= checkpoint.run.stage:
@@ -225,7 +225,7 @@ class _Run:
                     norms = {f"{name} gradient norm": norm for name, norm in report.gradient_norms.items()}
                     per_second = (step - first) / (time.monotonic() - began)
                     entry = {**report.losses, **rates, **norms, "steps_per_second": round(per_second, 3)}
-                    self._tell(stage, step, before + step, entry)
+                    self._log_metrics(stage, step, before + step, entry)
                 validates = step % config.validate_every_steps == 0 or step == stage.steps
                 wer = self._validate(stage, step, before + step, optimizers) if validates else None
                 if validates:
@@ -379,7 +379,7 @@ class _Run:
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
     ) -> float | None:
-        progress, heard = measure(
+        metrics, hypotheses = measure(
             self.model,
             self.examples,
             accelerator=self.accelerator,
@@ -387,12 +387,12 @@ class _Run:
             with_text=stage.acoustic.learning_rate > 0 or bool(stage.ctc_weight),
             kept=self.config.tracking.examples,
         )
-        self._tell(stage, step, total_steps, asdict(progress) | rates_by_language(heard))
-        self.tracker.examples(heard, total_steps)
-        if progress.wer is not None:
+        self._log_metrics(stage, step, total_steps, asdict(metrics) | rates_by_language(hypotheses))
+        self.tracker.log_examples(hypotheses, total_steps)
+        if metrics.wer is not None:
             for each in optimizers.values():
-                each.validated(progress.wer)
-        return progress.wer
+                each.step_validation(metrics.wer)
+        return metrics.wer
 
     def _check(self, stage: StageOptions, step: int, report: StepReport) -> None:
         """Count what is skipped, and give up when nothing else is done."""
@@ -408,9 +408,9 @@ class _Run:
                 "or look at these chunks, then start again from the last checkpoint"
             )
 
-    def _tell(self, stage: StageOptions, step: int, total_steps: int, entry: Mapping[str, object]) -> None:
+    def _log_metrics(self, stage: StageOptions, step: int, total_steps: int, entry: Mapping[str, object]) -> None:
         self.log({"stage": stage.name, "step": step, **entry})
-        self.tracker.numbers(entry, total_steps)
+        self.tracker.log_metrics(entry, total_steps)
 
     def _state(self, stage: int, step: int, wer: float | None) -> RunState:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step

@@ -23,15 +23,15 @@ _BETAS = (0.9, 0.98)
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What moves one part of the model.
+    """Optimizer and schedules of one part of the model.
 
     Args:
         module: the part.
-        optimizer: over all of its parameters; those without a gradient stay as they are.
-        schedule: goes on with every step in which the part is trained.
-        plateau: goes on with every validation; None for a schedule of steps alone.
-        clip_norm: longest gradient.
-        first_step: of the stage, in which the part is trained.
+        optimizer: over all of its parameters; those without a gradient are not updated.
+        schedule: stepped after every training step of the part.
+        plateau: stepped after every validation; None for schedules that depend on steps only.
+        clip_norm: maximum gradient norm.
+        first_step: the number of steps of the stage before the part is trained.
     """
 
     module: nn.Module
@@ -42,24 +42,24 @@ class OptimizerState:
     first_step: int
 
     def clip(self) -> float:
-        """Make the gradient no longer than `clip_norm`; gives how long it was."""
+        """Clip the gradient to `clip_norm` and return its norm before."""
         return float(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm))
 
-    def step(self, *, move: bool) -> None:
-        """Move, unless the gradient is broken, forget the gradient, and go on with the schedule."""
-        if move:
+    def step(self, *, update: bool) -> None:
+        """Update the parameters if `update`, clear the gradient, and step the schedule."""
+        if update:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
 
-    def validated(self, wer: float) -> None:
-        """Tell the schedule how the validation went."""
+    def step_validation(self, wer: float) -> None:
+        """Step the plateau schedule, if there is one, with the WER of a validation."""
         if self.plateau is not None:
             self.plateau.step(wer)
 
     @property
     def learning_rates(self) -> dict[str, float]:
-        """What each parameter group moves at now, by its name."""
+        """Current learning rate of each parameter group, by name."""
         return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
 
 
@@ -69,8 +69,8 @@ def build_optimizers(
     """An optimizer and a schedule for each part that the stage trains.
 
     Args:
-        model: its parts are the separator and the acoustic model.
-        stage: a part with a learning rate of 0 has none.
+        model: with its separator and acoustic model.
+        stage: a part with a learning rate of 0 gets no optimizer.
         phones: the sound classifier, for a stage with a `phone_weight`.
     """
     parts: dict[str, tuple[nn.Module, OptimizerOptions]] = {
@@ -99,17 +99,17 @@ def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
 
 
 def state_of(optimizers: Mapping[str, OptimizerState]) -> dict[str, dict[str, Any]]:
-    """Everything that a resumed run needs, as `restore` takes it."""
+    """The state of all optimizers and schedules, for `restore`."""
     return {
         name: {key: value.state_dict() for key, value in _stateful(each).items()} for name, each in optimizers.items()
     }
 
 
 def restore(optimizers: Mapping[str, OptimizerState], state: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put a saved state back.
+    """Load what `state_of` returned.
 
     Raises:
-        ValueError: the state is of other parts or another kind of schedule.
+        ValueError: the state belongs to other parts or another kind of schedule.
     """
     for name, each in optimizers.items():
         stateful = _stateful(each)
@@ -136,10 +136,10 @@ def _schedules(
 ) -> tuple[LambdaLR | LinearLR, ReduceLROnPlateau | None]:
     if options.schedule == "cosine":
         return LambdaLR(optimizer, lambda step: warmup_cosine(step, options.warmup_steps, steps)), None
-    # The rise ends at the peak and then leaves the rate alone, as what changes by a factor now and then needs it.
-    rise = LinearLR(optimizer, 1 / max(1, options.warmup_steps), total_iters=max(0, options.warmup_steps - 1))
+    # The warm-up ends at the peak and then leaves the rate to the plateau schedule, which multiplies it.
+    warmup = LinearLR(optimizer, 1 / max(1, options.warmup_steps), total_iters=max(0, options.warmup_steps - 1))
     plateau = ReduceLROnPlateau(optimizer, factor=options.plateau_factor, patience=options.plateau_patience)
-    return rise, plateau
+    return warmup, plateau
 
 
 def _stateful(each: OptimizerState) -> dict[str, AdamW | LambdaLR | LinearLR | ReduceLROnPlateau]:

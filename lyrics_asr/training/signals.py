@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, for work that ends in order: what is begun is finished and kept."""
+"""Ctrl-C and SIGTERM: the current step is finished and saved before the run stops."""
 
 import contextlib
 import signal
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from threading import current_thread, main_thread
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what schedulers of clusters send some time before they kill
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; the warning of cluster schedulers before they kill a job
 
 
 @contextlib.contextmanager
 def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
     """Call `ask` at the first Ctrl-C or SIGTERM; a second one interrupts at once.
 
-    Signals go to a program's main thread; in another one this does nothing.
+    Only the main thread receives signals; in any other this does nothing.
     """
     if current_thread() is not main_thread():
         yield
@@ -35,7 +35,7 @@ def asked_to_stop(ask: Callable[[], None]) -> Iterator[None]:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Make a data loader's worker deaf to both signals, which may go to all processes of a run: its parent ends it.
+    """Make a data loader's worker ignore both signals, which may reach all processes of a run; its parent stops it.
 
     Args:
         worker: its number, as `torch.utils.data.DataLoader` gives it.

@@ -1,4 +1,4 @@
-"""One step of training: the batches of all processes through the graph, and each part moved by its optimizer."""
+"""One optimizer step: forward and backward passes of the batches of all processes, then an update of each part."""
 
 import contextlib
 import math
@@ -20,12 +20,12 @@ from lyrics_asr.training.optimizers import OptimizerState
 
 @dataclass(frozen=True)
 class StepReport:
-    """How a step went, the same in every process.
+    """Losses and gradient norms of a step, the same in every process.
 
     Args:
-        losses: of all batches, by the names of `Losses`, before their weights.
+        losses: of all batches, by the names of `Losses`, unweighted.
         gradient_norms: of each part that is trained, before clipping.
-        skipped: chunks of the batches that broke the step; empty when it was taken.
+        skipped: chunks whose losses or gradients were not finite, so that the step was skipped; empty otherwise.
     """
 
     losses: Mapping[str, float]
@@ -41,22 +41,24 @@ def take_step(
     optimizers: Mapping[str, OptimizerState],
     seed: Sequence[int],
 ) -> StepReport:
-    """Move the model by what it gets wrong of some batches; not at all if a loss or a gradient is not finite.
+    """Take one optimizer step; skip the update if a loss or a gradient is not finite.
 
     Args:
-        accelerator: knows the other processes.
-        graph: a `LossGraph`, or one that is wrapped for several processes.
-        stage: which losses, and how many batches.
-        batches: this process's, on its device; as many in every process.
-        optimizers: those that move in this step.
-        seed: of the step; each of its batches draws its own random numbers from it.
+        accelerator: of the run.
+        graph: a `LossGraph`, wrapped in DDP when there are several processes.
+        stage: has the weights of the losses.
+        batches: those of this process, on its device; the same number in every process.
+        optimizers: those of the parts that are trained in this step.
+        seed: of the step; the random numbers of each batch are derived from it.
     """
     losses_of = cast(LossGraph, accelerator.unwrap_model(graph))
     with accelerator.autocast():
         targets = [losses_of.targets(stage, batch) for batch in batches]
     counts = accelerator.reduce(torch.stack([each.counts for each in targets]).sum(0), "sum")
     names = [field.name for field in fields(Losses)]
-    total = torch.zeros(len(names) + 1, device=counts.device)  # the losses, and how many batches broke
+    total = torch.zeros(
+        len(names) + 1, device=counts.device
+    )  # the losses, and the number of batches that are not finite
     broken: list[str] = []
     for number, (batch, target) in enumerate(zip(batches, targets, strict=True)):
         seed_everything([*seed, number * accelerator.num_processes + accelerator.process_index])
@@ -65,25 +67,25 @@ def take_step(
             with accelerator.autocast():
                 losses: Losses = graph(stage, batch, target, counts)
             loss = losses.weighted(stage)
-            accelerator.backward(loss * accelerator.num_processes)  # whose gradients are averaged over processes
+            accelerator.backward(loss * accelerator.num_processes)  # DDP averages gradients over processes
         parts = torch.stack([getattr(losses, name) for name in names]).detach().float()
         is_broken = not bool(loss.isfinite())
         broken += batch.chunk_ids if is_broken else ()
         total += torch.cat([parts, parts.new_tensor([float(is_broken)])])
     norms = {name: each.clip() for name, each in optimizers.items()}
     total = cast(Tensor, accelerator.reduce(total, "sum"))
-    is_sound = bool(total[-1] == 0) and all(map(math.isfinite, norms.values()))
+    is_finite = bool(total[-1] == 0) and all(map(math.isfinite, norms.values()))
     for each in optimizers.values():
-        each.step(move=is_sound)
+        each.step(update=is_finite)
     skipped: tuple[str, ...] = ()
-    if not is_sound:
+    if not is_finite:
         suspects = broken if total[-1] else [chunk_id for batch in batches for chunk_id in batch.chunk_ids]
         skipped = tuple(gather_object(suspects))
     return StepReport(dict(zip(names, total.tolist()[:-1], strict=True)), norms, skipped)
 
 
 def seed_everything(numbers: Sequence[int]) -> None:
-    """Make the random numbers of a batch its own, so that a resumed run draws what the uninterrupted one would have."""
+    """Seed all generators for one batch, so that a resumed run draws the random numbers of an uninterrupted one."""
     seed = int(np.random.SeedSequence(list(numbers)).generate_state(1)[0])
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002, transformers draws its time masks from NumPy's global generator

@@ -1,4 +1,4 @@
-"""Where a run tells how it goes: lines on the console and in `log.jsonl`, and Weights & Biases through Accelerate."""
+"""Logs of a training run: the console, `log.jsonl`, and Weights & Biases through Accelerate."""
 
 import json
 import math
@@ -13,34 +13,34 @@ from accelerate import Accelerator
 from lyrics_asr.config import dump_config
 from lyrics_asr.files import write_text
 from lyrics_asr.training.config import TrainingConfig
-from lyrics_asr.training.validation import Heard
+from lyrics_asr.training.validation import Hypothesis
 
 Log = Callable[[dict[str, object]], None]
 _COLUMNS = ["id", "reference", "greedy", "with language model", "vocals"]
 
 
 class JsonLog:
-    """A log that prints every entry and keeps it as a line of `log.jsonl`; what is not finite is null there."""
+    """Prints every entry and appends it to `log.jsonl`; numbers that are not finite become null."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
 
     def __call__(self, entry: dict[str, object]) -> None:
-        """Keep an entry."""
+        """Log an entry."""
         line = json.dumps(
-            {name: None if _is_broken(value) else value for name, value in entry.items()}, allow_nan=False
+            {name: None if _is_not_finite(value) else value for name, value in entry.items()}, allow_nan=False
         )
-        over_counter = "\r\033[K" if sys.stdout.isatty() else ""
-        print(f"{over_counter}{line}", flush=True)
+        clear_line = "\r\033[K" if sys.stdout.isatty() else ""
+        print(f"{clear_line}{line}", flush=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 
 class Tracker:
-    """Accelerate's trackers, which are none unless the configuration asks for Weights & Biases.
+    """Accelerate's trackers; there are none unless the configuration enables Weights & Biases.
 
-    A run that is started again goes on in the same place.
+    A resumed run continues the same Weights & Biases run.
 
     Args:
         accelerator: made by `processes.create_accelerator`.
@@ -61,24 +61,29 @@ class Tracker:
         }
         accelerator.init_trackers(config.tracking.project, yaml.safe_load(dump_config(config)), {"wandb": options})
 
-    def numbers(self, entry: Mapping[str, object], total_steps: int) -> None:
-        """Log the numbers of an entry, after so many steps of all stages."""
+    def log_metrics(self, entry: Mapping[str, object], total_steps: int) -> None:
+        """Log the numbers of an entry.
+
+        Args:
+            entry: its values that are not numbers are left out.
+            total_steps: steps done of all stages.
+        """
         numbers = {name: value for name, value in entry.items() if isinstance(value, int | float)}
         self._accelerator.log(numbers, step=total_steps)
 
-    def examples(self, heard: Sequence[Heard], total_steps: int) -> None:
-        """Log a table of references and hypotheses, with the vocals of those that kept them."""
+    def log_examples(self, hypotheses: Sequence[Hypothesis], total_steps: int) -> None:
+        """Log a table of the references and hypotheses of the examples that keep their vocals."""
         for tracker in self._accelerator.trackers:
             if tracker.name == "wandb" and self._accelerator.is_main_process:
-                rows = [_row(each) for each in heard if each.vocals is not None]
+                rows = [_row(each) for each in hypotheses if each.vocals is not None]
                 tracker.log_table("validation", columns=_COLUMNS, data=rows, step=total_steps)
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Flush and close the trackers, and leave the process group."""
         self._accelerator.end_training()
 
 
-def _is_broken(value: object) -> bool:
+def _is_not_finite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
@@ -89,10 +94,10 @@ def _run_id(output: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _row(heard: Heard) -> list[object]:
+def _row(hypothesis: Hypothesis) -> list[object]:
     import wandb
 
-    assert heard.vocals is not None
-    samples = heard.vocals.samples.mean(0).numpy()
-    sound = wandb.Audio(samples, sample_rate=heard.vocals.sample_rate_hz)
-    return [heard.id, heard.reference, heard.greedy, heard.beam, sound]
+    assert hypothesis.vocals is not None
+    samples = hypothesis.vocals.samples.mean(0).numpy()
+    sound = wandb.Audio(samples, sample_rate=hypothesis.vocals.sample_rate_hz)
+    return [hypothesis.id, hypothesis.reference, hypothesis.greedy, hypothesis.beam, sound]

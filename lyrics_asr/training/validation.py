@@ -1,10 +1,11 @@
-"""How good a model is while it is trained: development songs through the networks as inference runs them.
+"""Validation during training: development songs through the networks as inference runs them.
 
 Conventions
-- WER and CER are over all examples together. Greedy ones choose the best checkpoint: they need no language model, whose
-  weights are tuned when the acoustic model is done.
-- Drift: SI-SDR of the vocals that the separator gives now, against those that it gave at the start of the run, in dB,
-  as a mean over examples; `MAX_SI_SDR_DB` where they are the same. It falls as the separator leaves its start.
+- WER and CER are total errors over total words or characters. The greedy WER selects the best checkpoint: it needs no
+  language model, whose weights are tuned after training.
+- `si_sdr_to_initial_db` is the SI-SDR in dB of the separator's present vocals against those of the initial separator,
+  as a mean over examples; `MAX_SI_SDR_DB` where both are equal. It falls as the separator moves away from its
+  initial weights.
 """
 
 import math
@@ -41,15 +42,15 @@ MAX_SI_SDR_DB = 100.0
 
 @dataclass(frozen=True)
 class Example:
-    """Something to transcribe.
+    """Audio to transcribe and its reference.
 
     Args:
-        id: for people.
-        reference: what is sung, normalised.
-        read: gives the mixture, or vocals.
-        is_separated: whether `read` gives vocals, which no separator needs to hear.
-        read_vocals: gives the true vocals at the separator's rate, where they are known.
-        language: ISO 639-1 code; empty where it is not known.
+        id: name in messages and logs.
+        reference: normalised lyrics.
+        read: returns the mixture, or vocals.
+        is_separated: whether `read` returns vocals, so that the separator is skipped.
+        read_vocals: returns the reference vocals at the separator's rate, where they are known.
+        language: ISO 639-1 code; empty if unknown.
     """
 
     id: str
@@ -61,18 +62,18 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What came of an example.
+class Hypothesis:
+    """The transcript of an example and the quality of its separation.
 
     Args:
         id: of the example.
-        reference: what is sung.
+        reference: of the example.
         language: of the example.
-        greedy: what was heard, likeliest symbol by symbol; None when the acoustic model was left out.
-        beam: what the search with the language model made of it; None without a language model.
-        gain_db: SI-SDR of the vocals over that of the mixture.
-        si_sdr_to_initial_db: SI-SDR of the vocals against those of the starting separator.
-        vocals: as they were heard, of the examples that are kept.
+        greedy: best-path transcript; None if the acoustic model was not run.
+        beam: transcript of the beam search with the language model; None without a language model.
+        gain_db: SI-SDR of the vocals minus that of the mixture, both against the reference vocals.
+        si_sdr_to_initial_db: SI-SDR of the vocals against those of the initial separator.
+        vocals: separated vocals, of the examples that keep them.
     """
 
     id: str
@@ -86,8 +87,8 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Figures over all examples; None where they do not apply."""
+class ValidationMetrics:
+    """Metrics over all examples; None where they do not apply."""
 
     cer: float | None
     wer: float | None
@@ -115,11 +116,11 @@ def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
 
 
 def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Example]:
-    """The cuts of a file, as they are read in training but for the augmentation.
+    """The cuts of a file, read as in training but without augmentation.
 
     Args:
         path: of Lhotse cuts, not in Shar.
-        model: whose separator hears them.
+        model: its rates and vocabulary are used.
         most: only the first so many; 0 for all.
 
     Raises:
@@ -149,12 +150,12 @@ def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Exam
 
 
 def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list[Example]:
-    """The rows of a batch, which are to be heard as their labels say.
+    """The rows of a batch, with their labels as references.
 
     Args:
-        batch: at the acoustic model's rate if its vocals are taken, else at the separator's.
-        model: whose rates and vocabulary these are.
-        is_separated: whether the batch's vocals are taken, or its mixture.
+        batch: at the acoustic model's rate if its vocals are used, else at the separator's.
+        model: its rates and vocabulary are used.
+        is_separated: whether to use the batch's vocals instead of its mixture.
     """
     vocabulary = model.acoustic.vocabulary
     spaced = [token.lower() for token in vocabulary.tokens]
@@ -186,19 +187,19 @@ def measure(
     start: Separator | None = None,
     with_text: bool = True,
     kept: int = 0,
-) -> tuple[Progress, tuple[Heard, ...]]:
-    """Separate and transcribe the examples, each in one of the processes; leaves the model in evaluation mode.
+) -> tuple[ValidationMetrics, tuple[Hypothesis, ...]]:
+    """Separate and transcribe the examples, spread over the processes; leaves the model in evaluation mode.
 
     Args:
-        model: as it is now.
+        model: to validate.
         examples: the same in every process.
-        accelerator: knows the other processes.
-        start: the separator as it was at the start, for the drift.
+        accelerator: of the run.
+        start: the initial separator, for `si_sdr_to_initial_db`.
         with_text: whether to run the acoustic model.
-        kept: how many of the examples keep their vocals; those that the main process hears.
+        kept: number of examples of the main process that keep their vocals.
 
     Returns:
-        The figures, the same in every process, and what was heard, in the order of the examples.
+        The metrics, the same in every process, and the hypotheses in the order of the examples.
     """
     model.eval()
     search = None
@@ -207,30 +208,30 @@ def measure(
     if start is not None:
         start.eval()
     own = examples[accelerator.process_index :: accelerator.num_processes]
-    heard = [
-        _hear(model, example, start, search, with_text, keeps=accelerator.is_main_process and number < kept)
+    hypotheses = [
+        _transcribe(model, example, start, search, with_text, keeps=accelerator.is_main_process and number < kept)
         for number, example in enumerate(own)
     ]
     accelerator.wait_for_everyone()  # the slowest process may take longer than a collective is allowed to
-    everything: list[Heard] = gather_object(heard)
+    everything: list[Hypothesis] = gather_object(hypotheses)
     order = {example.id: number for number, example in enumerate(examples)}
     everything.sort(key=lambda each: order[each.id])
-    return _progress(everything), tuple(everything)
+    return _metrics(everything), tuple(everything)
 
 
-def rates_by_language(heard: Sequence[Heard]) -> dict[str, float]:
-    """CER and WER of each language, named "cer fr" and so on; none where all is in one language, or was not heard."""
-    languages = sorted({each.language for each in heard})
+def rates_by_language(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
+    """CER and WER of each language, named "cer fr" and so on; empty if there is one language or no text."""
+    languages = sorted({each.language for each in hypotheses})
     rates = {}
     for language in languages if len(languages) > 1 else []:
-        progress = _progress([each for each in heard if each.language == language])
-        for name, rate in (("cer", progress.cer), ("wer", progress.wer)):
+        metrics = _metrics([each for each in hypotheses if each.language == language])
+        for name, rate in (("cer", metrics.cer), ("wer", metrics.wer)):
             if rate is not None:
                 rates[f"{name} {language}"] = rate
     return rates
 
 
-def _hear(
+def _transcribe(
     model: LyricsModel,
     example: Example,
     start: Separator | None,
@@ -238,7 +239,7 @@ def _hear(
     with_text: bool,
     *,
     keeps: bool,
-) -> Heard:
+) -> Hypothesis:
     sound = example.read()
     separated = None if example.is_separated else model.vocals([sound], SeparationOptions())[0]
     vocals = sound if separated is None else separated.cpu()
@@ -256,26 +257,26 @@ def _hear(
         text = _text(greedy(emissions))
         beam = None if search is None else _text(search.decode(emissions))
     kept = vocals if keeps else None
-    return Heard(example.id, example.reference, example.language, text, beam, gain_db, si_sdr_to_initial_db, kept)
+    return Hypothesis(example.id, example.reference, example.language, text, beam, gain_db, si_sdr_to_initial_db, kept)
 
 
 def _text(words: Sequence[TimedWord]) -> str:
     return " ".join(word.text for word in words).lower()
 
 
-def _progress(heard: Sequence[Heard]) -> Progress:
-    references = [each.reference for each in heard]
-    texts = [each.greedy for each in heard if each.greedy is not None]
-    beams = [each.beam for each in heard if each.beam is not None]
-    return Progress(
+def _metrics(hypotheses: Sequence[Hypothesis]) -> ValidationMetrics:
+    references = [each.reference for each in hypotheses]
+    texts = [each.greedy for each in hypotheses if each.greedy is not None]
+    beams = [each.beam for each in hypotheses if each.beam is not None]
+    return ValidationMetrics(
         cer=character_errors(references, texts).rate if texts else None,
         wer=word_errors(references, texts).rate if texts else None,
         lm_cer=character_errors(references, beams).rate if beams else None,
         lm_wer=word_errors(references, beams).rate if beams else None,
-        # There is nothing to gain on a song without accompaniment.
-        si_sdr_improvement_db=_mean([each.gain_db for each in heard if each.gain_db is not None]),
+        # The gain is not finite for a song without accompaniment.
+        si_sdr_improvement_db=_mean([each.gain_db for each in hypotheses if each.gain_db is not None]),
         si_sdr_to_initial_db=_mean(
-            [each.si_sdr_to_initial_db for each in heard if each.si_sdr_to_initial_db is not None]
+            [each.si_sdr_to_initial_db for each in hypotheses if each.si_sdr_to_initial_db is not None]
         ),
     )
 

@@ -162,17 +162,17 @@ def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_run
     separator = optimizers["separator"].learning_rates
     assert rates(optimizers) == pytest.approx([5e-4, 2e-3])
     for _ in range(5):  # the rise takes two steps, and no number of steps lowers the rate again
-        optimizers["acoustic"].step(move=True)
+        optimizers["acoustic"].step(update=True)
     seen = []
     for wer in (0.9, 0.8, 0.8, 0.8, 0.7, 0.9):
         for each in optimizers.values():
-            each.validated(wer)
+            each.step_validation(wer)
         seen.append(rates(optimizers)[0])
     assert seen == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 5e-4])
     resumed = build_optimizers(model, stage)
     restore(resumed, state_of(optimizers))
     for each in (optimizers, resumed):
-        each["acoustic"].validated(0.9)  # the second in a row that is no better than 0.7
+        each["acoustic"].step_validation(0.9)  # the second in a row that is no better than 0.7
         assert rates(each) == pytest.approx([2.5e-4, 1e-3])
     assert optimizers["separator"].learning_rates == separator
 
@@ -224,11 +224,11 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     options = {"accelerator": Accelerator(), "with_text": False}
     same, _ = measure(model, examples_of(songs, model), start=copy.deepcopy(model.separator), **options)
     assert same.si_sdr_to_initial_db == MAX_SI_SDR_DB
-    other, heard = measure(model, examples_of(songs, model), start=start, kept=1, **options)
+    other, hypotheses = measure(model, examples_of(songs, model), start=start, kept=1, **options)
     mixture = examples_of(songs, model)[0].read().samples
     ours, theirs = (each.separate([mixture], SeparationOptions())[0].mean(0) for each in (model.separator, start))
     assert other.si_sdr_to_initial_db == pytest.approx(si_sdr(ours, theirs))
-    torch.testing.assert_close(heard[0].vocals.samples.mean(0), ours)
+    torch.testing.assert_close(hypotheses[0].vocals.samples.mean(0), ours)
     assert other.cer is other.wer is other.lm_wer is None
 
 

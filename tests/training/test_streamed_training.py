@@ -16,7 +16,7 @@ from lyrics_asr.training.config import MixOptions, OptimizerOptions, StageOption
 from lyrics_asr.training.data.batch_sources import StreamedBatches
 from lyrics_asr.training.data.stem_chunks import ChunkBatches
 from lyrics_asr.training.trackers import JsonLog
-from lyrics_asr.training.validation import Heard, rates_by_language
+from lyrics_asr.training.validation import Hypothesis, rates_by_language
 
 pytestmark = pytest.mark.slow
 
@@ -117,16 +117,16 @@ def test_a_run_killed_in_the_middle_of_a_round_goes_on_as_the_uninterrupted_one(
 
 
 def test_rates_are_told_by_language():
-    heard = [
-        Heard(str(i), reference, language, text, None, None, None, None)
+    hypotheses = [
+        Hypothesis(str(i), reference, language, text, None, None, None, None)
         for i, (reference, language, text) in enumerate(
             [("one two", "en", "one two"), ("tres cuatro", "es", "tres dos"), ("un dos", "es", "un dos")]
         )
     ]
-    rates = rates_by_language(heard)
+    rates = rates_by_language(hypotheses)
     assert rates["wer en"] == rates["cer en"] == 0
     assert rates["wer es"] == 1 / 4
-    assert rates_by_language(heard[1:]) == {}
+    assert rates_by_language(hypotheses[1:]) == {}
 
 
 def test_the_config_of_a_stream_is_valid():
