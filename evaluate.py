@@ -121,7 +121,7 @@ def _comparison(comparison: Comparison) -> str:
     rows = []
     for key, each in comparison.differences.items():
         better = "-"
-        if each.low > 0 or each.high < 0:
+        if FIGURES[key].higher_is_better is not None and (each.low > 0 or each.high < 0):
             better = "first" if (each.difference > 0) == FIGURES[key].higher_is_better else "second"
         rows.append((FIGURES[key].label, shown(key, each.first), shown(key, each.second), shown(key, each.difference),
                      f"{shown(key, each.low)} to {shown(key, each.high)}", f"{each.p:.3f}", better))  # fmt: skip

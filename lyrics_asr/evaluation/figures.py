@@ -39,17 +39,18 @@ class Figure:
     Args:
         key: in results.json.
         label: for people.
-        unit: of the value; "share" is a number in 0..1 (error rates can exceed 1) that is shown in percent.
+        unit: of the value; "share" is a number in 0..1 (error rates can exceed 1) that is shown in percent; "signed s"
+            is seconds shown with their sign.
         kind: how songs are put together. "ratio": two sums, the first divided by the second. "f1": sums of hits,
             substitutions, deletions and insertions. "median": values, each counted once.
-        higher_is_better: which way is good.
+        higher_is_better: which way is good; None for a bias, which is best at zero.
     """
 
     key: str
     label: str
-    unit: Literal["share", "s", "dB", "x"]
+    unit: Literal["share", "s", "signed s", "dB", "x"]
     kind: Kind
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def _alignment_figures(key: str, label: str) -> Iterator[Figure]:
     yield Figure(f"{key}_mean_pooled", f"{label}: mean error, pooled", "s", "ratio", False)
     yield Figure(f"{key}_median_pooled", f"{label}: median error, pooled", "s", "median", False)
     yield Figure(f"{key}_mean_of_medians", f"{label}: mean of the songs' median errors", "s", "ratio", False)
+    yield _bias_figure(key, label)
     for seconds in TOLERANCES_SECONDS:
         within = f"{label}: within {seconds} s"
         yield Figure(f"{key}_within_{seconds}", f"{within}, mean over songs", "share", "ratio", True)
@@ -104,6 +106,10 @@ def _alignment_figures(key: str, label: str) -> Iterator[Figure]:
     yield Figure(f"{key}_pcs", f"{label}: PCS over the song", "share", "ratio", True)
     yield Figure(f"{key}_pcs_mirex", f"{label}: PCS as MIREX 2020", "share", "ratio", True)
     yield Figure(f"{key}_perceptual", f"{label}: karaoke perceptual score", "share", "ratio", True)
+
+
+def _bias_figure(key: str, label: str) -> Figure:
+    return Figure(f"{key}_bias", f"{label}: median signed error, pooled", "signed s", "median", None)
 
 
 def _separation_figures() -> Iterator[Figure]:
@@ -133,6 +139,8 @@ FIGURES: Mapping[str, Figure] = {
         *_jam_alt_figures(),
         *_alignment_figures("words", "word onsets"),
         *_alignment_figures("lines", "line onsets"),
+        _bias_figure("word_ends", "word ends"),
+        _bias_figure("line_ends", "line ends"),
         *_alignment_figures("even_words", "even spread of the words"),
         *_separation_figures(),
         Figure("rtf", "RTF, all stages", "x", "ratio", False),

@@ -7,8 +7,9 @@ Conventions
   insertions) / length of the reference and can exceed 1. Texts are compared as given: normalise them first, with
   `lyrics_asr.text.normalize`. Characters include the single spaces between words. A text is a whole song.
 - Formatting of lyrics: the counts behind the Jam-ALT measures, by alt-eval's own tokens and alignment.
-- Alignment: onsets only, of words or of lines, in seconds, in order, one estimate for each reference
-  (mir_eval.alignment, as in MIREX's lyrics-to-audio task). The error is estimate - reference.
+- Alignment: onsets of words or of lines, in seconds, in order, one estimate per reference (mir_eval.alignment, as in
+  MIREX's lyrics-to-audio task). The error is estimate - reference: positive means late.
+- The bias of an alignment is the median of the signed errors, of onsets and, where the reference has them, of ends.
 - A share within a tolerance counts |error| <= tolerance, as mir_eval does. The scripts of the JamendoLyrics corpus
   (Stoller et al. 2019) count |error| < tolerance; both are here.
 - The percentage of correct segments (PCS) has two kinds that differ: over the song's whole duration, from 0 to the end

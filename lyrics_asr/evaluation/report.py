@@ -26,9 +26,13 @@ HEADLINES = (
     "jam_alt_wer",
     "words_mean_over_songs",
     "words_median_pooled",
+    "words_bias",
+    "word_ends_bias",
     "words_within_0.3",
     "words_pcs",
     "lines_mean_over_songs",
+    "lines_bias",
+    "line_ends_bias",
     "even_words_mean_over_songs",
     "si_sdr_gain",
     "rtf",
@@ -111,6 +115,8 @@ def shown(key: str, value: float | None) -> str:
             return f"{100 * value:.1f} %"
         case "s":
             return f"{value:.3f} s"
+        case "signed s":
+            return f"{value:+.3f} s"
         case "dB":
             return f"{value:+.1f} dB"
         case "x":

@@ -10,6 +10,7 @@ Conventions
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import accumulate
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.figures import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Part
@@ -29,7 +30,7 @@ from lyrics_asr.types import TimedLine
 
 @dataclass(frozen=True)
 class TimedPair:
-    """A word (or line) with its reference onset and the estimated one."""
+    """A word (or line) with its reference onset (or end) and the estimated one."""
 
     text: str
     reference_seconds: float
@@ -80,6 +81,7 @@ def score_song(song: Song, prediction: Prediction) -> SongScores:
         words = _word_pairs(song, prediction.lines)
         parts |= _alignment_parts("words", words, duration_seconds)
         parts |= _alignment_parts("lines", _line_pairs(song, prediction.lines), duration_seconds)
+        parts |= _end_parts(song, prediction.lines)
         if duration_seconds:
             spread = even_spread(len(words), duration_seconds)
             even = [TimedPair(w.text, w.reference_seconds, at) for w, at in zip(words, spread, strict=True)]
@@ -154,6 +156,23 @@ def _line_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]
     return tuple(TimedPair(line.text, onset, line.start_seconds) for line, onset in zip(lines, onsets, strict=True))
 
 
+def _end_parts(song: Song, lines: Sequence[TimedLine]) -> dict[str, Part]:
+    """Signed errors of the ends; `_word_pairs` and `_line_pairs` have checked the counts."""
+    word_ends = [word.end_seconds for word in song.words]
+    line_ends = [line.end_seconds for line in song.lines]
+    if word_ends and not line_ends:
+        last_words = accumulate(len(line.words) for line in lines)
+        line_ends = [word_ends[count - 1] for count in last_words]
+    parts: dict[str, Part] = {}
+    if word_ends:
+        estimated = [word.end_seconds for line in lines for word in line.words]
+        parts["word_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, word_ends, strict=True))
+    if line_ends:
+        estimated = [line.end_seconds for line in lines]
+        parts["line_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, line_ends, strict=True))
+    return parts
+
+
 def _alignment_parts(key: str, pairs: Sequence[TimedPair], duration_seconds: float) -> dict[str, Part]:
     if not pairs:
         return {}
@@ -171,6 +190,7 @@ def _error_parts(key: str, errors: AlignmentErrors) -> Iterator[tuple[str, Part]
     yield f"{key}_mean_pooled", (sum(distances), count)
     yield f"{key}_median_pooled", distances
     yield f"{key}_mean_of_medians", (errors.median_seconds, 1)
+    yield f"{key}_bias", errors.errors_seconds
     for seconds, share, below in zip(TOLERANCES_SECONDS, errors.shares, errors.shares_below, strict=True):
         yield f"{key}_within_{seconds}", (share, 1)
         yield f"{key}_within_{seconds}_pooled", (round(share * count), count)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -120,6 +121,42 @@ def test_words_and_lines_are_measured_apart():
     assert found["words_within_0.3_pooled"] == pytest.approx(4 / 6)
     assert found["lines_within_0.3"] == 0.5
     assert "wer" not in found
+
+
+@pytest.mark.parametrize("shift", [0.1, -0.1])
+def test_a_shift_of_the_whole_alignment_is_its_bias(shift):
+    found = values(score_song(song(), Prediction(10.0, None, lines=lines([onset + shift for onset in ONSETS]))))
+    for key in ("words_bias", "lines_bias", "word_ends_bias", "line_ends_bias"):
+        assert found[key] == pytest.approx(shift), key
+    assert found["words_median_pooled"] == pytest.approx(0.1)
+
+
+def test_ends_have_a_bias_of_their_own():
+    longer = tuple(
+        replace(
+            line,
+            end_seconds=line.end_seconds + 0.2,
+            words=tuple(replace(word, end_seconds=word.end_seconds + 0.2) for word in line.words),
+        )
+        for line in lines(ONSETS)
+    )
+    found = values(score_song(song(), Prediction(10.0, None, lines=longer)))
+    assert found["words_bias"] == found["lines_bias"] == 0
+    assert found["word_ends_bias"] == pytest.approx(0.2)
+    assert found["line_ends_bias"] == pytest.approx(0.2)
+    reference = (LineTimes("The sun, the moon", 1.0, 4.6), LineTimes("and rain", 6.0, 7.6))
+    only_lines = values(score_song(song(lines=reference, words=()), Prediction(10.0, None, lines=longer)))
+    assert only_lines["line_ends_bias"] == pytest.approx(-0.3)  # the lines end at 4.3 and 7.3 s
+    assert "word_ends_bias" not in only_lines
+    assert "words_bias" not in only_lines
+
+
+def test_biases_of_opposite_sign_are_pooled_by_their_median():
+    parts = [
+        score_song(song(), Prediction(10.0, None, lines=lines([onset + shift for onset in ONSETS]))).parts["words_bias"]
+        for shift in (-0.1, 0.2, 0.3)
+    ]
+    assert value_of(FIGURES["words_bias"], parts) == pytest.approx(0.2)
 
 
 def test_lines_begin_where_the_reference_says():
