@@ -2,6 +2,7 @@
 
     lyrics-asr data synth data/prepared/training    --songs 340 --seed 1 --processes 2
     lyrics-asr data synth data/prepared/development --songs 18 --split development
+    lyrics-asr data cuts data/prepared/training/manifest.jsonl -o data/prepared/training_cuts --chunk-seconds 4
     python benchmarks/drift.py
 
 The embedded model is trained end to end by CTC on synthetic songs, from the same start on the same batches with the
@@ -25,7 +26,7 @@ from accelerate import Accelerator
 
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig
+from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, TrainingConfig
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.validation import examples_of, measure
 
@@ -36,7 +37,7 @@ ANCHORS = (0.0, StageOptions.anchor_weight)
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--training", default="data/prepared/training/manifest.jsonl")
+    parser.add_argument("--training", default="data/prepared/training_cuts/cuts.jsonl.gz", help="cuts with stems")
     parser.add_argument("--development", default="data/prepared/development/manifest.jsonl")
     parser.add_argument("--songs", type=int, default=0, help="development songs; 0 for all (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=100)
@@ -46,8 +47,6 @@ def main() -> int:
     stage = StageOptions(
         "end to end",
         options.steps,
-        batch_size=4,
-        chunk_seconds=4.0,
         input="mixture",
         separator=OptimizerOptions(options.learning_rate, warmup_steps=10),
         acoustic=OptimizerOptions(1e-4, warmup_steps=10),
@@ -61,7 +60,7 @@ def main() -> int:
                 config = TrainingConfig(
                     [replace(stage, anchor_weight=anchor)],
                     output,
-                    training=[options.training],
+                    cuts=CutLoaderOptions([options.training], batch_cuts=4, batch_seconds=16.0),
                     development=[options.development],
                     validation_examples=options.songs,
                     model="embedded-english",

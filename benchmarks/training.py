@@ -54,6 +54,7 @@ from lyrics_asr.training.config import (
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.cut_loader import CutLoader, make_batch
 from lyrics_asr.training.data.cut_reader import Row, labels_of
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers
@@ -239,8 +240,8 @@ def plain_batches(options: argparse.Namespace, model: LyricsModel) -> Iterator[B
             cut = cuts[next(order)]
             song = read_audio(Path(cut.recording.sources[0].source), sample_rate_hz=rate, channels=2).samples
             window = song[:, round(cut.start * rate) : round(cut.end * rate)]
-            labels = labels_of(cut, model.acoustic.vocabulary)
-            rows.append(Row(cut.id, cut.recording_id, None, None, window, labels, np.random.default_rng(0)))
+            labels, phones = labels_of(cut, Labeller(model.acoustic.vocabulary))
+            rows.append(Row(cut.id, cut.recording_id, None, None, window, labels, phones, np.random.default_rng(0)))
         yield make_batch(rows)
 
 
@@ -281,7 +282,7 @@ def our_step(kind: str, options: argparse.Namespace) -> Callable[[], float]:
     separator = model.separator
     channels = model.mixture_channels
     loader = CutLoader(
-        loaded, model.acoustic.vocabulary, sample_rate_hz=separator.sample_rate_hz, channels=channels, seed=0
+        loaded, Labeller(model.acoustic.vocabulary), sample_rate_hz=separator.sample_rate_hz, channels=channels, seed=0
     )
     batches = enumerate(loader)
 

@@ -23,6 +23,15 @@ _RENAMED = {
 }
 """Renamed options: old key to new key. `stages[].x` is the key x of any stage."""
 
+_REPLACED = {
+    "training": "cuts: {cuts: [FILE, ...]}; `lyrics-asr data cuts MANIFEST -o FOLDER` makes the file of a manifest",
+    "mix": "cuts.silence_prob and cuts.augmentation (remix_prob, min_vocals_gain_db, max_vocals_gain_db)",
+    "workers": "cuts.workers",
+    "stages[].batch_size": "cuts.batch_cuts and cuts.batch_seconds",
+    "stages[].chunk_seconds": "`lyrics-asr data cuts --chunk-seconds`, or stream.chunk_seconds",
+}
+"""Removed options of training, and what replaces them."""
+
 
 def load_config(schema: type[T], path: Path | None = None, overrides: list[str] | None = None) -> T:
     """Build a frozen option dataclass from its defaults, a YAML file and `key.sub=value` overrides, in this order.
@@ -39,12 +48,12 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
         given = OmegaConf.create() if path is None else OmegaConf.load(path)
         if not isinstance(given, DictConfig):
             raise TypeError("is not a mapping of keys to values")
-        _refuse_renamed(given)
+        _refuse_renamed(given, schema)
         config = OmegaConf.merge(OmegaConf.structured(schema), given)
         for override in overrides or []:
             source = f"command line: {override}"
             given = _overridden(given, override)
-            _refuse_renamed(given)
+            _refuse_renamed(given, schema)
             config = OmegaConf.merge(OmegaConf.structured(schema), given)
         if overrides:
             source = "command line" if path is None else f"{path} and command line"
@@ -64,11 +73,14 @@ def dump_config(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config), resolve=True)
 
 
-def _refuse_renamed(given: DictConfig) -> None:
+def _refuse_renamed(given: DictConfig, schema: Any) -> None:
     plain = OmegaConf.to_container(given, resolve=False)
     for old, new in _RENAMED.items():
         if _has_key(plain, old):
             raise ValueError(f"{old} is now called {new}; rename the key")
+    for old, new in _REPLACED.items():
+        if _has_key(plain, old) and old not in schema.__dataclass_fields__:
+            raise ValueError(f"{old} is no longer an option; use {new}")
 
 
 def _has_key(given: Any, key: str) -> bool:

@@ -82,15 +82,32 @@ def training_corpus(tmp_path_factory):
     return run_folder / "songs" / "manifest.jsonl"
 
 
+@pytest.fixture(scope="session")
+def training_cuts(training_corpus, tmp_path_factory):
+    """Cuts of the corpus, of 3 s at most, with stems and phones."""
+    from lyrics_asr.training.config import ChunkOptions
+    from lyrics_asr.training.data.prepare_manifest import cut_songs
+
+    folder = tmp_path_factory.mktemp("cuts")
+    cut_songs(training_corpus, folder, ChunkOptions(chunk_seconds=3.0))
+    return folder / "cuts.jsonl.gz"
+
+
 @pytest.fixture
-def training_config(training_corpus, tmp_path):
-    """Of a run of one step from scratch, with networks of a few thousand weights."""
+def training_config(training_corpus, training_cuts, tmp_path):
+    """A run of one step from scratch, with networks of a few thousand weights."""
     from accelerate.state import AcceleratorState
 
-    from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrainingConfig
+    from lyrics_asr.training.config import (
+        CutLoaderOptions,
+        OptimizerOptions,
+        SpecAugmentOptions,
+        StageOptions,
+        TrainingConfig,
+    )
 
     yield TrainingConfig(
-        training=[str(training_corpus)],
+        cuts=CutLoaderOptions([str(training_cuts)], batch_cuts=2, batch_seconds=6.0, buckets=2, workers=0),
         development=[str(training_corpus)],
         output=str(tmp_path / "run"),
         separator={
@@ -120,7 +137,7 @@ def training_config(training_corpus, tmp_path):
             "num_conv_pos_embedding_groups": 2,
             "layerdrop": 0.0,
         },
-        stages=[StageOptions("only", steps=1, batch_size=2, chunk_seconds=2.0, acoustic=OptimizerOptions(1e-3))],
+        stages=[StageOptions("only", steps=1, acoustic=OptimizerOptions(1e-3))],
         spec_augment=SpecAugmentOptions(time_probability=0.1),
         validate_every_steps=2,
         lyrics="",

@@ -41,7 +41,8 @@ def render_report(report: "SongCutReport") -> str:
     songs = report.songs - len(report.dropped_songs)
     rows = [
         f"{songs} songs, {report.songs_with_stems} of them with stems: {report.chunks} chunks, "
-        f"{report.words - sum(report.dropped_words.values())} words, {report.seconds / 3600:.2f} hours"
+        f"{report.words - sum(report.dropped_words.values())} words, {report.seconds / 3600:.2f} hours; "
+        f"{report.silent_chunks} chunks of pauses"
     ]
     rows += render_dropped("songs", report.songs, Counter(report.dropped_songs.values()))
     rows += render_dropped("words of the other songs", report.words, report.dropped_words)

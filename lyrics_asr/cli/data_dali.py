@@ -66,7 +66,7 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=chunks.chunk_seconds,
         metavar="S",
-        help="longest chunk, 5 to 28 (default: %(default)s)",
+        help="longest chunk, 2 to 28 (default: %(default)s)",
     )
     parser.add_argument(
         "--pause-seconds",

@@ -70,7 +70,7 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     jobs = [draw_job(songs, options, number) for number in range(options.songs)]
     # Even a single process is a separate one: espeak-ng uses C's `rand`, which other libraries' threads may advance.
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(partial(_make_song, out), jobs))
+        made = list(pool.map(partial(make_song, out), jobs))
     write_manifest(out / "manifest.jsonl", made)
     return made
 
@@ -107,6 +107,18 @@ def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) 
     return SongJob(name, title, options.language, stanzas, voice, a_cappella, rng)
 
 
+def make_song(out: Path, job: SongJob) -> Song:
+    """Make the song of a job in a folder of its own in `out`; one that is complete there is kept.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    folder = out / job.name
+    if not _phones_file(folder).exists():  # written last: its song is complete
+        _write_song(folder, job, perform_job(job))
+    return _song_record(folder, job.language)
+
+
 def perform_job(job: SongJob) -> Rendition:
     """Render the song of a job. Call it once per job, because it advances the job's generator."""
     reset()
@@ -122,13 +134,6 @@ def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> N
         write_text(path, json.dumps(made_from, indent=1) + "\n")
     elif json.loads(path.read_text("utf-8")) != made_from:
         raise ValueError(f"{out}: contains songs with other options or lyrics (see {path}); choose another folder")
-
-
-def _make_song(out: Path, job: SongJob) -> Song:
-    folder = out / job.name
-    if not _phones_file(folder).exists():  # written last: its song is complete
-        _write_song(folder, job, perform_job(job))
-    return _song_record(folder, job.language)
 
 
 def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:

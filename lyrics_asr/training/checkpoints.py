@@ -3,7 +3,7 @@
 A run's folder has `checkpoints/step-NNNNNNNN`, numbered by the steps of all stages together:
 
     model.safetensors   weights of separator and acoustic model, adapters included
-    training.pt         optimizers, schedules, sound classifier, position in the data (`torch.load(weights_only=True)`)
+    training.pt         optimizers, schedules, phone classifier, position in the data (`torch.load(weights_only=True)`)
     run.json            stage, step, WER, versions of packages, fingerprint of the data
     config.yaml         the resolved configuration
 

@@ -9,22 +9,114 @@ from lyrics_asr.options import check_range
 
 
 @dataclass(frozen=True)
-class StreamOptions:
-    """Synthetic songs that are made while training runs (see `training.data.song_stream`).
-
-    Training goes in rounds. The songs of the next one are made while the present one is trained on.
+class ChunkOptions:
+    """How songs are cut into training chunks.
 
     Args:
-        languages: which ("en", ...), and how often each is sung, relative to the others.
-        songs_per_round: how many are drawn from at a time; those of one round are on the disk, and those of the next.
-        steps_per_round: optimizer steps on the songs of a round; a stage begins with a new one.
-        processes: songs that are made at once, at low priority.
+        chunk_seconds: longest chunk.
+        pause_seconds: longest pause between words inside a chunk; longer ones are skipped.
+    """
+
+    chunk_seconds: float = 10.0
+    pause_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_range("chunk_seconds", self.chunk_seconds, 2 <= self.chunk_seconds <= 28, "2 to 28")
+        check_range("pause_seconds", self.pause_seconds, 0 <= self.pause_seconds < math.inf, "finite, at least 0")
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """How the audio of a cut is augmented each time it is read.
+
+    Args:
+        speeds: the playback speed is drawn from these, pitch included (Ko et al. 2015, "Audio Augmentation for Speech
+            Recognition"); [1.0] for no change.
+        gain_db: the gain is drawn from -gain_db to gain_db; 0 for no change.
+        remix_prob: probability that the accompaniment of a cut with stems is replaced by that of another song of the
+            batch. Cuts whose accompaniment is silent are always remixed, unless it is 0.
+        min_vocals_gain_db: of a remix, the lowest level of the vocals relative to the accompaniment.
+        max_vocals_gain_db: the highest; the level is drawn uniformly.
+    """
+
+    speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
+    gain_db: float = 6.0
+    remix_prob: float = 0.5
+    min_vocals_gain_db: float = -6.0
+    max_vocals_gain_db: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not self.speeds:
+            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
+        for speed in self.speeds:
+            check_range("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
+        check_range("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
+        check_range("augmentation.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
+        lowest, highest = self.min_vocals_gain_db, self.max_vocals_gain_db
+        check_range("augmentation.min_vocals_gain_db", lowest, -60 <= lowest <= 60, "-60 to 60")
+        allowed = f"augmentation.min_vocals_gain_db {lowest} to 60"
+        check_range("augmentation.max_vocals_gain_db", highest, lowest <= highest <= 60, allowed)
+
+
+@dataclass(frozen=True)
+class CutLoaderOptions:
+    """The Lhotse cuts to train on, and how they are batched.
+
+    Args:
+        cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar; empty for a stream, which makes its own.
+        batch_seconds: most audio in a batch, padding included; slower speeds come on top.
+        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
+        shuffle: a different order in each epoch; otherwise that of the files, apart from the bucketing.
+        buckets: number of length classes; a batch holds cuts of one.
+        buffer_cuts: cuts in memory to sample from. Those of Shar include their audio.
+        limit: only the first cuts, so many; None for all.
+        silence_prob: expected share of cuts without words, for which the target is all blank. An epoch uses each of
+            them once at most.
+        workers: processes that read and decode; 0 for the main process.
+        prefetch_batches: per worker.
+        augmentation: of the audio.
+    """
+
+    cuts: list[str] = field(default_factory=list)
+    batch_seconds: float = 160.0
+    batch_cuts: int | None = None
+    shuffle: bool = True
+    buckets: int = 10
+    buffer_cuts: int = 10_000
+    limit: int | None = None
+    silence_prob: float = 0.0
+    workers: int = 2
+    prefetch_batches: int = 4
+    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
+
+    def __post_init__(self) -> None:
+        check_range("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
+        check_range("silence_prob", self.silence_prob, 0 <= self.silence_prob < 1, "0 to below 1")
+        for key in ("batch_cuts", "limit"):
+            value = getattr(self, key)
+            check_range(key, value or 0, value is None or value >= 1, "at least 1")
+        for key, least in (("buckets", 2), ("buffer_cuts", 1), ("workers", 0), ("prefetch_batches", 1)):
+            check_range(key, getattr(self, key), getattr(self, key) >= least, f"at least {least}")
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Synthetic songs that are made during training, see `training.data.song_stream`.
+
+    Training proceeds in rounds. The songs of the next round are made during the current one.
+
+    Args:
+        languages: ISO 639-1 codes and their relative frequencies.
+        songs_per_round: at most two rounds are on disk.
+        steps_per_round: optimizer steps per round; every stage starts with a new round.
+        processes: songs that are made in parallel, at low priority.
         seed: the same seed gives the same songs.
-        lines: sung lines of a song.
-        word_salad_share: see `SyntheticOptions`, as
-        generated_share: this.
+        lines: sung lines per song.
+        word_salad_share: see `SyntheticOptions`.
+        generated_share: see `SyntheticOptions`.
         a_cappella_share: share of the songs without accompaniment.
         lyrics: folder of the lyrics.
+        chunk_seconds: longest cut.
     """
 
     languages: dict[str, float] = field(default_factory=lambda: {"en": 1.0})
@@ -37,6 +129,7 @@ class StreamOptions:
     generated_share: float = 0.2
     a_cappella_share: float = 0.0
     lyrics: str = "data/lyrics"
+    chunk_seconds: float = ChunkOptions.chunk_seconds
 
     def __post_init__(self) -> None:
         if not self.languages:
@@ -47,127 +140,22 @@ class StreamOptions:
             check_range(f"stream.{key}", getattr(self, key), getattr(self, key) >= 1, "at least 1")
         for key in ("word_salad_share", "generated_share", "a_cappella_share"):
             check_range(f"stream.{key}", getattr(self, key), 0 <= getattr(self, key) <= 1, "0 to 1")
-
-
-@dataclass(frozen=True)
-class MixOptions:
-    """How the stems of a chunk are put together; cuts have `AugmentationOptions`.
-
-    Args:
-        remix_prob: share of the chunks that hear another song's accompaniment.
-        lowest_level_db: of that accompaniment, relative to the voice of the chunk; drawn evenly up to
-        highest_level_db: this one.
-        silence_prob: share of the chunks that are stretches between the words of a song, with nothing but the band or
-            silence, which are to be heard as nothing.
-    """
-
-    remix_prob: float = 0.5
-    lowest_level_db: float = -6.0
-    highest_level_db: float = 6.0
-    silence_prob: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_range("mix.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
-        check_range("mix.silence_prob", self.silence_prob, 0 <= self.silence_prob <= 1, "0 to 1")
-        check_range("mix.lowest_level_db", self.lowest_level_db, -60 <= self.lowest_level_db <= 60, "-60 to 60")
-        lowest, highest = self.lowest_level_db, self.highest_level_db
-        check_range("mix.highest_level_db", highest, lowest <= highest <= 60, f"mix.lowest_level_db {lowest} to 60")
-
-
-@dataclass(frozen=True)
-class ChunkOptions:
-    """How songs are cut into the chunks that a model is trained on.
-
-    Args:
-        chunk_seconds: longest chunk.
-        pause_seconds: longest stretch without words inside a chunk; longer ones are skipped.
-    """
-
-    chunk_seconds: float = 10.0
-    pause_seconds: float = 2.0
-
-    def __post_init__(self) -> None:
-        check_range("chunk_seconds", self.chunk_seconds, 5 <= self.chunk_seconds <= 28, "5 to 28")
-        check_range("pause_seconds", self.pause_seconds, 0 <= self.pause_seconds < math.inf, "finite, at least 0")
-
-
-@dataclass(frozen=True)
-class AugmentationOptions:
-    """How the sound of a cut is changed each time it is heard.
-
-    Args:
-        speeds: a cut is played at one of these, pitch and all (Ko et al. 2015, "Audio Augmentation for Speech
-            Recognition"); [1.0] leaves it as it is.
-        gain_db: a cut is made louder or softer by up to this much; 0 leaves it as it is.
-        remix_prob: share of the cuts with stems whose voice is heard over the accompaniment of another song of the
-            batch, at a level of -6 to +6 dB; 0 leaves them as they are.
-    """
-
-    speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
-    gain_db: float = 6.0
-    remix_prob: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not self.speeds:
-            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
-        for speed in self.speeds:
-            check_range("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
-        check_range("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
-        check_range("augmentation.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
-
-
-@dataclass(frozen=True)
-class CutLoaderOptions:
-    """Which Lhotse cuts are heard in training, in which batches.
-
-    Args:
-        cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar.
-        batch_seconds: most sound in a batch, padding included; slower speeds come on top.
-        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
-        shuffle: in an order of each epoch's own; else in that of the files, but for the bucketing.
-        buckets: a batch holds cuts of one of so many classes of length.
-        buffer_cuts: cuts that are in memory to be chosen from. Those of Shar have their sound with them.
-        limit: only the first so many cuts; None for all.
-        workers: processes that read and decode; 0 for none beside the main one.
-        prefetch_batches: that each worker has ready.
-        augmentation: of the sound.
-    """
-
-    cuts: list[str]
-    batch_seconds: float = 160.0
-    batch_cuts: int | None = None
-    shuffle: bool = True
-    buckets: int = 10
-    buffer_cuts: int = 10_000
-    limit: int | None = None
-    workers: int = 2
-    prefetch_batches: int = 4
-    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
-
-    def __post_init__(self) -> None:
-        if not self.cuts:
-            raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
-        check_range("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
-        for key in ("batch_cuts", "limit"):
-            value = getattr(self, key)
-            check_range(key, value or 0, value is None or value >= 1, "at least 1")
-        for key, least in (("buckets", 2), ("buffer_cuts", 1), ("workers", 0), ("prefetch_batches", 1)):
-            check_range(key, getattr(self, key), getattr(self, key) >= least, f"at least {least}")
+        ChunkOptions(self.chunk_seconds)
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """How AdamW moves one part of the model: the separator or the acoustic model.
+    """AdamW for one part of the model: the separator or the acoustic model.
 
     Args:
         learning_rate: peak; 0 freezes the part.
-        warmup_steps: linear rise to the peak, counted from the first step in which the part is trained.
-        schedule: after the rise: "cosine" falls to zero at the stage's last step, "plateau" stays until the WER of the
-            validation stops falling.
-        plateau_factor: what a plateau multiplies the learning rate by.
-        plateau_patience: validations without a lower WER that are let pass before.
+        warmup_steps: linear warm-up, counted from the first step in which the part is trained.
+        schedule: after the warm-up, "cosine" decays to zero at the last step of the stage and "plateau" decays when the
+            validation WER stops falling.
+        plateau_factor: factor of a decay on a plateau.
+        plateau_patience: validations without a lower WER before a decay.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
-        clip_norm: longest gradient of the part; a longer one is made this long.
+        clip_norm: the largest gradient norm of the part; larger gradients are scaled down to it.
     """
 
     learning_rate: float = 0.0
@@ -191,14 +179,14 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class FreezingPhase:
-    """A row of the table that says what is trained when; it holds until the next row's `from_step`.
+    """Which layers are trained, from a step of the stage until the next phase.
 
     Args:
-        from_step: first step of the stage that it is for, counted from 0.
+        from_step: first step of the phase, counted from 0.
         separator_last_layers: layers of Demucs' decoders that are trained, counted from the output; 0 freezes the
             separator, None trains all of it.
         feature_encoder: whether Wav2Vec2's convolutions are trained.
-        frozen_layers: Wav2Vec2's lowest layers that are not trained, nor what comes before them, but for the
+        frozen_layers: number of lowest Wav2Vec2 layers that are frozen, together with what precedes them apart from the
             convolutions.
     """
 
@@ -218,7 +206,7 @@ class FreezingPhase:
 class LoraOptions:
     """Low-rank adapters on the attention of the acoustic model (Hu et al. 2021), merged into it on export.
 
-    Of the acoustic model the adapters and the CTC head alone are trained then.
+    With adapters, only they and the CTC head of the acoustic model are trained.
 
     Args:
         rank: of the adapters; 0 for none.
@@ -235,13 +223,13 @@ class LoraOptions:
 
 @dataclass(frozen=True)
 class SpecAugmentOptions:
-    """The masks that Wav2Vec2 lays over its features in training (Park et al. 2019, Baevski et al. 2020).
+    """Masks on Wav2Vec2's features in training (Park et al. 2019, Baevski et al. 2020).
 
     Args:
-        time_probability: of a frame to be the first of a masked stretch.
-        time_frames: length of such a stretch.
-        feature_probability: of a feature to be the first of a masked band.
-        features: width of such a band.
+        time_probability: of a frame to start a time mask.
+        time_frames: length of a time mask.
+        feature_probability: of a feature to start a feature mask.
+        features: width of a feature mask.
     """
 
     time_probability: float = 0.05
@@ -258,42 +246,35 @@ class SpecAugmentOptions:
 
 @dataclass(frozen=True)
 class StageOptions:
-    """One stage of training: what is trained, on what, for how long.
+    """One stage of training.
 
     Args:
         name: for logs.
         steps: optimizer steps.
-        batch_size: chunks that a process takes at once; batches of cuts are as `CutLoaderOptions` says.
-        accumulation: batches of a process that make one step. The losses are means over all batches of a step, so that
-            neither this nor the number of processes changes anything but the size of the step's batch.
-        chunk_seconds: longest chunk; chunks of cuts are as long as they were cut.
-        input: "vocals" feeds the acoustic model the clean voice, "stems" the voice with the accompaniment turned down
-            by a random amount; neither runs the separator. "separated" feeds it what the separator, which stays as it
-            is, makes of the songs (computed once, see `training.data.separated_stems`). "mixture" runs the whole
-            graph, separator first. Cuts are "mixture", or "vocals" where a cache of vocals was made of them.
-        separator: how the separator is moved.
-        acoustic: how the acoustic model is moved.
-        head_learning_rate: peak of the CTC head alone, with the acoustic model's schedule; that of the acoustic model
-            when None.
-        freezing: what is trained when, by increasing step; all that has a learning rate when empty.
-        separation_weight: weight of the L1 distance between separated and true vocals, relative to that of silence.
-        anchor_weight: weight of the L1 distance between the vocals that the separator gives now and those that it gave
-            at the start of the run, relative to that of silence. CTC alone ruins the voice. Training from nothing has
-            no start worth keeping, and no anchor.
-        ctc_weight: weight of the CTC loss a token; with `frame_weight` and `phone_weight` 0 too, the acoustic model is
-            left out.
-        frame_weight: weight of a cross-entropy at every frame against the letters where they are sung (see
-            `training.data.labels.letters_of`). CTC alone takes long to find out where anything is; words whose times
-            are known can tell it.
-        phone_weight: weight of a cross-entropy at every frame against the phone that is sung, named two thirds
-            of the way up the acoustic model (see `training.from_scratch.phones`); the songs must know their phones.
+        accumulation: batches per step and process. The losses are means over all batches of a step, so that this and
+            the number of processes change nothing but the batch size of a step.
+        input: of the acoustic model. "vocals": clean vocals; "stems": vocals with attenuated accompaniment, see
+            `losses.mix_at_snr`; neither runs the separator. "separated": what the present separator, which is not
+            trained in this stage, makes of the songs; computed once, see `training.data.vocals_cache`. "mixture": the
+            output of the separator, which runs in every step.
+        separator: optimizer of the separator.
+        acoustic: optimizer of the acoustic model.
+        head_learning_rate: peak of the CTC head, with the schedule of the acoustic model; None for the same rate.
+        freezing: phases in the order of their steps; without any, everything with a learning rate is trained.
+        separation_weight: of the L1 distance between separated and true vocals, relative to the level of these.
+        anchor_weight: of the L1 distance to the vocals of the separator as it was at the start of the run, relative to
+            their level. CTC alone degrades the separated vocals. Training from scratch has no anchor.
+        ctc_weight: of the CTC loss per token; with `frame_weight` and `phone_weight` 0 too, the acoustic model is not
+            run.
+        frame_weight: of a cross-entropy against the letter of every frame, see `training.data.labels.letters_of`. CTC
+            alone takes long to find an alignment; word times provide one.
+        phone_weight: of a cross-entropy against the phone of every frame, at an intermediate layer, see
+            `training.from_scratch.phones`; the cuts must have phones.
     """
 
     name: str
     steps: int
-    batch_size: int = 16
     accumulation: int = 1
-    chunk_seconds: float = 5.0
     input: str = "stems"
     separator: OptimizerOptions = field(default_factory=OptimizerOptions)
     acoustic: OptimizerOptions = field(default_factory=OptimizerOptions)
@@ -325,7 +306,7 @@ class StageOptions:
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """Where a run is followed, beside its own log.
+    """Where a run is logged, in addition to its own log.
 
     Args:
         wandb: "off", "offline" (kept in the run's output until `wandb sync`) or "online".
@@ -345,50 +326,46 @@ class TrackingOptions:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Train a model from nothing on songs with stems, or go on with a trained one.
+    """Train a model from scratch on songs with stems, or fine-tune one.
 
     Args:
-        training: manifests of the training songs, which must have stems; or else
-        stream: synthetic songs, made while training runs; or else
-        cuts: what `lyrics-asr data dali` or `data cuts` wrote, with how it is read.
-        mix: how the stems of songs are put together.
-        development: manifests of the songs that progress is measured on; or else
-        development_cuts: a file of cuts that it is measured on.
-        lyrics: folder of lyrics; the English ones of the training split make the language model. Where it is empty,
-            the starting model's language model, if any, is kept.
-        language_model_order: longest n-gram of it.
-        tuning_songs: how many of the English development songs its weights are searched on.
-        output: folder of checkpoints, log and model.
-        model: what `load_model` takes, to start from its weights; empty to start from nothing.
-        separator: arguments of `separation.build_separator`, to start from nothing.
-        acoustic: arguments of `transformers.Wav2Vec2Config`, to start from nothing.
-        letters: characters of the vocabulary, beside the apostrophe and the word border, to start from nothing.
         stages: in order.
+        output: folder of checkpoints, log and model.
+        cuts: what `lyrics-asr data dali` or `data cuts` wrote, and how it is batched; or, batched in the same way,
+        stream: synthetic songs that are made during training.
+        development: manifests of the validation songs; or
+        development_cuts: a file of validation cuts.
+        model: initial weights, as for `load_model`; empty to train from scratch.
+        separator: arguments of `build_separator`, to train from scratch.
+        acoustic: arguments of `transformers.Wav2Vec2Config`, to train from scratch.
         lora: adapters on the acoustic model.
-        spec_augment: masks over its features; null for none.
-        seed: of weights and of the draws of every step.
+        spec_augment: masks on its features; null for none.
+        lyrics: folder of lyrics; the English training lyrics make the language model. Without it, the initial model's
+            language model, if any, is kept.
+        language_model_order: longest n-gram.
+        tuning_songs: English development songs on which the weights of the language model are tuned.
+        letters: characters of the vocabulary, in addition to apostrophe and word delimiter, to train from scratch.
+        seed: of the weights and of every step.
         precision: "fp32", or "bf16" for mixed precision.
-        gradient_checkpointing: compute the acoustic model's layers again on the way back: slower, in less memory.
-        compile: have `torch.compile` make kernels of both networks.
-        workers: processes that prepare batches of songs; 0 for none. Those of cuts are in `cuts`.
-        log_every_steps: steps between entries of the log.
-        validate_every_steps: steps between measurements on the development songs; a checkpoint is written then.
-        validation_examples: how many of the development songs (or cuts) are measured; 0 for all.
+        gradient_checkpointing: recompute the acoustic model's layers in the backward pass: slower, with less memory.
+        compile: compile both networks with `torch.compile`.
+        vocals_cache_gb: limit of the separated vocals of a run, for `input: separated`; the oldest are removed.
+        log_every_steps: steps between log entries.
+        validate_every_steps: steps between validations, each with a checkpoint.
+        validation_examples: number of validation songs or cuts; 0 for all.
         checkpoint_every_steps: steps between further checkpoints; 0 for none.
-        keep_checkpoints: newest checkpoints that are kept, beside the one with the lowest WER.
-        max_skipped_steps: steps in a row that a loss or gradient that is not finite may cost.
-        overfit_chunks: train and validate on so many chunks of the first batch alone; 0 for all. A model that cannot
-            learn one chunk by heart has a fault.
-        tracking: where the run is followed.
-        threads: CPU threads; 0 leaves PyTorch's default.
+        keep_checkpoints: newest checkpoints to keep, in addition to the one with the lowest WER.
+        max_skipped_steps: consecutive steps that may be skipped because of a loss or gradient that is not finite.
+        overfit_chunks: train and validate on the first rows of the first batch, so many; 0 for all data. A model that
+            cannot overfit one chunk has a bug.
+        tracking: where the run is logged.
+        threads: CPU threads; 0 for PyTorch's default.
     """
 
     stages: list[StageOptions]
     output: str
-    training: list[str] = field(default_factory=list)
+    cuts: CutLoaderOptions = field(default_factory=CutLoaderOptions)
     stream: StreamOptions | None = None
-    cuts: CutLoaderOptions | None = None
-    mix: MixOptions = field(default_factory=MixOptions)
     development: list[str] = field(default_factory=list)
     development_cuts: str = ""
     model: str = ""
@@ -404,7 +381,7 @@ class TrainingConfig:
     precision: str = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
-    workers: int = 1
+    vocals_cache_gb: float = 50.0
     log_every_steps: int = 20
     validate_every_steps: int = 500
     validation_examples: int = 0
@@ -420,23 +397,17 @@ class TrainingConfig:
             raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
         if not self.stages:
             raise ValueError("stages is empty; a run needs at least one")
-        if [bool(self.training), self.stream is not None, self.cuts is not None].count(True) != 1:
-            raise ValueError("give either training, manifests of songs with stems, or stream, or cuts")
+        if bool(self.cuts.cuts) == (self.stream is not None):
+            raise ValueError("give either cuts.cuts, files that `lyrics-asr data cuts` or `data dali` wrote, or stream")
         if bool(self.development) == bool(self.development_cuts):
             raise ValueError("give either development, manifests of songs, or development_cuts, a file of cuts")
         if self.lyrics and not self.development:
             raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
-        for stage in self.stages if self.cuts is not None else []:
-            if stage.input == "separated" or stage.phone_weight:
-                raise ValueError(
-                    f"stage {stage.name!r}: cuts know no phones, for phone_weight, and no input: separated; "
-                    "`lyrics-asr data cache-vocals` makes cuts for input: vocals"
-                )
         if not self.model and not (self.separator and self.acoustic):
-            raise ValueError("give model, to start from its weights, or separator and acoustic, to start from nothing")
+            raise ValueError("give model, to start from its weights, or separator and acoustic, to train from scratch")
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
 
 
-_AT_LEAST_ZERO = ("workers", "validation_examples", "checkpoint_every_steps", "overfit_chunks", "tuning_songs")
+_AT_LEAST_ZERO = ("vocals_cache_gb", "validation_examples", "checkpoint_every_steps", "overfit_chunks", "tuning_songs")

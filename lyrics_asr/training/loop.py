@@ -1,15 +1,15 @@
-"""The training loop, for models from nothing and for fine-tuning alike.
+"""The training loop, from scratch and for fine-tuning.
 
-A run goes through stages. A stage trains the separator, the acoustic model or both end to end, on songs with stems or
-on cuts, and freezes parts of them by a table. Progress is measured on development songs, from the mixture, as
-evaluation does. A run that is started again goes on from its last checkpoint and sees the batches, and draws the random
-numbers, that the uninterrupted run would have seen and drawn; so do several processes with the batches of one.
+A run goes through stages. A stage trains the separator, the acoustic model or both end to end on Lhotse cuts, with
+parts frozen by a table. Validation runs on development songs, from the mixture, as evaluation does. Interrupted runs
+resume from their last checkpoint, with the batches and random numbers of an uninterrupted run, on any number of
+processes.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -25,8 +25,8 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.corpora.manifest import Song, read_manifest
-from lyrics_asr.files import file_fingerprint, write_text
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.files import write_text
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
@@ -37,20 +37,13 @@ from lyrics_asr.training.checkpoints import (
     save_checkpoint,
 )
 from lyrics_asr.training.config import StageOptions, TrainingConfig
-from lyrics_asr.training.data.batch import SoundFormat
-from lyrics_asr.training.data.batch_sources import (
-    BatchSource,
-    NumberedBatches,
-    RepeatedBatch,
-    StreamedBatches,
-    endless,
-    first_rows,
-)
+from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, RoundCuts, first_rows
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint
-from lyrics_asr.training.data.separated_stems import separate_songs
+from lyrics_asr.training.data.phones import labeller_of
+from lyrics_asr.training.data.separated_cuts import SeparatedCuts
 from lyrics_asr.training.data.song_stream import SongSource, SongStream
-from lyrics_asr.training.data.stem_chunks import ChunkBatches, prepare_stems
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
@@ -76,8 +69,6 @@ from lyrics_asr.training.validation import (
     measure,
     rates_by_language,
 )
-
-_PREPARING = 2  # processes
 
 
 class TrainingError(ValueError):
@@ -108,21 +99,17 @@ class _Run:
         self.accelerator = accelerator
         self.output = Path(config.output)
         self.log: Log = log if accelerator.is_main_process else (lambda entry: None)
-        manifests = [Path(manifest) for manifest in config.training]
-        self.songs = [song for manifest in manifests for song in read_manifest(manifest)]
-        self.data = {str(manifest): file_fingerprint(manifest) for manifest in manifests}
+        self.cuts = [Path(cuts) for cuts in config.cuts.cuts]
+        self.data = {str(cuts): cuts_fingerprint([cuts]) for cuts in self.cuts}
         if config.stream is not None:
             self.data["stream"] = SongSource(config.stream).fingerprint
-        if config.cuts is not None:
-            self.data |= {cuts: cuts_fingerprint([Path(cuts)]) for cuts in config.cuts.cuts}
         with accelerator.main_process_first():  # a download happens once
             self.model = starting_model(config)
-        if config.cuts is not None:
-            require_separator([Path(cuts) for cuts in config.cuts.cuts], self.model)
+        require_separator(self.cuts, self.model)
         self.start = starting_separator(config, self.model)
         prepare_networks(config, self.model)
-        with accelerator.main_process_first():  # the phones of a stream are collected once
-            self.phone_names = training_phones(config, self.songs)
+        with accelerator.main_process_first():  # the phones of a stream are listed once
+            self.phone_names = training_phones(config)
         self.phones = PhoneClassifier(self.model.acoustic, len(self.phone_names)) if self.phone_names else None
         self.stream = self._stream()
         self.examples = self._development()
@@ -196,7 +183,7 @@ class _Run:
             restore(optimizers, checkpoint.optimizers)
             source.load_state_dict(checkpoint.source)
         losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
-        batches = endless(source)
+        batches = iter(source)
         began, graph = time.monotonic(), None
         with step_counter(stage.name, first, stage.steps) as show, asked_to_stop(self._stop):
             for step in range(first + 1, stage.steps + 1):
@@ -255,116 +242,80 @@ class _Run:
             find_unused_parameters=True,  # layers that are dropped, masks that are not drawn
         )
 
-    def _sound(self, stage: StageOptions) -> SoundFormat:
-        """What the batches of a stage are made from."""
-        if stage.input in ("mixture", "separated"):
-            return SoundFormat(self.model.separator.sample_rate_hz, self.model.mixture_channels)
-        return SoundFormat(ACOUSTIC_SAMPLE_RATE_HZ, 1)
-
     def _stream(self) -> SongStream | None:
         """The rounds of all stages, one after the other."""
         stream = self.config.stream
         if stream is None:
             return None
-        formats = [
-            self._sound(stage)
-            for stage in self.config.stages
-            for _ in range(math.ceil(stage.steps / stream.steps_per_round))
-        ]
-        return SongStream(stream_folder(self.config), stream, formats)
+        rounds = sum(math.ceil(stage.steps / stream.steps_per_round) for stage in self.config.stages)
+        return SongStream(stream_folder(self.config), stream, rounds)
 
     def _source(self, index: int) -> BatchSource:
-        """The batches of a stage, which go with the seed and the stage's number."""
+        """The batches of a stage."""
         config, stage = self.config, self.config.stages[index]
-        sound = self._sound(stage)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         if config.overfit_chunks:  # the same ones in every process
-            batch = first_rows(next(iter(self._batches(index, sound, 0, 1))), config.overfit_chunks)
+            batch = first_rows(next(iter(self._batches(index, 0, 1))), config.overfit_chunks)
             self.examples = examples_in(batch, self.model, is_separated=stage.input != "mixture")
             return RepeatedBatch(batch)
-        return self._batches(index, sound, rank, processes)
+        return self._batches(index, rank, processes)
 
-    def _batches(self, index: int, sound: SoundFormat, rank: int, processes: int) -> BatchSource:
-        config, stage, model = self.config, self.config.stages[index], self.model
-        seed = int(np.random.SeedSequence([config.seed, index]).generate_state(1)[0])
-        if config.cuts is not None:
-            return CutLoader(
-                config.cuts,
-                model.acoustic.vocabulary,
-                sample_rate_hz=sound.sample_rate_hz,
-                channels=sound.channels,
-                seed=seed,
-                rank=rank,
-                world_size=processes,
-            )
-        batches_a_step = stage.accumulation * processes
-        if config.stream is not None:
-            return StreamedBatches(
-                partial(self._round_batches, index, processes),
-                stage.steps * batches_a_step,
-                config.stream.steps_per_round * batches_a_step,
-                rank=rank,
-                world_size=processes,
-                workers=config.workers,
-            )
-        with self.accelerator.main_process_first():
-            stems = prepare_stems(self.songs, sound.sample_rate_hz, sound.channels, _PREPARING)
-        batches = self._chunks(
-            index, self.songs, stems, self.output / "separated", stage.steps * batches_a_step, (config.seed, index)
+    def _batches(self, index: int, rank: int, processes: int) -> BatchSource:
+        config, stage = self.config, self.config.stages[index]
+        if config.stream is None:
+            return self._loader(index, self.cuts, self.output / "vocals_cache", (config.seed, index), rank, processes)
+        return RoundCuts(
+            partial(self._round_loader, index, rank, processes),
+            steps_per_round=config.stream.steps_per_round,
+            accumulation=stage.accumulation,
         )
-        return NumberedBatches(batches, rank=rank, world_size=processes, workers=config.workers)
 
-    def _round_batches(self, index: int, processes: int, number: int) -> ChunkBatches:
-        """The batches of a round of a stage's stream, by the round's number in the stage."""
+    def _round_loader(self, index: int, rank: int, processes: int, number: int) -> CutLoader:
+        """The cuts of a round of a stage, once its songs are made."""
         config, stage, stream = self.config, self.config.stages[index], self.stream
         assert config.stream is not None
         assert stream is not None
-        steps_a_round = config.stream.steps_per_round
-        in_run = number + sum(math.ceil(each.steps / steps_a_round) for each in config.stages[:index])
+        steps_per_round = config.stream.steps_per_round
+        in_run = number + sum(math.ceil(each.steps / steps_per_round) for each in config.stages[:index])
         began = time.monotonic()
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
                 stream.wait_for(in_run)
         self.log({"stage": stage.name, "round": number, "waited for songs": round(time.monotonic() - began, 1)})
-        songs = stream.songs(in_run)
-        steps = min(steps_a_round, stage.steps - number * steps_a_round)
-        return self._chunks(
-            index,
-            songs,
-            [song.audio for song in songs],
-            stream.folder(in_run) / "separated",
-            steps * stage.accumulation * processes,
-            (config.seed, index, number),
+        cache = stream.folder(in_run) / "vocals_cache"
+        return self._loader(index, [stream.cuts(in_run)], cache, (config.seed, index, number), rank, processes)
+
+    def _loader(
+        self, index: int, cuts: Sequence[Path], cache: Path, seed: Sequence[int], rank: int, processes: int
+    ) -> CutLoader:
+        """The loader of cuts for a stage; their vocals are separated first if it needs that."""
+        config, stage, model = self.config, self.config.stages[index], self.model
+        labeller = Labeller(model.acoustic.vocabulary)
+        if stage.frame_weight or stage.phone_weight:
+            labeller = labeller_of(cuts, model.acoustic.vocabulary, self.phone_names)
+        if stage.input == "separated":
+            cuts = [self._separated(cuts, cache)]
+        runs_separator = stage.input == "mixture"
+        return CutLoader(
+            replace(config.cuts, cuts=[str(path) for path in cuts]),
+            labeller,
+            sample_rate_hz=model.separator.sample_rate_hz if runs_separator else ACOUSTIC_SAMPLE_RATE_HZ,
+            channels=model.mixture_channels if runs_separator else 1,
+            seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]),
+            rank=rank,
+            world_size=processes,
         )
 
-    def _chunks(
-        self,
-        index: int,
-        songs: Sequence[Song],
-        stems: Sequence[Path],
-        separated_folder: Path,
-        batches: int,
-        seed: tuple[int, ...],
-    ) -> ChunkBatches:
-        """Batches of songs whose stems are as the stage needs them; they are separated first where it says so."""
-        config, stage, model = self.config, self.config.stages[index], self.model
-        rate_hz = self._sound(stage).sample_rate_hz
-        if stage.input == "separated":
-            with self.accelerator.main_process_first():
-                separated = separate_songs(model, songs, stems, separated_folder, config.seed, config.mix)
-            songs, stems, rate_hz = separated.songs, separated.stems, ACOUSTIC_SAMPLE_RATE_HZ
-        return ChunkBatches(
-            songs,
-            stems,
-            model.acoustic.vocabulary,
-            sample_rate_hz=rate_hz,
-            steps=batches,
-            batch_size=stage.batch_size,
-            chunk_seconds=stage.chunk_seconds,
-            mix=config.mix,
-            seed=seed,
-            phones=self.phone_names,
-        )
+    def _separated(self, cuts: Sequence[Path], cache: Path) -> Path:
+        """The cuts with the vocals that the present separator gives; every process separates some of the songs."""
+        config, accelerator = self.config, self.accelerator
+        separated = SeparatedCuts(self.model, cuts, cache, augmentation=config.cuts.augmentation, seed=config.seed)
+        separated.separate(accelerator.process_index, accelerator.num_processes)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            separated.write_cuts(config.vocals_cache_gb)
+        accelerator.wait_for_everyone()
+        return separated.path
 
     def _development(self) -> list[Example]:
         config = self.config

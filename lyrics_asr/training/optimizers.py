@@ -1,6 +1,6 @@
 """Two optimizers, one for the separator and one for the acoustic model, each with its own schedule.
 
-The CTC head is a parameter group of its own in the acoustic model's. The sound classifier that helps the acoustic model
+The CTC head is a parameter group of its own in the acoustic model's. The phone classifier that helps the acoustic model
 learn has a third optimizer, with the acoustic model's options.
 """
 
@@ -71,7 +71,7 @@ def build_optimizers(
     Args:
         model: with its separator and acoustic model.
         stage: a part with a learning rate of 0 gets no optimizer.
-        phones: the sound classifier, for a stage with a `phone_weight`.
+        phones: the phone classifier, for a stage with a `phone_weight`.
     """
     parts: dict[str, tuple[nn.Module, OptimizerOptions]] = {
         "separator": (model.separator, stage.separator),

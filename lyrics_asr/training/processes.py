@@ -99,7 +99,7 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
             raise ValueError(
                 f"{name} is not supported ({variable} is set); training is data-parallel (DDP): start it with torchrun "
                 "or `accelerate launch --multi_gpu`, or answer no to it in `accelerate config`. To save memory, set "
-                "precision=bf16 or gradient_checkpointing=true, or lower batch_size and raise accumulation"
+                "precision=bf16 or gradient_checkpointing=true, or lower cuts.batch_seconds and raise accumulation"
             )
     precision = "no" if config.precision == "fp32" else config.precision
     for variable, used, option in (

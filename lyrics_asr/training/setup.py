@@ -1,15 +1,13 @@
-"""The model that a run begins with, and the model that came of it."""
+"""The initial model of a run, and its trained model."""
 
 import copy
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from lyrics_asr.config import load_config
-from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.models.acoustic import build_acoustic
 from lyrics_asr.models.demucs_weights import build_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
@@ -17,17 +15,17 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separator import Separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
-from lyrics_asr.training.data.labels import phone_names
+from lyrics_asr.training.data.phones import phone_names
 from lyrics_asr.training.data.song_stream import stream_phones
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
 from lyrics_asr.training.from_scratch.filterbank import init_filterbank
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
-    """The model that `config` says to start from, on the CPU, with its adapters.
+    """The initial model of a run, on the CPU, with its adapters.
 
     Raises:
-        ModelNotFoundError: the weights to start from are neither here nor within reach.
+        ModelNotFoundError: the initial weights are neither cached nor can they be downloaded.
         ValueError: damaged weights.
     """
     torch.manual_seed(config.seed)
@@ -45,7 +43,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
 
 
 def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator | None:
-    """A copy of the separator that stays as it was at the start; None where the start is noise, or no stage moves it.
+    """A frozen copy of the initial separator; None if it has random weights or no stage trains it.
 
     Args:
         config: of the run.
@@ -57,13 +55,13 @@ def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator 
 
 
 def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
-    """Set up what training alone needs of the networks: masks, recomputation, compilation."""
+    """Configure the networks for training: masks, gradient checkpointing, compilation."""
     network = cast(Any, model.acoustic.network)
     masks = config.spec_augment or SpecAugmentOptions(time_probability=0.0)
     network.config.apply_spec_augment = config.spec_augment is not None
     network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
     network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
-    if not hasattr(network.base_model, "masked_spec_embed"):  # a network that was made without masks
+    if not hasattr(network.base_model, "masked_spec_embed"):  # a network built without masks
         nothing = torch.zeros(network.config.hidden_size)
         network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
     if config.gradient_checkpointing:
@@ -73,37 +71,27 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
             each.compile()
 
 
-def training_phones(config: TrainingConfig, songs: Sequence[Song]) -> tuple[str, ...]:
-    """The names of the phones, the same throughout the run; none if no stage asks for them.
-
-    Args:
-        config: of the run.
-        songs: that are stored.
+def training_phones(config: TrainingConfig) -> tuple[str, ...]:
+    """The phone inventory of a run; empty if no stage needs phones.
 
     Raises:
-        FileNotFoundError: no lyrics of a language of the stream.
-        ValueError: songs whose phones are not known.
+        FileNotFoundError: no cuts, or no lyrics of a language of the stream.
+        ValueError: cuts without phones.
     """
     if not any(stage.phone_weight for stage in config.stages):
         return ()
     if config.stream is not None:
         return stream_phones(stream_folder(config), config.stream)
-    without = [song.id for song in songs if not song.phones]
-    if without:
-        raise ValueError(
-            f"phone_weight needs the phones of every word, which {len(without)} songs lack, such as {without[0]!r}; "
-            "set it to 0, or make the corpus again with `lyrics-asr data synth`"
-        )
-    return phone_names(songs)
+    return phone_names([Path(cuts) for cuts in config.cuts.cuts])
 
 
 def stream_folder(config: TrainingConfig) -> Path:
-    """Where a run keeps the songs that are made while it trains."""
+    """Folder of the songs that are made during training."""
     return Path(config.output, "stream")
 
 
 def architecture(config: TrainingConfig) -> str:
-    """What the weights of a run's checkpoints belong to."""
+    """The options that the weights of a checkpoint depend on, as a string."""
     return json.dumps(
         [config.model, config.separator, config.acoustic, config.letters, config.lora.rank], sort_keys=True
     )
@@ -118,7 +106,7 @@ def trained_model(run: Path) -> LyricsModel:
     Raises:
         FileNotFoundError: no checkpoint there.
         ValueError: a damaged checkpoint.
-        ModelNotFoundError: what the run started from is not within reach; it says how the networks are built.
+        ModelNotFoundError: the initial model, which defines the networks, cannot be found.
     """
     folder = run if (run / "run.json").is_file() else best_checkpoint(run)
     if folder is None:

@@ -33,7 +33,8 @@ from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import AcousticOptions, SeparationOptions
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import Batch, SoundFormat
-from lyrics_asr.training.data.cut_reader import SEPARATOR, read_row
+from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
 from lyrics_asr.types import TimedWord
 
@@ -128,18 +129,18 @@ def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Exam
         ValueError: not cuts.
     """
     sound = SoundFormat(model.separator.sample_rate_hz, model.mixture_channels)
-    vocabulary, as_it_is = model.acoustic.vocabulary, AugmentationOptions([1.0], 0.0, 0.0)
+    labeller, as_it_is = Labeller(model.acoustic.vocabulary), AugmentationOptions([1.0], 0.0, 0.0)
 
     def read(cut: Any) -> Audio:
         with our_decoder():
-            row = read_row(cut, sound=sound, vocabulary=vocabulary, augmentation=as_it_is, seed=0, epoch=0)
+            row = read_row(cut, sound=sound, labeller=labeller, augmentation=as_it_is, seed=0, epoch=0)
         if row.mixture is not None:
             return Audio(row.mixture, sound.sample_rate_hz)
         assert row.vocals is not None
         return Audio(row.vocals, ACOUSTIC_SAMPLE_RATE_HZ)
 
     examples = []
-    for cut in islice(CutSet.from_jsonl_lazy(*manifest_files(path)), most or None):
+    for cut in islice(filter(has_words, CutSet.from_jsonl_lazy(*manifest_files(path))), most or None):
         languages = [each.language or "en" for each in cut.supervisions]
         texts = [normalize(each.text, own) for each, own in zip(cut.supervisions, languages, strict=True)]
         is_separated = SEPARATOR in (cut.custom or {})

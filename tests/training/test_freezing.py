@@ -121,8 +121,6 @@ def test_the_table_counts_what_each_phase_trains(model):
 def test_demucs_is_frozen_until_its_step_comes_and_adapters_are_merged_in_the_end(training_config, tiny_model_folder):
     stage = replace(
         STAGE,
-        batch_size=1,
-        chunk_seconds=2.0,
         freezing=[FreezingPhase(separator_last_layers=0), FreezingPhase(from_step=2)],
     )
     config = replace(

@@ -242,7 +242,7 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
         log(self, values, step=step, **options)
 
     monkeypatch.setattr(WandBTracker, "log", recorded)
-    stage = replace(STAGE, name="tuned", steps=2, batch_size=1, chunk_seconds=2.0, anchor_weight=1.0)
+    stage = replace(STAGE, name="tuned", steps=2, anchor_weight=1.0)
     config = replace(
         training_config,
         model=str(tiny_model_folder),

@@ -20,6 +20,7 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint, newest_checkpoint, read_run
 from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions, OptimizerOptions, StageOptions
+from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
 from lyrics_asr.training.trackers import JsonLog
@@ -67,7 +68,6 @@ def on_cuts(training_config, cuts):
     )
     return replace(
         training_config,
-        training=[],
         cuts=loader,
         development=[],
         development_cuts=str(cuts),
@@ -139,7 +139,9 @@ def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_the_uninterrupted_one
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(training_config, number):
     """Its data loader's worker gets the signal too, as from a terminal or a scheduler."""
-    config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
+    cuts = replace(training_config.cuts, workers=1)
+    stages = [replace(training_config.stages[0], steps=4)]
+    config = replace(training_config, cuts=cuts, stages=stages, log_every_steps=1)
     log, asked = JsonLog(Path(config.output)), []
 
     def interrupt(entry):
@@ -161,7 +163,7 @@ def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(tra
 
 def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkpoint(training_config, monkeypatch):
     config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], log_every_steps=1)
-    log, given = JsonLog(Path(config.output)), loop.endless
+    log, given = JsonLog(Path(config.output)), CutLoader.__iter__
 
     def waiting(source):
         batches = given(source)
@@ -171,7 +173,7 @@ def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkp
         pytest.fail("it waited on")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "endless", waiting)
+        patch.setattr(CutLoader, "__iter__", waiting)
         with pytest.raises(KeyboardInterrupt):
             loop.train(config, log)
     assert read_run(newest_checkpoint(Path(config.output))).step == 2
@@ -185,14 +187,14 @@ def test_a_run_that_is_asked_to_stop_while_it_waits_for_songs_ends_with_a_checkp
 
 def test_a_run_that_is_asked_to_stop_right_after_a_validation_keeps_what_it_found(training_config, monkeypatch):
     config = replace(training_config, stages=[replace(training_config.stages[0], steps=4)], validate_every_steps=1)
-    log, given = JsonLog(Path(config.output)), loop.endless
+    log, given = JsonLog(Path(config.output)), CutLoader.__iter__
 
     def waiting(source):
         yield next(given(source))
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it waited on")
 
-    monkeypatch.setattr(loop, "endless", waiting)
+    monkeypatch.setattr(CutLoader, "__iter__", waiting)
     with pytest.raises(KeyboardInterrupt):
         loop.train(config, log)
     run = read_run(newest_checkpoint(Path(config.output)))
@@ -220,9 +222,7 @@ def test_one_chunk_is_learnt_by_heart(training_config):
     norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
     no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
     constant = OptimizerOptions(3e-3, warmup_steps=10, schedule="plateau", plateau_patience=9)
-    stage = StageOptions(
-        "overfit", steps=120, batch_size=1, chunk_seconds=2.0, input="vocals", acoustic=constant, frame_weight=1.0
-    )
+    stage = StageOptions("overfit", steps=120, input="vocals", acoustic=constant, frame_weight=1.0)
     config = replace(
         training_config,
         acoustic={**training_config.acoustic, **sizes, **norms, **no_dropout},
@@ -230,7 +230,6 @@ def test_one_chunk_is_learnt_by_heart(training_config):
         spec_augment=None,
         overfit_chunks=1,
         validate_every_steps=60,
-        workers=0,
         threads=1,
     )
     loop.train(config, JsonLog(Path(config.output)))
@@ -250,23 +249,30 @@ def test_a_run_whose_newest_checkpoint_is_damaged_resumes_from_the_one_before(tr
     assert (output / "checkpoints" / "damaged-step-00000003").is_dir()
 
 
-def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_config):
+def test_losses_that_are_not_finite_skip_the_step_and_end_the_run(training_config, monkeypatch):
     stage = replace(
         training_config.stages[0], steps=20, acoustic=OptimizerOptions(1e30, warmup_steps=1, clip_norm=1e30)
     )
-    config = replace(
-        training_config, stages=[stage], max_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1, workers=0
-    )
-    with pytest.raises(loop.TrainingError, match=r"3 steps in a row were not finite, the last with the chunks .*, "):
+    config = replace(training_config, stages=[stage], max_skipped_steps=3, checkpoint_every_steps=1, log_every_steps=1)
+    given, seen = CutLoader.__iter__, []
+
+    def recorded(loader):
+        for each in given(loader):
+            seen.append(each.chunk_ids)
+            yield each
+
+    monkeypatch.setattr(CutLoader, "__iter__", recorded)
+    with pytest.raises(
+        loop.TrainingError, match=r"3 steps in a row were not finite, the last with the chunks "
+    ) as error:
         loop.train(config, JsonLog(Path(config.output)))
+    assert f"chunks {', '.join(seen[-1])}; " in str(error.value)
     lines = Path(config.output, "log.jsonl").read_text().splitlines()
     entries = [json.loads(line, parse_constant=pytest.fail) for line in lines]  # NaN is no JSON
     assert any(entry.get("ctc", 0.0) is None for entry in entries)
     skipped = [entry for entry in entries if "skipped" in entry]
     assert len(skipped) == 3
-    songs = {song.id for song in read_manifest(Path(config.training[0]))}
-    assert all(len(entry["skipped"]) == 2 for entry in skipped)
-    assert {name.split(",")[0] for entry in skipped for name in entry["skipped"]} <= songs
+    assert [tuple(entry["skipped"]) for entry in skipped] == seen[-3:]
 
 
 def test_the_newest_checkpoints_and_the_best_are_kept_and_exported(on_cuts, tmp_path, monkeypatch):

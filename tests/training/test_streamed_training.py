@@ -1,4 +1,4 @@
-"""Runs on songs that are made meanwhile."""
+"""Runs on songs that are made during training."""
 
 import json
 import multiprocessing
@@ -12,54 +12,13 @@ from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest, write_manifest
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import newest_checkpoint, read_run
-from lyrics_asr.training.config import MixOptions, OptimizerOptions, StageOptions, StreamOptions, TrainingConfig
-from lyrics_asr.training.data.batch_sources import StreamedBatches
-from lyrics_asr.training.data.stem_chunks import ChunkBatches
+from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, StreamOptions, TrainingConfig
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.training.validation import Hypothesis, rates_by_language
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-
-
-class Round(ChunkBatches):
-    """Stands for the batches of a round: each is its round and number."""
-
-    def __init__(self, number, batches):
-        self.batches = [f"{number}.{batch}" for batch in range(batches)]
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        return self.batches[index]
-
-
-def source(asked, rank=0, world_size=1):
-    def batches_of(number):
-        asked.append(number)
-        return Round(number, min(4, 10 - 4 * number))
-
-    return StreamedBatches(batches_of, 10, 4, rank=rank, world_size=world_size, workers=0)
-
-
-def test_batches_go_on_from_any_step_as_if_they_had_not_stopped():
-    asked = []
-    everything = list(source(asked))
-    assert everything == ["0.0", "0.1", "0.2", "0.3", "1.0", "1.1", "1.2", "1.3", "2.0", "2.1"]
-    assert asked == [0, 1, 2]
-    for step in range(11):
-        stopped = source([])
-        batches = iter(stopped)
-        for _ in range(step):
-            next(batches)
-        again = source(asked := [])
-        again.load_state_dict(stopped.state_dict())
-        assert list(again) == everything[step:]
-        assert asked == list(range(step // 4, 3)) or step == 10
-    of_two = [list(source([], rank, 2)) for rank in range(2)]
-    assert [batch for pair in zip(*of_two, strict=True) for batch in pair] == everything
 
 
 def entries(output):
@@ -75,18 +34,21 @@ def config(training_config, training_corpus, tmp_path):
     moved = OptimizerOptions(1e-3, warmup_steps=1)
     yield replace(
         training_config,
-        training=[],
+        cuts=replace(training_config.cuts, cuts=[], silence_prob=0.2),
         stream=StreamOptions(
-            songs_per_round=2, steps_per_round=2, seed=8, lines=1, lyrics=str(ROOT / "data" / "lyrics")
+            songs_per_round=2,
+            steps_per_round=2,
+            seed=8,
+            lines=1,
+            lyrics=str(ROOT / "data" / "lyrics"),
+            chunk_seconds=3.0,
         ),
-        mix=MixOptions(silence_prob=0.2),
         development=[str(training_corpus), str(spanish)],
         validation_examples=2,
         validate_every_steps=100,
         checkpoint_every_steps=1,
         log_every_steps=1,
-        workers=0,
-        stages=[StageOptions("heard", 6, batch_size=2, chunk_seconds=2.0, input="separated", acoustic=moved)],
+        stages=[StageOptions("separated", 6, input="separated", acoustic=moved)],
     )
     assert not multiprocessing.active_children()
 
@@ -132,8 +94,7 @@ def test_rates_are_told_by_language():
 def test_the_config_of_a_stream_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "stream.yaml")
     assert config.stream is not None
-    assert not config.training
-    with pytest.raises(ValueError, match="give either training, manifests of songs with stems, or stream, or cuts"):
-        replace(config, training=["songs.jsonl"])
+    with pytest.raises(ValueError, match=r"give either cuts\.cuts, files that .* wrote, or stream"):
+        replace(config, cuts=CutLoaderOptions(["cuts.jsonl.gz"]))
     with pytest.raises(ValueError, match=r"stream\.languages\.es -1\.0 is out of range"):
         load_config(TrainingConfig, ROOT / "configs" / "stream.yaml", ["stream.languages.es=-1"])

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,18 +18,22 @@ from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run
 from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig
 from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED, frame_targets
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
-from lyrics_asr.training.losses import LossGraph
+from lyrics_asr.training.losses import Losses, LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, warmup_cosine
+from lyrics_asr.training.setup import starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.types import FrameGrid
 
 ROOT = Path(__file__).parents[2]
+PARTS = tuple(Losses.__dataclass_fields__)
 MOVED = OptimizerOptions(learning_rate=1e-3, warmup_steps=1)
-STEMS = StageOptions("acoustic", steps=4, batch_size=2, chunk_seconds=2.0, acoustic=MOVED)
+STEMS = StageOptions("acoustic", steps=4, acoustic=MOVED)
 JOINT = replace(STEMS, name="joint", input="mixture", steps=2, separator=MOVED, separation_weight=1.0)
 
 
@@ -103,13 +108,70 @@ def batch(seconds=2.0, rate=44_100):
     return Batch(("a", "b"), voice, rest, None, lengths, letters, spans, counts, names, spans, counts)
 
 
-def test_a_stage_on_separated_vocals_leaves_the_separator_as_it_is(config):
-    config = replace(config, stages=[replace(STEMS, input="separated", phone_weight=1.0)])
-    started = new_model(config).state_dict()
-    trained = loop.train(config, JsonLog(Path(config.output))).state_dict()
-    moved = {name.split(".")[0] for name, value in trained.items() if not torch.equal(value, started[name])}
-    assert moved == {"acoustic"}
-    assert len(list(Path(config.output, "separated").glob("*/*.npy"))) == 2 * 2
+def test_every_kind_of_stage_trains_its_parts_on_its_losses(config):
+    letters = StageOptions("letters", 1, input="vocals", acoustic=MOVED, ctc_weight=0.0, frame_weight=1.0)
+    stages = [
+        StageOptions("separator", 1, input="mixture", separator=MOVED, separation_weight=1.0, ctc_weight=0.0),
+        replace(letters, phone_weight=1.0),
+        replace(STEMS, name="stems", steps=1, phone_weight=1.0),
+        replace(STEMS, name="separated", steps=1, input="separated", phone_weight=1.0),
+        replace(JOINT, steps=1, phone_weight=1.0),
+    ]
+    config = replace(config, stages=stages, log_every_steps=1, validation_examples=1)
+    weights = [starting_model(config).state_dict()]
+
+    def log(entry):
+        JsonLog(Path(config.output))(entry)
+        if entry.get("done"):
+            weights.append(load_checkpoint(newest_checkpoint(Path(config.output))).model)
+
+    loop.train(config, log)
+    losses = {entry["stage"]: entry for entry in entries(config) if "ctc" in entry}
+    assert {stage: {name for name in PARTS if losses[stage][name] > 0} for stage in losses} == {
+        "separator": {"separation"},
+        "letters": {"frames", "phones"},
+        "stems": {"ctc", "phones"},
+        "separated": {"ctc", "phones"},
+        "joint": {"separation", "ctc", "phones"},
+    }
+    moved = [
+        {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+        for before, after in pairwise(weights)
+    ]
+    assert moved == [{"separator"}, {"acoustic"}, {"acoustic"}, {"acoustic"}, {"separator", "acoustic"}]
+    assert len(list(Path(config.output, "vocals_cache").glob("*/audio/*.flac"))) == 2 * 2  # two songs, each remixed
+
+
+def test_a_run_resumes_at_its_step_on_fewer_processes(config):
+    """Eight processes are simulated by eight batches per step of one process, which leave the same position."""
+    eight = replace(config, stages=[replace(STEMS, steps=4)], checkpoint_every_steps=1, log_every_steps=1)
+    seen = []
+
+    def log(entry):
+        JsonLog(Path(config.output))(entry)
+        if entry.get("step") == 2 and "ctc" in entry:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CutLoader, "__iter__", recorded(seen))
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(replace(eight, stages=[replace(STEMS, steps=4, accumulation=8)]), log)
+        position = len(seen) // 2  # of the checkpoint after step 1
+        loop.train(eight, JsonLog(Path(config.output)))
+    assert [entry["step"] for entry in entries(config) if "ctc" in entry] == [1, 2, 2, 3, 4]
+    assert seen[16:19] == seen[position : position + 3]
+
+
+def recorded(seen):
+    """`CutLoader.__iter__`, which keeps the ids of the batches."""
+    given = CutLoader.__iter__
+
+    def iterate(self):
+        for read in given(self):
+            seen.append(read.chunk_ids)
+            yield read
+
+    return iterate
 
 
 def test_two_optimizers_and_what_is_frozen_stays(config):
@@ -166,11 +228,10 @@ def test_a_letter_that_comes_twice_is_parted_by_a_blank():
 def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
     """Its true loss is infinite; a loss that clips it goes on to poison the weights."""
     model = new_model(config)
-    stage = replace(STEMS, chunk_seconds=0.3)
     tiny = batch(0.3, 16_000)
     labels = torch.full((200,), 5)
     many = replace(tiny, labels=labels, label_spans=torch.zeros(200, 2), label_lengths=torch.tensor([100, 100]))
-    losses = losses_of(model, stage, many)
+    losses = losses_of(model, STEMS, many)
     assert float(losses.ctc.detach()) == 0
 
 
@@ -251,14 +312,13 @@ def test_the_sounds_alone_can_be_learnt_from_mixtures(config):
     assert float(losses.phones.detach()) > 0
 
 
-def test_songs_without_sounds_cannot_teach_them(config):
-    songs = [replace(song, phones=()) for song in read_manifest(Path(config.training[0]))]
-    write_manifest(Path(config.training[0]).with_name("silent.jsonl"), songs)
-    silent = replace(config, training=[str(Path(config.training[0]).with_name("silent.jsonl"))])
-    with pytest.raises(
-        ValueError, match=r"phone_weight needs the phones of every word, which 2 songs lack.*data synth"
-    ):
-        loop.train(silent, JsonLog(Path(config.output)))
+def test_phone_weight_needs_cuts_with_phones(config, training_corpus, tmp_path):
+    manifest = training_corpus.with_name("without_phones.jsonl")
+    write_manifest(manifest, [replace(song, phones=()) for song in read_manifest(training_corpus)])
+    cut_songs(manifest, tmp_path / "cuts")
+    without = replace(config, cuts=replace(config.cuts, cuts=[str(tmp_path / "cuts" / "cuts.jsonl.gz")]))
+    with pytest.raises(ValueError, match=r"phone_weight needs the phones .*, which \d+ cuts lack.*data cuts"):
+        loop.train(without, JsonLog(Path(config.output)))
 
 
 @pytest.mark.parametrize("name", ["finetune_dali", "smoke", "overfit"])
@@ -273,6 +333,27 @@ def test_the_configs_for_four_languages_are_valid(name):
     config = load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
     assert set(config.stream.languages) == set(LANGUAGE_NAMES)
     assert len(config.development) == 4
+
+
+@pytest.mark.parametrize("name", ["embedded", "ten_minutes", "stream"])
+def test_the_other_configs_are_valid(name):
+    load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training=[songs.jsonl]", r"training is no longer an option; use cuts: .*`lyrics-asr data cuts MANIFEST"),
+        ("mix.remix_prob=0.5", r"mix is no longer an option; use cuts\.silence_prob and cuts\.augmentation"),
+        ("workers=2", r"workers is no longer an option; use cuts\.workers"),
+        ("stages[0].batch_size=4", r"stages\[\]\.batch_size is no longer an option; use cuts\.batch_cuts"),
+        ("stages[0].chunk_seconds=4", r"stages\[\]\.chunk_seconds is no longer an option; use .*--chunk-seconds"),
+        ("stages[0].sound_weight=1", r"stages\[\]\.sound_weight is now called stages\[\]\.phone_weight"),
+    ],
+)
+def test_removed_options_name_their_replacement(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", [override])
 
 
 def test_the_config_of_the_embedded_model_is_valid():

@@ -13,7 +13,7 @@ from lyrics_asr.training.data.labels import Label
 
 @dataclass(frozen=True)
 class SoundFormat:
-    """What a network takes: its rate, mono or stereo."""
+    """The input format of a network."""
 
     sample_rate_hz: int
     channels: Literal[1, 2]
@@ -21,23 +21,23 @@ class SoundFormat:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Chunks of equal length, padded with silence at the end; labels are concatenated.
+    """Chunks, padded with zeros to the longest; labels are concatenated.
 
-    There are three kinds: stems (`vocals` and `accompaniment`), songs without stems (`unseparated`), and vocals that a
-    separator made (`vocals` alone, mono at the acoustic model's rate).
+    There are three kinds: stems (`vocals` and `accompaniment`), mixtures (`unseparated`), and separated vocals
+    (`vocals` alone, mono at the acoustic model's rate).
 
     Args:
         chunk_ids: names of the rows, for messages.
-        vocals: the voice.
-        accompaniment: the rest.
+        vocals: the vocals' stem, or separated vocals.
+        accompaniment: the rest of the mixture.
         unseparated: the mixture, where its stems are not known.
         lengths: valid samples of each row.
-        labels: token ids of all rows, one after the other.
-        label_spans: where each of them is thought to be sung: start and end in seconds from the start of its row.
-        label_lengths: how many labels belong to each row.
-        phones: numbers of the phones of all rows, see `labels.Labeller`.
-        phone_spans: when each of them is sung, like `label_spans`.
-        phone_lengths: how many phones belong to each row.
+        labels: token ids of all rows, concatenated.
+        label_spans: estimated start and end of each label in seconds from the start of its row.
+        label_lengths: number of labels of each row.
+        phones: phone numbers of all rows, concatenated, see `labels.Labeller`.
+        phone_spans: start and end of each phone, as `label_spans`.
+        phone_lengths: number of phones of each row.
     """
 
     chunk_ids: tuple[str, ...]
@@ -54,20 +54,20 @@ class Batch:
 
     @property
     def mixture(self) -> Float[Tensor, "batch channels samples"] | None:
-        """The whole song, which is the sum of its stems where these are known; None of vocals alone.
+        """The mixture, the sum of the stems if they are known; None of separated vocals.
 
-        The sum is made where the stems are, so that it does not travel to a device beside them.
+        It is computed on the device of the stems, so that it need not be copied there.
         """
         if self.vocals is None or self.accompaniment is None:
             return self.unseparated
         return self.vocals + self.accompaniment
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device; what is in pinned memory is copied while the program goes on."""
+        """The same batch on a device, copied asynchronously from pinned memory."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in pinned memory; `torch.utils.data.DataLoader` asks for it by this name."""
+        """The same batch in pinned memory; `torch.utils.data.DataLoader` calls this."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -76,7 +76,7 @@ class Batch:
 
 
 def concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers, spans and how many there are in each row."""
+    """Token ids, spans, and the number of labels of each row."""
     labels = [label for row in rows for label in row]
     spans = torch.tensor([[label.start_seconds, label.end_seconds] for label in labels]).reshape(-1, 2)
     return torch.tensor([label.token_id for label in labels], dtype=torch.int64), spans, torch.tensor([*map(len, rows)])

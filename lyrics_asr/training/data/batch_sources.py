@@ -1,157 +1,94 @@
-"""Where a stage's batches come from, for each of several processes, and from where on after a restart.
+"""Where a stage's batches come from, with a position that can be saved and restored.
 
-The batches of a stage have one global order. Process r of n takes every n-th of them from the r-th on; as a step takes
-the next `accumulation` of each process, the same batches make up a step however they are shared out.
+All sources are endless, and positions do not depend on the number of processes: a run can be resumed with more or
+fewer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from torch.utils.data import DataLoader
-
 from lyrics_asr.training.data.batch import Batch
-from lyrics_asr.training.data.stem_chunks import ChunkBatches
-from lyrics_asr.training.signals import leave_to_parent
-
-_PREFETCHED = 4  # batches of each worker
+from lyrics_asr.training.data.cut_loader import CutLoader
 
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """This process's batches."""
+    """The batches of this process."""
 
     def __iter__(self) -> Iterator[Batch]:
-        """What is left of the epoch, or the next epoch when nothing is."""
+        """The batches from the current position on."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far the batches that were handed out go: numbers and texts alone."""
+    def state_dict(self) -> dict[str, int]:
+        """The position after the last batch that was returned, the same in every process at the end of a step."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue at a position that `state_dict` gave."""
         ...
 
 
-class _Counted:
-    """What hands out batches by their number knows how many of them are gone, by all processes."""
-
-    _handed_out = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many batches were handed out by all processes."""
-        return {"handed_out": self._handed_out}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._handed_out = int(state["handed_out"])
-
-
-class NumberedBatches(_Counted):
-    """Batches that are made by their number.
+class RoundCuts:
+    """The cuts of a stream's rounds, each for a number of steps.
 
     Args:
-        batches: of all steps and processes.
-        rank: number of this process.
-        world_size: number of processes.
-        workers: processes that make batches ahead; 0 for none.
+        loader_of: gives the loader of a round by its number; it may wait for the round's songs.
+        steps_per_round: optimizer steps per round.
+        accumulation: batches per step and process.
     """
 
-    def __init__(self, batches: ChunkBatches, *, rank: int, world_size: int, workers: int) -> None:
-        self._batches = batches
-        self._rank = rank
-        self._world_size = world_size
-        self._workers = workers
+    def __init__(self, loader_of: Callable[[int], CutLoader], *, steps_per_round: int, accumulation: int) -> None:
+        self._loader_of = loader_of
+        self._batches_per_round = steps_per_round * accumulation
+        self._accumulation = accumulation
+        self._batches = 0  # of this process
+        self._in_round: Mapping[str, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        numbers = range(self._handed_out + self._rank, len(self._batches), self._world_size)
-        loader = DataLoader(
-            self._batches,
-            batch_size=None,
-            sampler=numbers,
-            num_workers=self._workers,
-            prefetch_factor=_PREFETCHED if self._workers else None,
-            worker_init_fn=leave_to_parent,
-            pin_memory=torch.cuda.is_available(),
-        )
-        for batch in loader:
-            self._handed_out += self._world_size
-            yield batch
-
-
-class StreamedBatches(_Counted):
-    """Batches of songs that come in rounds, each of as many batches, the last of what is left.
-
-    Args:
-        batches_of: gives the batches of a round, by its number; it may wait for its songs.
-        batches: of all rounds, steps and processes.
-        batches_a_round: a multiple of `world_size`.
-        rank: number of this process.
-        world_size: number of processes.
-        workers: processes that make batches ahead; 0 for none.
-    """
-
-    def __init__(
-        self,
-        batches_of: Callable[[int], ChunkBatches],
-        batches: int,
-        batches_a_round: int,
-        *,
-        rank: int,
-        world_size: int,
-        workers: int,
-    ) -> None:
-        self._batches_of = batches_of
-        self._batches = batches
-        self._batches_a_round = batches_a_round
-        self._rank = rank
-        self._world_size = world_size
-        self._workers = workers
-
-    def __iter__(self) -> Iterator[Batch]:
-        while self._handed_out < self._batches:
-            number, done = divmod(self._handed_out, self._batches_a_round)
-            in_round = NumberedBatches(
-                self._batches_of(number), rank=self._rank, world_size=self._world_size, workers=self._workers
-            )
-            in_round.load_state_dict({"handed_out": done})
-            for batch in in_round:
-                self._handed_out += self._world_size
+        """The batches from the current position on."""
+        while True:
+            number = self._batches // self._batches_per_round
+            loader = self._loader_of(number)
+            if self._in_round is not None:
+                loader.load_state_dict(self._in_round)
+            for batch in loader:
+                self._batches += 1
+                self._in_round = loader.state_dict()
+                is_last = self._batches % self._batches_per_round == 0
+                if is_last:
+                    self._in_round = None
                 yield batch
+                if is_last:
+                    break
+
+    def state_dict(self) -> dict[str, int]:
+        """Steps, and the position in the cuts of the round."""
+        return {"step": self._batches // self._accumulation, **(self._in_round or {})}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue at a position that `state_dict` gave at the end of a step; the number of processes may differ."""
+        position = dict(state)
+        self._batches = position.pop("step") * self._accumulation
+        self._in_round = position or None
 
 
 class RepeatedBatch:
-    """One batch for ever."""
+    """One batch, again and again."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batch, endlessly."""
         while True:
             yield self._batch
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: any position is like any other."""
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: all positions are equal."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Nothing."""
-
-
-def endless(source: BatchSource) -> Iterator[Batch]:
-    """The batches of one epoch after the other.
-
-    Raises:
-        ValueError: an epoch without a batch.
-    """
-    empty_epochs = 0
-    while empty_epochs < 2:  # a restart at the very end of an epoch finds nothing left of it
-        empty_epochs += 1
-        for batch in source:
-            empty_epochs = 0
-            yield batch
-    raise ValueError("there is no batch to train on; look whether the data is there and long enough")
 
 
 def first_rows(batch: Batch, rows: int) -> Batch:

@@ -1,11 +1,10 @@
-"""Batches for training from Lhotse cuts: in an order that can be resumed, read ahead by worker processes.
+"""Batches for training from Lhotse cuts: in an order that can be resumed, prefetched by worker processes.
 
 Conventions
-- What a process gets follows from cuts, options, seed, rank and number of processes (see `cut_order`, `cut_rows`),
-  whatever the number of workers, and wherever a run was interrupted and goes on.
-- The state is that of the batches that were handed out, whatever has been read ahead.
-- A cut whose audio cannot be read is left out of its batch, named in the log and counted; a batch with no cut left is
-  passed over.
+- The batches of a process depend on cuts, options, seed, rank and number of processes alone (see `cut_sampler`,
+  `cut_reader`), not on the number of workers or on interruptions.
+- The state is the position after the last batch that was returned; prefetched batches do not count.
+- A cut whose audio cannot be read is left out of its batch, logged and counted; a batch with no cut left is skipped.
 """
 
 import logging
@@ -24,25 +23,25 @@ from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.batch import Batch, SoundFormat, concatenated
 from lyrics_asr.training.data.cut_reader import UNREADABLE, Row, read_row, remix
 from lyrics_asr.training.data.cut_sampler import CutOrder, Position, Share
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import our_decoder
 from lyrics_asr.training.signals import leave_to_parent
-from lyrics_asr.types import Vocabulary
 
 _logger = logging.getLogger(__name__)
 
 
 class CutLoader:
-    """This process's batches of what is left of the epochs.
+    """The batches of this process, from the current position on.
 
     Args:
-        options: which cuts, in which batches.
-        vocabulary: what labels are spelled with.
+        options: the cuts, and how they are batched.
+        labeller: makes the labels.
         sample_rate_hz: of the separator.
         channels: of the separator.
         seed: of the order and of the augmentation.
         rank: number of this process, from 0.
         world_size: how many processes there are.
-        epochs: after which there are no more batches; None for never.
+        epochs: how many there are; None for no limit.
 
     Raises:
         FileNotFoundError: no such cuts.
@@ -52,7 +51,7 @@ class CutLoader:
     def __init__(
         self,
         options: CutLoaderOptions,
-        vocabulary: Vocabulary,
+        labeller: Labeller,
         *,
         sample_rate_hz: int,
         channels: Literal[1, 2],
@@ -63,12 +62,12 @@ class CutLoader:
     ) -> None:
         self._options = options
         self._order = CutOrder(options, seed=seed, rank=rank, world_size=world_size, epochs=epochs)
-        self._reader = _Reader(SoundFormat(sample_rate_hz, channels), vocabulary, options.augmentation, seed)
+        self._reader = _Reader(SoundFormat(sample_rate_hz, channels), labeller, options.augmentation, seed)
         self._position = Position()
         self._failures: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Go on from where the state is; what a former iterator has read ahead is read again."""
+        """Start at the current position; what an earlier iterator has prefetched is read again."""
         workers = self._options.workers
         loader = DataLoader(
             self._reader,
@@ -80,12 +79,12 @@ class CutLoader:
             # spawn: a forked child of a process whose OpenMP threads are running hangs at its first parallel region.
             multiprocessing_context="spawn" if workers else None,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # else a number is drawn from the model's
+            generator=torch.Generator(),  # the default draws from the global generator
         )
         started = self._position.epoch
         for read in loader:
             self._position = read.after
-            self._tell(read.failures)
+            self._log_failures(read.failures)
             if read.batch is not None:
                 started = read.after.epoch
                 yield read.batch
@@ -96,11 +95,11 @@ class CutLoader:
                 )
 
     def state_dict(self) -> dict[str, int]:
-        """Where the order goes on after the batch that was handed out last; the same for every process."""
+        """The position after the last batch that was returned; the same in every process."""
         return vars(self._position).copy()
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from a state of the same cuts, options and seed; the number of processes may be another.
+        """Continue at a position in the same cuts, with the same options and seed; the number of processes may differ.
 
         Raises:
             ValueError: not a state of this class.
@@ -114,7 +113,7 @@ class CutLoader:
         """How often the audio of each cut could not be read, by its id."""
         return dict(self._failures)
 
-    def _tell(self, failures: Mapping[str, str]) -> None:
+    def _log_failures(self, failures: Mapping[str, str]) -> None:
         for cut_id, cause in failures.items():
             if cut_id not in self._failures:
                 _logger.warning("cut %s is left out: %s", cut_id, cause)
@@ -123,7 +122,7 @@ class CutLoader:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A batch, None where no cut of it can be read, and why each cut that is not in it cannot."""
+    """A batch, None if none of its cuts can be read, and the error of each cut that was left out."""
 
     batch: Batch | None
     failures: Mapping[str, str]
@@ -135,10 +134,10 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Reader(Dataset[_Read]):
-    """What a worker process does."""
+    """Reads the batches, in worker processes."""
 
     sound: SoundFormat
-    vocabulary: Vocabulary
+    labeller: Labeller
     augmentation: AugmentationOptions
     seed: int
 
@@ -150,14 +149,14 @@ class _Reader(Dataset[_Read]):
                     rows.append(self._row(cut, share.epoch))
                 except UNREADABLE as error:
                     failures[cut.id] = str(error).partition("\n[extra info]")[0]  # Lhotse adds whole recordings
-        batch = make_batch(remix(rows, self.augmentation.remix_prob)) if rows else None
+        batch = make_batch(remix(rows, self.augmentation)) if rows else None
         return _Read(batch, failures, share.after)
 
     def _row(self, cut: Any, epoch: int) -> Row:
         return read_row(
             cut,
             sound=self.sound,
-            vocabulary=self.vocabulary,
+            labeller=self.labeller,
             augmentation=self.augmentation,
             seed=self.seed,
             epoch=epoch,
@@ -165,10 +164,10 @@ class _Reader(Dataset[_Read]):
 
 
 def make_batch(rows: Sequence[Row]) -> Batch:
-    """Rows as a batch: of stems where all have them, of separated vocals, else of songs.
+    """Rows as a batch: with stems if all rows have them, of separated vocals, or of mixtures.
 
     Raises:
-        ValueError: separated vocals beside songs.
+        ValueError: separated vocals together with songs.
     """
     of_vocals = [row.id for row in rows if row.mixture is None]
     if 0 < len(of_vocals) < len(rows):
@@ -176,7 +175,7 @@ def make_batch(rows: Sequence[Row]) -> Batch:
     if any(row.unseparated is not None for row in rows):
         rows = [replace(row, vocals=None, accompaniment=None, unseparated=row.mixture) for row in rows]
     letters, letter_spans, letter_counts = concatenated([row.labels for row in rows])
-    phones, phone_spans, phone_counts = concatenated([[] for _ in rows])  # cuts know none
+    phones, phone_spans, phone_counts = concatenated([row.phones for row in rows])
     return Batch(
         tuple(row.id for row in rows),
         _padded([row.vocals for row in rows]),

@@ -1,12 +1,13 @@
-"""A Lhotse cut as a row of a batch: its window of sound, at some speed and level, and the labels of its words.
+"""A Lhotse cut as a row of a batch: its audio at some speed and gain, and the labels of its words and phones.
 
 Conventions
-- A cut is read in one of three ways: as stems, where it has the custom recordings "vocals" and "accompaniment"; as the
-  vocals that a separator made of it, where its custom field "separator" says so (see `vocals_cache`); else as a song.
-- Stems and songs come at the separator's rate and with its channels, separated vocals mono at the acoustic model's.
-- What is drawn for a cut depends on seed, epoch and the cut's id alone.
-- A cut of speed s is 1/s as long, and so are the times of its words.
-- Sound is in files or in memory. Lhotse would run a command, or fetch a URL, that a cut names; such cuts are refused.
+- There are three kinds of cuts: with stems, the custom recordings "vocals" and "accompaniment"; of separated vocals,
+  whose custom field "separator" names the separator (see `vocals_cache`); and of mixtures.
+- Stems and mixtures come at the separator's rate and with its channels, separated vocals in mono at the acoustic
+  model's rate.
+- Augmentation is drawn from seed, epoch and the cut's id alone.
+- A cut at speed s is 1/s as long, and so are the times of its words and phones.
+- Audio is in files or in memory. Lhotse would also run a command or fetch a URL that a cut names; these are refused.
 """
 
 import hashlib
@@ -21,34 +22,35 @@ from lhotse.audio import AudioLoadingError, DurationMismatchError, Recording
 from torch import Tensor
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError
+from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import SoundFormat
-from lyrics_asr.training.data.labels import Label, letters_of, with_word_delimiters
-from lyrics_asr.training.data.stem_chunks import at_some_level
-from lyrics_asr.types import TimedWord, Vocabulary
+from lyrics_asr.training.data.labels import Label, Labeller, with_word_delimiters
+from lyrics_asr.types import TimedWord
 
 UNREADABLE = (AudioError, OSError, AudioLoadingError, DurationMismatchError)
 """What `read_row` raises where the fault is in a cut's audio."""
 
 STEMS = ("vocals", "accompaniment")
 SEPARATOR = "separator"
-"""Custom field of a cut of separated vocals: the fingerprint of the separator that made them."""
+"""Custom field of a cut of separated vocals: name and fingerprint of the separator."""
 
 _LANGUAGE = "en"
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A cut in memory; see `batch.Batch` for the signals.
+    """A cut in memory; `batch.Batch` describes the signals.
 
     Args:
         id: of the cut.
         song_id: of its recording.
-        vocals: the voice.
-        accompaniment: the rest.
-        unseparated: the song, where its stems are not known.
-        labels: with times from the row's start.
-        rng: of what is still to be drawn for the cut.
+        vocals: the vocals' stem, or separated vocals.
+        accompaniment: the rest of the mixture.
+        unseparated: the mixture, where the stems are not known.
+        labels: letters, with times from the row's start.
+        phones: none where they are not known.
+        rng: for what is still to be drawn for the cut.
     """
 
     id: str
@@ -57,18 +59,19 @@ class Row:
     accompaniment: Float[Tensor, "channels samples"] | None
     unseparated: Float[Tensor, "channels samples"] | None
     labels: list[Label]
+    phones: list[Label]
     rng: np.random.Generator
 
     @property
     def mixture(self) -> Float[Tensor, "channels samples"] | None:
-        """The song; None of separated vocals."""
+        """The mixture; None of separated vocals."""
         if self.vocals is None or self.accompaniment is None:
             return self.unseparated
         return self.vocals + self.accompaniment
 
     @property
     def samples(self) -> int:
-        """How long it is."""
+        """Length in samples."""
         return next(each.shape[1] for each in (self.vocals, self.unseparated) if each is not None)
 
 
@@ -76,24 +79,24 @@ def read_row(
     cut: Any,
     *,
     sound: SoundFormat,
-    vocabulary: Vocabulary,
+    labeller: Labeller,
     augmentation: AugmentationOptions,
     seed: int,
     epoch: int,
 ) -> Row:
-    """Read a cut, at some speed and with some gain.
+    """Read a cut, with speed and gain augmentation.
 
     Args:
         cut: `lhotse.cut.MonoCut` or `MultiCut`.
-        sound: how stems and songs are to come.
-        vocabulary: what labels are spelled with.
-        augmentation: what is drawn.
+        sound: format of stems and mixtures.
+        labeller: makes the labels.
+        augmentation: what to draw.
         seed: of the draws.
         epoch: of the draws.
 
     Raises:
         AudioError, OSError, AudioLoadingError, DurationMismatchError: the audio cannot be read.
-        ValueError: a cut with neither words nor their times, or a recording that is not a file.
+        ValueError: a recording that is neither a file nor in memory.
     """
     rng = np.random.default_rng([seed, epoch, int(hashlib.sha256(cut.id.encode()).hexdigest()[:16], 16)])
     speed = float(rng.choice(augmentation.speeds))
@@ -108,49 +111,91 @@ def read_row(
         vocals, accompaniment = vocals[:, :samples], accompaniment[:, :samples]
     else:
         unseparated = gain * _read(cut, None, speed, sound)
-    labels = labels_of(cut, vocabulary, speed)
-    return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, rng)
+    labels, phones = labels_of(cut, labeller, speed)
+    return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, phones, rng)
 
 
-def labels_of(cut: Any, vocabulary: Vocabulary, speed: float = 1.0) -> list[Label]:
-    """The letters of a cut's words; where the times of words are not known they share that of their supervision."""
-    spelled = [
-        letters_of(word, (), {}, vocabulary, supervision.language or _LANGUAGE)
-        for supervision in sorted(cut.supervisions, key=lambda supervision: supervision.start)
-        for word in _words(supervision, speed)
-    ]
-    return with_word_delimiters(spelled, vocabulary)
+def has_words(cut: Any) -> bool:
+    """Whether a Lhotse cut has words; those without are pauses."""
+    return any(supervision.text for supervision in cut.supervisions)
 
 
-def remix(rows: Sequence[Row], share: float) -> list[Row]:
-    """Let some voices be heard over the accompaniment of another song among the rows.
+def labels_of(cut: Any, labeller: Labeller, speed: float = 1.0) -> tuple[list[Label], list[Label]]:
+    """The letters and the phones of a cut's words, with their times."""
+    letters: list[list[Label]] = []
+    phones: list[Label] = []
+    for supervision in sorted(cut.supervisions, key=lambda supervision: supervision.start):
+        words = timed_words(supervision, speed)
+        own = phones_of_words(supervision, words, speed)
+        letters += labeller.letter_labels(words, own, supervision.language or _LANGUAGE)
+        phones += labeller.phone_labels([phone for word in own for phone in word])
+    return with_word_delimiters(letters, labeller.vocabulary), phones
 
-    A shorter accompaniment is repeated.
 
-    Args:
-        rows: of a batch.
-        share: of the rows that are remixed, where there is another song with an accompaniment.
+def timed_words(supervision: Any, speed: float = 1.0) -> list[TimedWord]:
+    """The words of a Lhotse supervision; without word times they share the time of the supervision."""
+    times = [(item.symbol, item.start, item.end) for item in (supervision.alignment or {}).get("word", ())]
+    if not times:
+        texts = (supervision.text or "").split()
+        seconds = supervision.duration / max(1, len(texts))
+        times = [
+            (text, supervision.start + number * seconds, supervision.start + (number + 1) * seconds)
+            for number, text in enumerate(texts)
+        ]
+    return [TimedWord(text, max(0.0, start) / speed, max(0.0, start, end) / speed, 1.0) for text, start, end in times]
+
+
+def phones_of_words(supervision: Any, words: Sequence[TimedWord], speed: float = 1.0) -> list[list[TimedPhone]]:
+    """The phones of each word: those whose middle is in the word; empty lists where the phones are not known."""
+    own: list[list[TimedPhone]] = [[] for _ in words]
+    for item in (supervision.alignment or {}).get("phone", ()):
+        start, end = max(0.0, item.start) / speed, max(0.0, item.start, item.end) / speed
+        middle = (start + end) / 2
+        number = next((i for i, word in enumerate(words) if word.start_seconds <= middle <= word.end_seconds), None)
+        if number is not None:
+            own[number].append(TimedPhone(item.symbol, start, end))
+    return own
+
+
+def remix(rows: Sequence[Row], augmentation: AugmentationOptions) -> list[Row]:
+    """Replace the accompaniment of some rows by that of another song of the batch.
+
+    A row is remixed with probability `remix_prob`, and always if its accompaniment is silent, unless `remix_prob` is 0
+    or no other song of the batch has an accompaniment. A shorter accompaniment is repeated. Rows without words stay as
+    they are: they have no vocals to set a level by.
     """
-    return [_remixed(row, rows) if row.rng.random() < share else row for row in rows]
+    return [_remixed(row, rows, augmentation) for row in rows]
 
 
-def _remixed(row: Row, rows: Sequence[Row]) -> Row:
+def with_vocals_gain(
+    accompaniment: Float[Tensor, "channels samples"], vocals: Float[Tensor, "channels samples"], gain_db: float
+) -> Float[Tensor, "channels samples"]:
+    """The accompaniment scaled so that the RMS of the vocals is `gain_db` above its own."""
+    ratio = vocals.square().mean().sqrt() / accompaniment.square().mean().sqrt().clamp(min=1e-4)
+    return accompaniment * (float(10 ** (-gain_db / 20)) * ratio)
+
+
+def _remixed(row: Row, rows: Sequence[Row], augmentation: AugmentationOptions) -> Row:
+    drawn = row.rng.random() < augmentation.remix_prob
+    if not augmentation.remix_prob or row.vocals is None or row.accompaniment is None or not row.labels:
+        return row
     others = [
         other.accompaniment
         for other in rows
         if other.song_id != row.song_id and other.accompaniment is not None and other.accompaniment.any()
     ]
-    if row.vocals is None or not others:
+    if not others or not (drawn or not row.accompaniment.any()):
         return row
     other, samples = others[int(row.rng.integers(len(others)))], row.vocals.shape[1]
     repeated = other.repeat(1, -(-samples // other.shape[1]))[:, :samples]
-    return replace(row, accompaniment=at_some_level(repeated, row.vocals, row.rng))
+    gain_db = float(row.rng.uniform(augmentation.min_vocals_gain_db, augmentation.max_vocals_gain_db))
+    return replace(row, accompaniment=with_vocals_gain(repeated, row.vocals, gain_db))
 
 
 def _read(cut: Any, stem: str | None, speed: float, sound: SoundFormat) -> Float[Tensor, "channels samples"]:
     """The cut's window of its recording, or of a stem.
 
-    Sound that is said to have `speed` times its rate is played that much faster: one resampling does both.
+    Declaring the sample rate to be `speed` times what it is changes speed and rate in one resampling.
     """
     recording = getattr(cut, "recording", None) if stem is None else cut.custom[stem]
     if recording is None:
@@ -167,16 +212,3 @@ def _read(cut: Any, stem: str | None, speed: float, sound: SoundFormat) -> Float
     samples = recording.load_audio(channels=channels, offset=cut.start, duration=cut.duration)
     audio = Audio(torch.from_numpy(np.atleast_2d(samples)), round(recording.sampling_rate * speed))
     return audio.to_channels(sound.channels).resampled(sound.sample_rate_hz).samples
-
-
-def _words(supervision: Any, speed: float) -> list[TimedWord]:
-    """The words of a supervision as they are heard."""
-    times = [(item.symbol, item.start, item.end) for item in (supervision.alignment or {}).get("word", ())]
-    if not times:
-        texts = (supervision.text or "").split()
-        seconds = supervision.duration / max(1, len(texts))
-        times = [
-            (text, supervision.start + number * seconds, supervision.start + (number + 1) * seconds)
-            for number, text in enumerate(texts)
-        ]
-    return [TimedWord(text, max(0.0, start) / speed, max(0.0, start, end) / speed, 1.0) for text, start, end in times]

@@ -1,19 +1,23 @@
-"""The order in which training hears cuts: batches of cuts of like length, dealt out to the processes of a run.
+"""The order of training batches: cuts of similar length, distributed over the processes of a run.
 
 Conventions
-- There is one order of batches, which follows from cuts, options and seed: epoch after epoch, each with an order of its
-  own. Process r of W takes batches r, r + W, r + 2 W, ... of it, over the ends of epochs, so that W processes with a
-  batch each see what one process with W batches a step does.
-- A position in it counts the batches of an epoch that all processes together have taken. To go on from there the epoch
-  is begun anew and that many batches are passed over: cuts are read for it, but no sound, but for Shar.
-- Buckets and shuffling are Lhotse's (`DynamicBucketingSampler`). Its own state counts the batches that were chosen and
-  not those that were handed out by prefetching workers, and its choice of buckets depends on the number of processes;
-  so it is told of one process, and its state is not used.
+- There is one global order of batches, given by cuts, options and seed; every epoch has its own. Process r of W takes
+  batches r, r + W, r + 2 W, ... of it, across epochs, so that W processes with one batch per step see what one process
+  with W batches per step does.
+- A position counts the batches of an epoch that all processes have taken, so that it does not depend on their number.
+  To resume, the epoch is started again and that many batches are skipped; that reads cuts but no audio, but for Shar.
+- Cuts without words are drawn anew for each epoch, so that their expected share is `silence_prob`.
+- Bucketing and shuffling are Lhotse's (`DynamicBucketingSampler`). Its state counts the batches that were sampled, not
+  those that prefetching workers have returned, and its choice of buckets depends on the number of processes; so it is
+  run for one process, and its state is not used.
 """
 
+import hashlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from lhotse.dataset.sampling.base import TimeConstraint
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
 from lyrics_asr.training.config import CutLoaderOptions
+from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.data.lhotse_io import manifest_files
 
 _CUTS_FOR_BUCKETS = 10_000
@@ -32,7 +37,7 @@ _CUTS_FOR_BUCKETS = 10_000
 
 @dataclass(frozen=True)
 class Position:
-    """How many batches of an epoch have been taken; those before it all have."""
+    """An epoch, and how many of its batches have been taken."""
 
     epoch: int = 0
     batch: int = 0
@@ -40,12 +45,12 @@ class Position:
 
 @dataclass(frozen=True)
 class Share:
-    """A process's batch of cuts.
+    """The cuts of a batch.
 
     Args:
-        epoch: that it belongs to.
+        epoch: of the batch.
         cuts: `lhotse.cut.Cut`.
-        after: where the order goes on once all processes have had theirs.
+        after: the position once all processes have taken their batch.
     """
 
     epoch: int
@@ -57,11 +62,11 @@ class CutOrder:
     """The batches of one process.
 
     Args:
-        options: of the cuts and batches.
+        options: the cuts, and how they are batched.
         seed: of the order.
         rank: number of the process, from 0.
         world_size: how many processes there are.
-        epochs: after which the order ends; None for never.
+        epochs: how many there are; None for no limit.
 
     Raises:
         FileNotFoundError: no such cuts.
@@ -80,7 +85,10 @@ class CutOrder:
         self._epochs = epochs
         self._paths = [Path(path) for path in options.cuts]
         self._manifests = [manifest_files(path) for path in self._paths]
+        if not options.cuts:
+            raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
         self._buckets = self._find_buckets()
+        self._silence_share = self._find_silence_share() if options.silence_prob else 0.0
 
     def shares(self, start: Position) -> Iterator[Share]:
         """The batches of this process from `start` on."""
@@ -131,18 +139,20 @@ class CutOrder:
         ]
         if len(sets) == 1:
             cuts = sets[0]
-        else:  # mixed evenly over the epoch, however long each is
+        else:  # mixed evenly over the epoch, whatever their sizes
             sizes = [sum(len(CutSet.from_jsonl_lazy(file)) for file in files) for files in self._manifests]
             cuts = CutSet.mux(*sets, weights=[max(1, size) for size in sizes], seed=seed)
+        cuts = cuts.filter(partial(_is_used, seed=seed, silence_share=self._silence_share))
         return cuts if self._options.limit is None else list(islice(cuts, self._options.limit))
 
     def _find_buckets(self) -> tuple[float, ...]:
-        """The longest cut of each bucket, so that each holds as much sound; from the cuts at the beginning."""
+        """The longest cut of each bucket, so that all hold the same amount of audio; from the first cuts."""
         names = ", ".join(map(str, self._paths))
         files = chain.from_iterable(self._manifests)
         most = min(self._options.limit or _CUTS_FOR_BUCKETS, _CUTS_FOR_BUCKETS)
         try:
-            cuts = list(islice((cut for file in files for cut in CutSet.from_jsonl_lazy(file)), most))
+            every = (cut for file in files for cut in CutSet.from_jsonl_lazy(file))
+            cuts = list(islice((cut for cut in every if has_words(cut) or self._options.silence_prob), most))
             longest_seconds = max((cut.duration for cut in cuts), default=0.0)
         except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
             message = f"{names}: not cuts as Lhotse writes them ({error}); make them again with `lyrics-asr data`"
@@ -153,12 +163,35 @@ class CutOrder:
         bounds = estimate_duration_buckets(cuts, buckets) if buckets > 1 else []
         return (*map(float, bounds), longest_seconds)
 
+    def _find_silence_share(self) -> float:
+        """The share of the cuts without words that an epoch uses: all of them at most.
+
+        Raises:
+            ValueError: there are no cuts without words.
+        """
+        files = chain.from_iterable(self._manifests)
+        counts = Counter(has_words(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
+        if not counts[False]:
+            names = ", ".join(map(str, self._paths))
+            raise ValueError(
+                f"{names}: no cut without words, for silence_prob; make the cuts with `lyrics-asr data cuts` from "
+                "songs with pauses, or set it to 0"
+            )
+        prob = self._options.silence_prob
+        return min(1.0, prob / (1 - prob) * counts[True] / counts[False])
+
+
+def _is_used(cut: Any, seed: int, silence_share: float) -> bool:
+    if has_words(cut):
+        return True
+    return int(hashlib.sha256(f"{seed} {cut.id}".encode()).hexdigest()[:8], 16) < silence_share * 2**32
+
 
 @dataclass
 class _PaddedSeconds(TimeConstraint):  # type: ignore[misc]  # Lhotse has no types
-    """The most sound in a batch, where each cut counts as the longest of its bucket.
+    """The size limit of a batch, where each cut counts as the longest of its bucket.
 
-    Lhotse's own constraint finds out that a cut is too long for a batch when it is in it.
+    Lhotse's own constraint notices that a batch is too long only once the cut is in it.
     """
 
     longest_seen: float = 0.0

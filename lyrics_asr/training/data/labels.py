@@ -1,12 +1,12 @@
-"""What a chunk of a song should be heard as: its letters and its phones, and when each is sung."""
+"""Training labels of a chunk: its letters and its phones, with their times."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from lyrics_asr.corpora.manifest import Song, TimedPhone
+from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.training.from_scratch.grapheme_phone import G2pLogProbs, learn_g2p_log_probs, letter_spans
@@ -14,68 +14,61 @@ from lyrics_asr.types import TimedWord, Vocabulary
 
 _VOWELS = frozenset("aeiouy")
 _VOWEL_WEIGHT = 3.0
-_BORDER_SECONDS = 0.04
+_DELIMITER_SECONDS = 0.04
+
+SpokenWord = tuple[str, str, tuple[str, ...]]
+"""Language, text and the names of the phones of a word."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A token of the vocabulary or the number of a phone, and where it is thought to be sung."""
+    """A token of the vocabulary, or the number of a phone, with its estimated time."""
 
     token_id: int
     start_seconds: float
     end_seconds: float
 
 
+@dataclass(frozen=True)
 class Labeller:
-    """Labels the words of some songs.
+    """Turns timed words into labels.
 
     Args:
-        songs: all the songs; those whose phones are known teach which letters stand for which phones.
-        vocabulary: what the letters are spelled with.
-        names: of the phones; the first is number 1, all others are `IGNORED`.
+        vocabulary: of the letters.
+        phones: the phone inventory; the first is number 1 and phones outside it are `IGNORED`.
+        g2p_log_probs: of each language, to find the times of letters from those of phones.
     """
 
-    def __init__(self, songs: Sequence[Song], vocabulary: Vocabulary, names: Sequence[str]) -> None:
-        self._vocabulary = vocabulary
-        self._g2p_log_probs = {
-            language: _g2p_log_probs_of([song for song in songs if song.language == language], vocabulary)
-            for language in {song.language for song in songs}
-        }
-        self._phone_numbers = {name: number for number, name in enumerate(names, start=1)}
+    vocabulary: Vocabulary
+    phones: Sequence[str] = ()
+    g2p_log_probs: Mapping[str, G2pLogProbs] = field(default_factory=dict)
 
-    def letters(self, song: Song, words: Sequence[int], origin_seconds: float) -> list[Label]:
-        """The tokens of some words of a song, by their numbers in it, with times from `origin_seconds`."""
-        g2p_log_probs = self._g2p_log_probs[song.language]
-        spelled = [
-            letters_of(
-                song.words[i], song.phones[i] if song.phones else (), g2p_log_probs, self._vocabulary, song.language
-            )
-            for i in words
-        ]
-        return [_since(origin_seconds, label) for label in with_word_delimiters(spelled, self._vocabulary)]
+    def letter_labels(
+        self, words: Sequence[TimedWord], phones: Sequence[Sequence[TimedPhone]], language: str
+    ) -> list[list[Label]]:
+        """The letters of each word, for `with_word_delimiters`.
 
-    def phones(self, song: Song, words: Sequence[int], origin_seconds: float) -> list[Label]:
-        """The phones of some words; none where the song's are unknown."""
-        return [
-            _since(origin_seconds, Label(number, sound.start_seconds, sound.end_seconds))
-            for i in words
-            for sound in (song.phones[i] if song.phones else ())
-            for number in [self._phone_numbers.get(sound.name, IGNORED)]
-        ]
+        Args:
+            words: in order.
+            phones: of each word; none where they are not known.
+            language: ISO 639-1 code.
+        """
+        g2p = self.g2p_log_probs.get(language, {})
+        return [letters_of(word, own, g2p, self.vocabulary, language) for word, own in zip(words, phones, strict=True)]
 
-
-def phone_names(songs: Sequence[Song]) -> tuple[str, ...]:
-    """The different phones of the songs, sorted."""
-    return tuple(sorted({sound.name for song in songs for word in song.phones for sound in word}))
+    def phone_labels(self, phones: Sequence[TimedPhone]) -> list[Label]:
+        """The phones by their numbers."""
+        numbers = {name: number for number, name in enumerate(self.phones, start=1)}
+        return [Label(numbers.get(phone.name, IGNORED), phone.start_seconds, phone.end_seconds) for phone in phones]
 
 
 def letters_of(
     word: TimedWord, phones: Sequence[TimedPhone], g2p_log_probs: G2pLogProbs, vocabulary: Vocabulary, language: str
 ) -> list[Label]:
-    """The tokens of a word and when each is sung; characters that the vocabulary lacks are left out.
+    """The tokens of a word with their times; characters outside the vocabulary are left out.
 
-    The letters of a word whose phones are known are sung with their phones. Those of another share its time, vowels
-    three times as much as consonants, for it is vowels that are held.
+    Where the phones are known, letters take the time of their phones. Otherwise they share the time of the word; a
+    vowel gets three times as much as a consonant, because vowels are the ones that are held.
     """
     spelled = _spelled(word.text, vocabulary, language)
     letters = _characters(spelled, vocabulary)
@@ -89,24 +82,30 @@ def letters_of(
 
 
 def with_word_delimiters(words: Sequence[Sequence[Label]], vocabulary: Vocabulary) -> list[Label]:
-    """The labels of consecutive words, with the word border between them.
+    """The labels of consecutive words, with word delimiters between them.
 
-    A border is the last moment before a word begins, taken from the letter before it where there is no pause, but never
-    more than half of that.
+    A delimiter ends where the next word starts. Without a pause it takes its time from the letter before it, at most
+    half of that letter's.
     """
     labels: list[Label] = []
     for word in words:
         if word and labels and vocabulary.word_delimiter_id is not None:
             last, end = labels[-1], word[0].start_seconds
-            start = max(end - _BORDER_SECONDS, (last.start_seconds + last.end_seconds) / 2)
+            start = max(end - _DELIMITER_SECONDS, (last.start_seconds + last.end_seconds) / 2)
             labels[-1] = replace(last, end_seconds=min(last.end_seconds, start))
             labels.append(Label(vocabulary.word_delimiter_id, start, max(start, end)))
         labels += word
     return labels
 
 
-def _since(origin_seconds: float, label: Label) -> Label:
-    return Label(label.token_id, label.start_seconds - origin_seconds, label.end_seconds - origin_seconds)
+def learn_g2p(words: Sequence[SpokenWord], vocabulary: Vocabulary) -> dict[str, G2pLogProbs]:
+    """Estimate ln P(phone | letter) of each language from spoken words."""
+    pairs: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+    for language, text, phones in words:
+        letters = _characters(_spelled(text, vocabulary, language), vocabulary)
+        if letters and phones:
+            pairs.setdefault(language, set()).add((letters, phones))
+    return {language: learn_g2p_log_probs(sorted(own)) for language, own in pairs.items()}
 
 
 def _spelled(text: str, vocabulary: Vocabulary, language: str) -> list[int]:
@@ -115,17 +114,3 @@ def _spelled(text: str, vocabulary: Vocabulary, language: str) -> list[int]:
 
 def _characters(columns: Sequence[int], vocabulary: Vocabulary) -> str:
     return "".join(vocabulary.tokens[column].lower() for column in columns)
-
-
-def _g2p_log_probs_of(songs: Sequence[Song], vocabulary: Vocabulary) -> G2pLogProbs:
-    """What the different words of the songs of a language, whose phones are known, say of letters and phones."""
-    spoken = {
-        (word.text, song.language, tuple(sound.name for sound in phones))
-        for song in songs
-        if song.phones
-        for word, phones in zip(song.words, song.phones, strict=True)
-    }
-    pairs = {
-        (_characters(_spelled(text, vocabulary, language), vocabulary), phones) for text, language, phones in spoken
-    }
-    return learn_g2p_log_probs(sorted((letters, phones) for letters, phones in pairs if letters and phones))

@@ -1,7 +1,7 @@
-"""Lhotse's manifests: recordings, cuts with the times of their words, Shar; and Lhotse's reading of audio.
+"""Lhotse's manifests: recordings, cuts with the times of their words and phones, Shar; and Lhotse's reading of audio.
 
-Lhotse's own readers know neither m4a nor video files unless more packages are installed; `our_decoder` has it read
-with `lyrics_asr.audio`, so that the samples are the same wherever a file is read.
+Lhotse's own readers cannot decode m4a or video files without further packages. `our_decoder` makes it use
+`lyrics_asr.audio`, which also makes the samples independent of who reads a file.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lyrics_asr.audio import AudioError, AudioHeader, read_audio
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.files import atomic_path, file_fingerprint, open_packed
-from lyrics_asr.training.data.stem_chunks import Chunk
+from lyrics_asr.training.data.segmentation import Chunk
 
 _SHARD_CUTS = 1000
 _TOLERANCE_SECONDS = 0.1  # headers of lossy formats are off by a packet; Lhotse pads what lacks
@@ -53,23 +53,30 @@ def render_cut(
     chunk: Chunk,
     stems: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """A chunk of a song as Lhotse writes a cut, a line of JSON.
+    """A chunk of a song as a Lhotse cut, one line of JSON; a chunk without words has no supervision.
 
-    Lhotse's own `Cut.to_dict`, which copies every word several times, took a third of all the time that DALI took.
+    Lhotse's own `Cut.to_dict` copies every word several times; it took a third of the time of `data dali`.
 
     Args:
-        song: with the words.
+        song: with the words and, if known, their phones.
         recording: of the song.
         number: of the chunk in the song.
-        chunk: the window and the numbers of its words.
-        stems: recordings by the names of the cut's custom fields, "vocals" and "accompaniment"; they begin with the
-            song.
+        chunk: the window and the indices of its words.
+        stems: recordings by the names of the cut's custom fields, "vocals" and "accompaniment", aligned with the song.
     """
     cut_id = f"{song.id}-{number:03}"
     duration_seconds = chunk.end_seconds - chunk.start_seconds
     words = [song.words[i] for i in chunk.words]
     channels = recording["channel_ids"]
     channel = 0 if len(channels) == 1 else channels
+
+    def item(symbol: str, start_seconds: float, end_seconds: float) -> tuple[str, float, float, None]:
+        return (symbol, start_seconds - chunk.start_seconds, end_seconds - start_seconds, None)  # the last is a score
+
+    alignment = {"word": [item(word.text, word.start_seconds, word.end_seconds) for word in words]}
+    if song.phones:
+        phones = [phone for i in chunk.words for phone in song.phones[i]]
+        alignment["phone"] = [item(phone.name, phone.start_seconds, phone.end_seconds) for phone in phones]
     supervision = {
         "id": cut_id,
         "recording_id": song.id,
@@ -78,19 +85,14 @@ def render_cut(
         "channel": channel,
         "text": " ".join(word.text for word in words),
         "language": song.language,
-        "alignment": {
-            "word": [  # the last of each is a score
-                (word.text, word.start_seconds - chunk.start_seconds, word.end_seconds - word.start_seconds, None)
-                for word in words
-            ]
-        },
+        "alignment": alignment,
     }
     cut = {
         "id": cut_id,
         "start": chunk.start_seconds,
         "duration": duration_seconds,
         "channel": channel,
-        "supervisions": [supervision],
+        "supervisions": [supervision] if words else [],
         "recording": recording,
         **({"custom": stems} if stems else {}),
         "type": "MonoCut" if len(channels) == 1 else "MultiCut",  # as `Recording.to_cut` has it
@@ -111,14 +113,14 @@ def write_cuts(path: Path, lines: Iterable[str]) -> None:
 def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
     """Write cuts with their sound as Lhotse Shar (FLAC), all of them or none.
 
-    The order is random, so that a stream does not hear one song after the other.
+    The order is random, so that a stream mixes the songs.
 
     Args:
         cuts: files of cuts by the name of their folder in `folder`.
         folder: where the shards go; must not exist.
 
     Raises:
-        AudioError: a file that ends before its header says, or cannot be decoded; the message names it.
+        AudioError: a file is shorter than its header says, or cannot be decoded; the message names it.
         FileNotFoundError: an audio file is gone.
         OSError: the shards cannot be written.
     """

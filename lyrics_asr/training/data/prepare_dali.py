@@ -11,10 +11,10 @@ Conventions
 - Audio is not decoded, except for Shar and for the first frames of a file, which show whether windows of it are read
   by seeking. Windows are read during training: by Lhotse's own readers, or by ours in `lhotse_io.our_decoder`, which
   knows more formats. A file that the report calls slow is then decoded from its start for every window.
-- A song is dropped when more than a tenth of its words lie outside its audio, before its start or past its end: its
-  annotation is of another recording or shifted against it. Nothing is listened to, so a smaller shift goes unnoticed.
-- Of songs with the same lyrics (see `copies`), whichever their splits, the one with the highest NCC is kept, that of
-  the lower id where it is equal. Songs that are dropped for another reason take no part in this.
+- A song is dropped if more than a tenth of its words are outside its audio: the annotation is of another recording or
+  shifted. Smaller shifts are not detected, because the audio is not analysed.
+- Of songs with the same lyrics (see `corpora.duplicates`), in whatever splits, the one with the highest NCC is kept, or
+  the lower id if they are equal. Songs that are dropped for another reason are not considered.
 - Every song is kept or dropped for one reason; every word of the songs that are not dropped as a whole is in a chunk or
   dropped for one reason.
 """
@@ -85,7 +85,7 @@ class CutReport:
         splits: what is in them.
         songs: how many there were.
         dropped_songs: the reason for each song that was dropped, by its id.
-        copies: the songs that were dropped as copies, and the song that was kept.
+        duplicates: the songs that were dropped as duplicates, and the song that was kept instead.
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
@@ -97,7 +97,7 @@ class CutReport:
     splits: Mapping[Split, SplitSize]
     songs: int
     dropped_songs: Mapping[str, str]
-    copies: Mapping[str, str]
+    duplicates: Mapping[str, str]
     words: int
     dropped_words: Mapping[str, int]
     crowded_chunks: int
@@ -150,19 +150,19 @@ def cut_dali(
             prepared.append(found)
     require_language(annotations, options.language, languages)
     prepared.sort(key=lambda each: (-each.ncc, each.id))
-    copies = {
+    duplicates = {
         prepared[copy].id: prepared[original].id
         for copy, original in find_duplicates([each.normalized for each in prepared]).items()
     }
-    dropped |= dict.fromkeys(copies, "with the lyrics of another song")
-    kept = sorted((each for each in prepared if each.id not in copies), key=lambda each: each.id)
+    dropped |= dict.fromkeys(duplicates, "with the lyrics of another song")
+    kept = sorted((each for each in prepared if each.id not in duplicates), key=lambda each: each.id)
     sizes = {split: _write_split(output, split, [each for each in kept if each.split == split]) for split in SPLITS}
     report = CutReport(
         options,
         sizes,
         songs,
         dict(sorted(dropped.items())),
-        copies,
+        duplicates,
         sum(each.words for each in kept),
         dict(sum((each.left_out for each in kept), Counter()).most_common()),
         sum(each.crowded_chunks for each in kept),
@@ -180,7 +180,7 @@ def cut_dali(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A song that is cut, with what the report and the choice between copies need.
+    """A song that is cut, with what the report and the choice between duplicates need.
 
     Args:
         id: of the song.

@@ -1,9 +1,11 @@
-"""Songs of a manifest to training data: cut into chunks and written as Lhotse cuts, with their stems where it has them.
+"""Songs of a manifest to training data: cut into chunks and written as Lhotse cuts.
 
 The output folder holds
-- cuts.jsonl.gz: a `lhotse.CutSet`, as `dali_cuts` writes them. Where a song has both stems its cuts have them as custom
-  recordings, "vocals" and "accompaniment", whose sum is the song: `cut.load_vocals()` reads their window.
 - report.json: `SongCutReport`.
+- cuts.jsonl.gz: a `lhotse.CutSet`, as `prepare_dali` writes them, written last. Cuts of songs with both stems have them
+  as custom recordings, "vocals" and "accompaniment", whose sum is the song: `cut.load_vocals()` reads their window.
+  Where the phones are known, they are a second alignment of the supervision: "phone", beside "word". Pauses are cuts
+  without a supervision; `CutLoaderOptions.silence_prob` says how many of them are used.
 """
 
 import json
@@ -20,7 +22,9 @@ from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.cut_reader import STEMS
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts
-from lyrics_asr.training.data.segmentation import chunk_song
+from lyrics_asr.training.data.segmentation import chunk_song, silent_chunks
+
+CUTS_FILE = "cuts.jsonl.gz"
 
 _TOLERANCE_SECONDS = 0.1  # between the lengths of a song and its stems: encoders pad to whole packets
 
@@ -36,11 +40,12 @@ class SongCutReport:
         songs: how many there were.
         songs_with_stems: how many were cut with their stems.
         dropped_songs: the reason for each song that was dropped, by its id.
-        chunks: how many there are.
+        chunks: how many there are with words.
+        silent_chunks: how many there are without.
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
-        seconds: of all chunks.
+        seconds: of all chunks with words.
     """
 
     options: ChunkOptions
@@ -48,6 +53,7 @@ class SongCutReport:
     songs_with_stems: int
     dropped_songs: Mapping[str, str]
     chunks: int
+    silent_chunks: int
     words: int
     dropped_words: Mapping[str, int]
     crowded_chunks: int
@@ -73,7 +79,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
     dropped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     lines: list[str] = []
-    words = crowded = with_stems = 0
+    words = crowded = with_stems = chunks = 0
     seconds = 0.0
     for song in songs:
         recordings = _recordings(song)
@@ -85,17 +91,30 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
         if not chunked.chunks:
             dropped[song.id] = "without a chunk"
             continue
-        lines += [render_cut(song, recording, number, chunk, stems) for number, chunk in enumerate(chunked.chunks)]
+        silent = silent_chunks(song.words, recording["duration"], options)
+        lines += [
+            render_cut(song, recording, number, chunk, stems) for number, chunk in enumerate(chunked.chunks + silent)
+        ]
+        chunks += len(chunked.chunks)
         with_stems += bool(stems)
         words += len(song.words)
         left_out += chunked.left_out
         crowded += chunked.crowded_chunks
         seconds += sum(chunk.end_seconds - chunk.start_seconds for chunk in chunked.chunks)
-    write_cuts(output / "cuts.jsonl.gz", lines)
     report = SongCutReport(
-        options, len(songs), with_stems, dropped, len(lines), words, dict(left_out.most_common()), crowded, seconds
+        options,
+        len(songs),
+        with_stems,
+        dropped,
+        chunks,
+        len(lines) - chunks,
+        words,
+        dict(left_out.most_common()),
+        crowded,
+        seconds,
     )
     write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
+    write_cuts(output / CUTS_FILE, lines)
     return report
 
 

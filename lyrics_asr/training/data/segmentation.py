@@ -1,23 +1,25 @@
-"""Timed words to training chunks: stretches of a song that cut no word in two and that CTC can learn from.
+"""Timed words to training chunks: windows of a song that split no word and that CTC can learn from.
 
 Conventions
-- Words that overlap in time by a millisecond or more are never parted. Smaller overlaps come from rounded times; chunks
+- Words that overlap in time by a millisecond or more stay together. Smaller overlaps come from rounded times; chunks
   may overlap by as much.
-- A chunk holds as many words as fit. It begins and ends `_MARGIN_SECONDS` beside its words, or half way to the next
-  word where that is nearer, so that chunks of a song do not overlap and no chunk hears the word before or after it.
+- A chunk holds as many words as fit. It has margins of `_MARGIN_SECONDS`, or of half the distance to the next word if
+  that is less, so that chunks of a song do not overlap and no chunk contains part of a neighbouring word.
+- A silent chunk is a window of a pause, with the same margins. The pause may have accompaniment.
 - CTC needs a frame for each token, and another one between two equal tokens. Tokens are the letters a to z and the
-  apostrophe, the word border between words, and one for each letter beyond these; frames are those of Wav2Vec2. With
-  fewer frames than that the loss is infinite.
+  apostrophe, the word delimiter between words, and one for each letter beyond these; frames are those of Wav2Vec2. With
+  fewer frames the loss is infinite.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.training.config import ChunkOptions
-from lyrics_asr.training.data.stem_chunks import Chunk
 from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary, min_frames
 
 WAV2VEC2_GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)
@@ -27,15 +29,25 @@ PAST_THE_END = "past the end of the audio"
 
 _MARGIN_SECONDS = 0.25
 _TOUCHING_SECONDS = 0.001
+_SHORTEST_SILENCE_SECONDS = 1.0
 _LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), blank_id=0, word_delimiter_id=1)
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """A window of a song and the words in it, by their indices in the song."""
+
+    start_seconds: float
+    end_seconds: float
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class ChunkedSong:
-    """The chunks of a song in the order of time, and what became of its other words.
+    """The chunks of a song in the order of time, and the words that are in none.
 
     Args:
-        chunks: with the numbers of their words in the order of time.
+        chunks: with the indices of their words in the order of time.
         left_out: the words that are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped because CTC cannot place their tokens.
     """
@@ -60,7 +72,7 @@ def chunk_song(
         duration_seconds: length of its audio.
         language: in which digits and symbols are spelled out.
         options: None for the defaults.
-        grid: frames of the acoustic model that is to be trained.
+        grid: frames of the acoustic model to be trained.
     """
     options = options or ChunkOptions()
     longest_seconds = options.chunk_seconds - 2 * _MARGIN_SECONDS
@@ -99,9 +111,32 @@ def chunk_song(
     return ChunkedSong(tuple(chunks), left_out, len(groups) - len(chunks))
 
 
+def silent_chunks(
+    words: Sequence[TimedWord], duration_seconds: float, options: ChunkOptions | None = None
+) -> tuple[Chunk, ...]:
+    """Cut the pauses of a song into chunks without words, of `_SHORTEST_SILENCE_SECONDS` or more.
+
+    Args:
+        words: all words of the song, in any order.
+        duration_seconds: length of its audio.
+        options: None for the defaults.
+    """
+    longest_seconds = (options or ChunkOptions()).chunk_seconds
+    chunks, pause_start = [], 0.0
+    spans = sorted((word.start_seconds, word.end_seconds) for word in words)
+    for start, end in [*spans, (duration_seconds + _MARGIN_SECONDS, math.inf)]:
+        pause_end = min(start - _MARGIN_SECONDS, duration_seconds)
+        if pause_end - pause_start >= _SHORTEST_SILENCE_SECONDS:
+            count = math.ceil((pause_end - pause_start) / longest_seconds)
+            edges = [pause_start + (pause_end - pause_start) * i / count for i in range(count + 1)]
+            chunks += [Chunk(left, right, ()) for left, right in pairwise(edges)]
+        pause_start = max(pause_start, end + _MARGIN_SECONDS)
+    return tuple(chunks)
+
+
 @dataclass(frozen=True)
 class _Run:
-    """Words that stay together, by their numbers, from the start of the first to the end of the last."""
+    """Words that stay together, by their indices, from the start of the first to the end of the last."""
 
     start_seconds: float
     end_seconds: float
@@ -137,9 +172,9 @@ def _with_margins(run: _Run, words: Sequence[TimedWord], duration_seconds: float
 
 
 def _tokens(texts: Iterable[str], language: str) -> list[int]:
-    border = _LETTERS.word_delimiter_id
-    assert border is not None
-    return [token for text in texts for token in (border, *_spelled(text, language))][1:]
+    delimiter = _LETTERS.word_delimiter_id
+    assert delimiter is not None
+    return [token for text in texts for token in (delimiter, *_spelled(text, language))][1:]
 
 
 @lru_cache(maxsize=65_536)

@@ -1,12 +1,16 @@
-"""Synthetic songs that are made while training runs, in rounds, in place of a stored corpus.
+"""Synthetic songs that are made during training, in rounds, as Lhotse cuts.
 
 Conventions
-- The stream is an endless corpus: song n is drawn from the seed and n alone, its language first. Round k is the songs
-  k * songs_per_round and on, and is made into a folder of its own: of each song `N.npy`, the stems as
-  `training.data.stem_chunks` maps them, and `N.jsonl`, a manifest of this song alone, whose `audio` is that file. The
-  manifest is written last: the song is complete.
-- Makers, processes of low priority, are at most one round ahead. Older rounds are deleted.
-- A run that is started again makes the rounds that it lacks: they are the same.
+- The stream is an endless corpus: song n depends on the seed and n alone, and its language is drawn first. Round k is
+  the songs from k * songs_per_round on. It is a folder with a folder per song, as in a stored corpus (see
+  `synthesis.corpus`), and these files:
+
+    N.jsonl          manifest of song N, written once the song is complete
+    manifest.jsonl   of all its songs
+    cuts.jsonl.gz    see `prepare_manifest`, written last: the round is complete
+
+- Songs are made by processes of low priority, at most one round ahead. Older rounds are deleted.
+- A resumed run makes the rounds that are missing; they are the same.
 """
 
 import hashlib
@@ -16,29 +20,23 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lyrics_asr.audio import Audio
 from lyrics_asr.corpora.manifest import Song, read_manifest, write_manifest
-from lyrics_asr.files import atomic_path, write_text
-from lyrics_asr.synthesis import band as backing
-from lyrics_asr.synthesis.corpus import draw_job, perform_job
+from lyrics_asr.files import write_text
+from lyrics_asr.synthesis.corpus import draw_job, make_song
 from lyrics_asr.synthesis.lyrics import load_lyrics, words_of
 from lyrics_asr.synthesis.options import SyntheticOptions
 from lyrics_asr.synthesis.singers import draw_voice
-from lyrics_asr.synthesis.song import Rendition
 from lyrics_asr.synthesis.tts import speak
-from lyrics_asr.training.config import StreamOptions
-from lyrics_asr.training.data.batch import SoundFormat
-from lyrics_asr.training.data.stem_chunks import to_int16
+from lyrics_asr.training.config import ChunkOptions, StreamOptions
+from lyrics_asr.training.data.prepare_manifest import CUTS_FILE, cut_songs
 
 _NICENESS = 10
 _POLL_SECONDS = 0.2
@@ -47,7 +45,7 @@ _FASTEST_WORDS_PER_MINUTE = 450
 
 
 class StreamError(ValueError):
-    """A song that cannot be made; the message names it."""
+    """A song cannot be made; the message names it."""
 
 
 class SongStream:
@@ -55,46 +53,54 @@ class SongStream:
 
     Args:
         folder: of the rounds.
-        options: which songs.
-        formats: of the stems of every round.
+        options: of the songs.
+        rounds: how many the run needs.
     """
 
-    def __init__(self, folder: Path, options: StreamOptions, formats: Sequence[SoundFormat]) -> None:
+    def __init__(self, folder: Path, options: StreamOptions, rounds: int) -> None:
         self._source = SongSource(options)
         self._folder = folder
-        self._formats = tuple(formats)
+        self._rounds = rounds
         self._context = multiprocessing.get_context("spawn")
         self._next_song = self._context.Value("q", 0)
-        self._end_song = self._context.Value("q", 0)  # the first that must wait
+        self._end_song = self._context.Value("q", 0)  # songs from here on must wait
         self._errors = self._context.SimpleQueue()
         self._makers: list[Any] = []
 
     def folder(self, number: int) -> Path:
-        """Where a round is; another one for other options, lyrics or sound."""
-        return _round_folder(self._folder, number, self._formats[number], self._source.fingerprint)
+        """Where a round is; its name depends on options and lyrics."""
+        return _round_folder(self._folder, number, self._source.fingerprint)
+
+    def cuts(self, number: int) -> Path:
+        """The cuts of a round, which exist after `wait_for`."""
+        return self.folder(number) / CUTS_FILE
 
     def wait_for(self, number: int) -> None:
-        """Come back when the songs of a round are made; older ones are deleted, and the next one is begun.
+        """Wait until a round is complete, delete older ones and let the next one be made.
 
         Rounds are asked for in order.
 
         Raises:
-            StreamError: a song cannot be made, or a process that makes songs was ended.
+            StreamError: a song cannot be made, or a process that makes songs has died.
+            ValueError: none of the round's songs can be cut.
         """
         self._drop_all_but(number)
         count = self._source.options.songs_per_round
-        self._end_song.value = min(number + 2, len(self._formats)) * count
+        self._end_song.value = min(number + 2, self._rounds) * count
         if not self._makers:
             self._next_song.value = number * count
             self._start()
-        records = self._records(number)
+        if self.cuts(number).exists():
+            return
+        records = [self.folder(number) / f"{song}.jsonl" for song in range(number * count, (number + 1) * count)]
         while not all(record.exists() for record in records):
             self._check()
             time.sleep(_POLL_SECONDS)
-
-    def songs(self, number: int) -> list[Song]:
-        """The songs of a round that was waited for; their `audio` are their stems."""
-        return [read_manifest(record)[0] for record in self._records(number)]
+        manifest = self.folder(number) / "manifest.jsonl"
+        write_manifest(manifest, [read_manifest(record)[0] for record in records])
+        report = cut_songs(manifest, self.folder(number), ChunkOptions(self._source.options.chunk_seconds))
+        if not report.chunks:
+            raise ValueError(f"{manifest}: no chunk with words in it; raise stream.chunk_seconds")
 
     def close(self) -> None:
         """End the processes; songs that are not complete are lost."""
@@ -104,14 +110,10 @@ class SongStream:
             maker.join()
         self._makers.clear()
 
-    def _records(self, number: int) -> list[Path]:
-        count = self._source.options.songs_per_round
-        return [self.folder(number) / f"{song}.jsonl" for song in range(number * count, (number + 1) * count)]
-
     def _start(self) -> None:
-        given = (self._folder, self._source, self._formats, self._next_song, self._end_song, self._errors)
+        given = (self._folder, self._source, self._next_song, self._end_song, self._errors)
         for _ in range(self._source.options.processes):
-            # daemon: ended when this process ends by itself; `_make_songs` looks whether it was killed
+            # daemon: ends with this process; `_make_songs` checks whether this process was killed
             maker = self._context.Process(target=_make_songs, args=given, daemon=True)
             maker.start()
             self._makers.append(maker)
@@ -123,17 +125,17 @@ class SongStream:
                 if not self._errors.empty():
                     cause = self._errors.get()
                 self.close()
-                raise StreamError(f"{cause}; started again, the run goes on from its last checkpoint")
+                raise StreamError(f"{cause}; start the run again to resume from its last checkpoint")
 
     def _drop_all_but(self, number: int) -> None:
-        kept = {self.folder(each) for each in range(number, min(number + 2, len(self._formats)))}
+        kept = {self.folder(each) for each in range(number, min(number + 2, self._rounds))}
         for folder in self._folder.glob("round-*"):
             if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 class SongSource:
-    """Draws and makes the songs of a stream by their numbers.
+    """Makes the songs of a stream by their numbers.
 
     Args:
         options: of the stream.
@@ -150,19 +152,23 @@ class SongSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that the songs depend on."""
+        """A SHA-256 of everything that the cuts depend on."""
         made_from = {key: value for key, value in asdict(self.options).items() if key != "processes"}
         return hashlib.sha256(json.dumps([made_from, self._lyrics], sort_keys=True).encode()).hexdigest()
 
     def language(self, number: int) -> str:
-        """Of a song, drawn by the weights of the languages."""
+        """The language of a song, drawn by the languages' weights."""
         languages = sorted(self.options.languages)
         weights = np.array([self.options.languages[language] for language in languages])
         rng = np.random.default_rng([self.options.seed, number])
         return str(rng.choice(languages, p=weights / weights.sum()))
 
-    def make(self, number: int) -> tuple[Song, Rendition]:
-        """A song, without the files that it is kept in."""
+    def make(self, number: int, folder: Path) -> Song:
+        """Make a song in a folder of its own in `folder`; one that is complete there is kept.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
         language = self.language(number)
         options = SyntheticOptions(
             language=language,
@@ -172,17 +178,13 @@ class SongSource:
             generated_share=self.options.generated_share,
             a_cappella_share=self.options.a_cappella_share,
         )
-        job = draw_job(self._lyrics[language], options, number)
-        rendition = perform_job(job)
-        words = tuple(word for line in rendition.lines for word in line)
-        lyrics = "\n".join(" ".join(word.text for word in line) for line in rendition.lines)
-        return Song(job.name, Path(), lyrics, words, language, phones=rendition.phones), rendition
+        return make_song(folder, draw_job(self._lyrics[language], options, number))
 
     def phone_names(self) -> tuple[str, ...]:
-        """The phones of the different words of all lyrics, sorted; it takes ten seconds a language.
+        """The phones of all distinct words of the lyrics, sorted; takes about ten seconds per language.
 
-        The words of a language are said a few at a time, each time by another voice. A sound that is heard in none of
-        them may still be sung somewhere (see `labels.Labeller`).
+        The words of a language are spoken a few at a time, each group by another voice. Songs may still contain phones
+        that none of these voices uses, see `labels.Labeller`.
         """
         names = set()
         for language, songs in self._lyrics.items():
@@ -196,7 +198,7 @@ class SongSource:
 
 
 def stream_phones(folder: Path, options: StreamOptions) -> tuple[str, ...]:
-    """`SongSource.phone_names`, kept in a file of `folder`: the same in all rounds.
+    """`SongSource.phone_names`, cached in a file of `folder`.
 
     Raises:
         FileNotFoundError: no lyrics of a language.
@@ -208,15 +210,8 @@ def stream_phones(folder: Path, options: StreamOptions) -> tuple[str, ...]:
     return tuple(json.loads(path.read_text("utf-8")))
 
 
-def _make_songs(
-    folder: Path,
-    source: SongSource,
-    formats: Sequence[SoundFormat],
-    next_song: Any,
-    end_song: Any,
-    errors: Any,
-) -> None:
-    """What a maker does until it is ended: it takes the next song, as far as it may."""
+def _make_songs(folder: Path, source: SongSource, next_song: Any, end_song: Any, errors: Any) -> None:
+    """Loop of a process that makes songs: take the next song, if it may be made yet."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the run ends this one
     os.nice(_NICENESS)
     torch.set_num_threads(1)
@@ -230,41 +225,16 @@ def _make_songs(
         if not may_be_made:
             time.sleep(_POLL_SECONDS)
             continue
-        in_round = number // source.options.songs_per_round
+        in_round = _round_folder(folder, number // source.options.songs_per_round, source.fingerprint)
+        record = in_round / f"{number}.jsonl"
         try:
-            _keep_song(
-                _round_folder(folder, in_round, formats[in_round], source.fingerprint),
-                source,
-                number,
-                formats[in_round],
-            )
+            if not record.exists():
+                write_manifest(record, [source.make(number, in_round)])
         except Exception as error:
             song = f"song {number} of the stream with seed {source.options.seed}, {source.language(number)}"
             errors.put(f"{song}, cannot be made: {type(error).__name__}: {error}")
             raise
 
 
-def _keep_song(folder: Path, source: SongSource, number: int, sound: SoundFormat) -> None:
-    record, stems_path = folder / f"{number}.jsonl", folder / f"{number}.npy"
-    if record.exists():
-        return
-    song, rendition = source.make(number)
-    with atomic_path(stems_path) as temporary:
-        np.save(temporary, stems_of(rendition, sound))
-    write_manifest(record, [replace(song, audio=stems_path)])
-
-
-def stems_of(rendition: Rendition, sound: SoundFormat) -> NDArray[np.int16]:
-    """Vocals and accompaniment as `training.data.stem_chunks` maps them."""
-    stems = [
-        Audio(torch.from_numpy(samples), backing.SAMPLE_RATE_HZ)
-        .to_channels(sound.channels)
-        .resampled(sound.sample_rate_hz)
-        .samples.numpy()
-        for samples in (rendition.vocals, rendition.accompaniment)
-    ]
-    return to_int16(np.stack(stems))
-
-
-def _round_folder(folder: Path, number: int, sound: SoundFormat, fingerprint: str) -> Path:
-    return folder / f"round-{number:05d}-{sound.sample_rate_hz}x{sound.channels}-{fingerprint[:8]}"
+def _round_folder(folder: Path, number: int, fingerprint: str) -> Path:
+    return folder / f"round-{number:05d}-{fingerprint[:8]}"

@@ -1,15 +1,15 @@
-"""The vocals of songs as a frozen separator gives them, computed once for the cuts of these songs.
+"""The cache of `lyrics-asr data cache-vocals`: the vocals of a frozen separator, computed once for the songs of cuts.
 
 The output folder holds
 - audio/ID.flac: the vocals of the recording ID, as inference makes them, mono at the acoustic model's rate, 16 bit.
-- cuts by the names of those that were given, whose recordings are these files, and whose custom field "separator" names
-  the separator; a cut whose song failed is left out.
-- separator.json: the name and the fingerprint of the separator. A folder is of one separator.
-- run.jsonl: what became of every song; a song that is finished is not done again.
+- cuts under their original names, whose recordings are these files and whose custom field "separator" names the
+  separator; cuts of failed songs are left out.
+- separator.json: the name and the fingerprint of the separator; a folder has one.
+- run.jsonl: the result of every song; finished songs are not separated again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _FOLDER = Path("audio")
 
 
 def find_songs(cuts: Sequence[Path]) -> tuple[Job, ...]:
-    """The songs that cuts are windows of, as jobs whose results are named by the recordings' ids.
+    """The songs of cuts, as jobs whose results are named by the recordings' ids.
 
     Raises:
         FileNotFoundError: no such cuts.
@@ -41,15 +41,15 @@ def find_songs(cuts: Sequence[Path]) -> tuple[Job, ...]:
             raise ValueError(f"{path}: is a folder; name the files of cuts in it, whose songs are whole")
         if any(path.name == other.name for other in cuts if other is not path):
             raise ValueError(f"{path}: another file of cuts has this name too; cache them in a folder each")
-        for cut in _read_cuts(path):
-            recording_id, source = _source(path, cut)
+        for cut in read_cuts(path):
+            recording_id, source = song_of(path, cut)
             if sources.setdefault(recording_id, source) != source:
                 raise ValueError(f"{path}: the recording {recording_id!r} is two files; ids must differ")
     return tuple(Job(source, _FOLDER / recording_id) for recording_id, source in sources.items())
 
 
 def write_cached_cuts(cuts: Sequence[Path], output: Path) -> int:
-    """Write the cuts with their recordings in the cache, and tell how many were left out for want of them.
+    """Write the cuts with their recordings in the cache, and return how many lack one and were left out.
 
     Raises:
         ValueError: not cuts.
@@ -62,22 +62,40 @@ def write_cached_cuts(cuts: Sequence[Path], output: Path) -> int:
 
         def lines(path: Path = path, recordings: dict[str, dict[str, Any] | None] = recordings) -> Iterator[str]:
             nonlocal left_out
-            for cut in _read_cuts(path):
-                recording_id, _ = _source(path, cut)
+            for cut in read_cuts(path):
+                recording_id, _ = song_of(path, cut)
                 if recording_id not in recordings:
                     file = Job(path, _FOLDER / recording_id).target(output, AUDIO_SUFFIX)
                     recordings[recording_id] = (
                         make_recording(recording_id, file, read_header(file)) if file.is_file() else None
                     )
-                if recordings[recording_id] is None:
+                recording = recordings[recording_id]
+                if recording is None:
                     left_out += 1
                     continue
-                supervisions = [{**each, "channel": 0} for each in cut["supervisions"]]
-                changes = {"supervisions": supervisions, "recording": recordings[recording_id], "type": "MonoCut"}
-                yield json.dumps({**cut, **changes, "channel": 0, "custom": {SEPARATOR: separator}})
+                yield render_separated(cut, recording, separator)
 
         write_cuts(output / path.name, lines())
     return left_out
+
+
+def render_separated(
+    cut: Mapping[str, Any], recording: Mapping[str, Any], separator: Mapping[str, str], suffix: str = ""
+) -> str:
+    """A cut as a line of JSON, with its audio replaced by separated vocals in mono.
+
+    Args:
+        cut: as Lhotse writes it.
+        recording: of the separated vocals.
+        separator: its name and fingerprint.
+        suffix: of the ids of cut and supervisions.
+    """
+    supervisions = [
+        {**each, "id": f"{each['id']}{suffix}", "recording_id": recording["id"], "channel": 0}
+        for each in cut["supervisions"]
+    ]
+    changes = {"supervisions": supervisions, "recording": recording, "type": "MonoCut", "channel": 0}
+    return json.dumps({**cut, **changes, "id": f"{cut['id']}{suffix}", "custom": {SEPARATOR: separator}})
 
 
 def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
@@ -88,7 +106,7 @@ def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
     """
     for path in cuts:
         for file in manifest_files(path):
-            for cut in islice(_read_cuts(file), 1):
+            for cut in islice(read_cuts(file), 1):
                 made_by = (cut.get("custom") or {}).get(SEPARATOR)
                 if made_by is not None:
                     _require_same(path, made_by, model)
@@ -104,7 +122,13 @@ def _require_same(place: Path, made_by: Any, model: LyricsModel) -> None:
         )
 
 
-def _read_cuts(path: Path) -> Iterator[dict[str, Any]]:
+def read_cuts(path: Path) -> Iterator[dict[str, Any]]:
+    """Cuts as Lhotse writes them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not cuts.
+    """
     manifest_files(path)
     try:
         yield from load_jsonl(path)
@@ -112,8 +136,12 @@ def _read_cuts(path: Path) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{path}: not cuts as Lhotse writes them ({error}); make them again") from error
 
 
-def _source(path: Path, cut: dict[str, Any]) -> tuple[str, Path]:
-    """The id of a cut's recording, which can name a file, and the file that it is."""
+def song_of(path: Path, cut: Mapping[str, Any]) -> tuple[str, Path]:
+    """The id of a cut's recording, which can name a file, and the recording's file.
+
+    Raises:
+        ValueError: the cut is not a window of a song in one file.
+    """
     try:
         recording_id, (source,) = str(cut["recording"]["id"]), cut["recording"]["sources"]
         if source["type"] != "file" or cut["recording"].get("transforms") or (cut.get("custom") or {}).get(SEPARATOR):

@@ -7,14 +7,20 @@ import torch
 from lhotse import CutSet
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
-from lyrics_asr.corpora.manifest import Song, write_manifest
+from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
 from lyrics_asr.training.config import AugmentationOptions, ChunkOptions, CutLoaderOptions
+from lyrics_asr.training.data.batch_sources import RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.cut_reader import has_words
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, write_shar
+from lyrics_asr.training.data.phones import labeller_of, phone_names
 from lyrics_asr.training.data.prepare_manifest import cut_songs
+from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.types import TimedWord, Vocabulary
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
+PLAIN_LABELLER = Labeller(LETTERS)
 FILE_HZ, RATE_HZ = 16_000, 8_000
 SECONDS = 24
 PLAIN = AugmentationOptions(speeds=[1.0], gain_db=0.0, remix_prob=0.0)
@@ -32,7 +38,8 @@ def make_song(folder, number, *, stems=True):
         write_audio(paths[name], Audio(samples, FILE_HZ))
     sung = [at for at in range(SECONDS - 1) if at % 6 not in ((3, 4, 5), (4, 5), (5,))[number % 3]]
     words = tuple(TimedWord("ab", at + 0.25, at + 0.75, 1.0) for at in sung)
-    return Song(str(number), lyrics="ab", words=words, language="en", **paths)
+    phones = tuple((TimedPhone("A", at + 0.25, at + 0.35), TimedPhone("B", at + 0.35, at + 0.75)) for at in sung)
+    return Song(str(number), lyrics="ab", words=words, language="en", phones=phones, **paths)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +50,12 @@ def cuts(tmp_path_factory):
     return folder / "cuts" / "cuts.jsonl.gz"
 
 
-def loader(cuts, *, rank=0, world_size=1, epochs=None, seed=1, channels=1, **options):
+def loader(cuts, *, labeller=PLAIN_LABELLER, rank=0, world_size=1, epochs=None, seed=1, channels=1, **options):
     settings = {"batch_seconds": 10.0, "buckets": 3, "workers": 0, "augmentation": PLAIN} | options
     paths = [str(path) for path in (cuts if isinstance(cuts, list) else [cuts])]
     return CutLoader(
         CutLoaderOptions(paths, **settings),
-        LETTERS,
+        labeller,
         sample_rate_hz=RATE_HZ,
         channels=channels,
         seed=seed,
@@ -59,7 +66,7 @@ def loader(cuts, *, rank=0, world_size=1, epochs=None, seed=1, channels=1, **opt
 
 
 def rewritten(cuts, path, change):
-    """The cuts without stems, each as `change` makes it of its JSON."""
+    """The cuts without stems, each changed by `change` as JSON."""
     changed = [
         change({key: value for key, value in cut.to_dict().items() if key != "custom"}) for cut in open_cuts(cuts)
     ]
@@ -68,7 +75,7 @@ def rewritten(cuts, path, change):
 
 
 def open_cuts(path):
-    return CutSet.from_jsonl_lazy(path)
+    return CutSet.from_jsonl_lazy(path).filter(has_words)
 
 
 def assert_same(ours, theirs):
@@ -178,6 +185,83 @@ def test_a_faster_cut_is_shorter_and_higher_and_so_are_its_words(cuts):
             assert peak_hz == pytest.approx(1.25 * (500 + 100 * int(cut_id[0])), abs=1)
 
 
+def test_phones_are_read_with_their_times_and_give_the_letters_theirs(cuts):
+    assert phone_names([cuts]) == ("A", "B")
+    labeller = labeller_of([cuts], LETTERS, ["B"])
+    fast = replace(PLAIN, speeds=[1.25])
+    by_id = {cut.id: cut for cut in open_cuts(cuts)}
+    for batch in loader(cuts, labeller=labeller, epochs=1, augmentation=fast):
+        items = [item for cut_id in batch.chunk_ids for item in by_id[cut_id].supervisions[0].alignment["phone"]]
+        assert batch.phones.tolist() == [{"A": IGNORED, "B": 1}[item.symbol] for item in items]
+        expected = torch.tensor([[item.start / 1.25, item.end / 1.25] for item in items])
+        torch.testing.assert_close(batch.phone_spans, expected)
+        assert int(batch.phone_lengths.sum()) == len(items)
+        letters = batch.labels != LETTERS.word_delimiter_id
+        torch.testing.assert_close(batch.label_spans[letters, 0], expected[:, 0])
+
+
+def test_cuts_without_words_are_drawn_with_their_probability(cuts):
+    silent = {cut.id for cut in CutSet.from_jsonl_lazy(cuts) if not has_words(cut)}
+    assert silent
+    assert not silent & {cut_id for batch in loader(cuts, epochs=2) for cut_id in batch.chunk_ids}
+    remixed = replace(PLAIN, remix_prob=1.0)
+    rows = dict.fromkeys((False, True), 0)
+    for batch in loader(cuts, epochs=12, silence_prob=0.2, augmentation=remixed):
+        for row, cut_id in enumerate(batch.chunk_ids):
+            rows[cut_id in silent] += 1
+            assert (cut_id in silent) == (batch.label_lengths[row] == 0)
+            assert batch.accompaniment[row].any()
+    assert rows[True] / sum(rows.values()) == pytest.approx(0.2, abs=0.04)
+
+
+def test_silence_prob_needs_cuts_without_words(cuts, tmp_path):
+    sung = tmp_path / "sung.jsonl"
+    open_cuts(cuts).to_file(sung)
+    with pytest.raises(ValueError, match=r"sung\.jsonl: no cut without words, for silence_prob; make the cuts with"):
+        loader(sung, silence_prob=0.1)
+
+
+def test_another_number_of_processes_continues_where_the_others_stopped(cuts):
+    """Eight processes take ten steps; one, or two, go on with the batches that follow in the global order."""
+    order = [batch.chunk_ids for batch in islice(loader(cuts), 84)]
+    eight = [loader(cuts, rank=rank, world_size=8) for rank in range(8)]
+    taken = [[batch.chunk_ids for batch in islice(each, 10)] for each in eight]
+    assert [batch for step in zip(*taken, strict=True) for batch in step] == order[:80]
+    for world_size in (1, 2):
+        ranks = [loader(cuts, rank=rank, world_size=world_size) for rank in range(world_size)]
+        for each in ranks:
+            each.load_state_dict(eight[0].state_dict())
+        found = [[batch.chunk_ids for batch in islice(each, 4 // world_size)] for each in ranks]
+        assert [batch for step in zip(*found, strict=True) for batch in step] == order[80:]
+
+
+def test_rounds_last_their_steps_and_resume_at_any_step_on_any_number_of_processes(cuts):
+    """A round is a seed here; three rounds of two steps with two batches per step."""
+    asked = []
+
+    def rounds(batches_per_step, rank=0, world_size=1):
+        def loader_of(number):
+            asked.append(number)
+            return loader(cuts, seed=number, rank=rank, world_size=world_size)
+
+        return RoundCuts(loader_of, steps_per_round=2, accumulation=batches_per_step)
+
+    whole = [batch.chunk_ids for batch in islice(rounds(2), 12)]
+    assert asked == [0, 1, 2]
+    assert whole == [batch.chunk_ids for seed in range(3) for batch in islice(loader(cuts, seed=seed), 4)]
+    two = [[batch.chunk_ids for batch in islice(rounds(1, rank, 2), 6)] for rank in range(2)]
+    assert [batch for step in zip(*two, strict=True) for batch in step] == whole
+    for step in range(6):
+        stopped = rounds(1, 0, 2)
+        list(islice(stopped, step))
+        assert stopped.state_dict()["step"] == step
+        resumed = rounds(2)
+        resumed.load_state_dict(json.loads(json.dumps(stopped.state_dict())))
+        asked.clear()
+        assert [batch.chunk_ids for batch in islice(resumed, 12 - 2 * step)] == whole[2 * step :]
+        assert asked == list(range(step // 2, 3))
+
+
 def test_gain_is_within_its_bounds_and_that_of_both_stems(cuts):
     louder = replace(PLAIN, gain_db=6.0)
     gains = []
@@ -211,6 +295,32 @@ def test_a_remixed_voice_is_heard_over_another_song_of_the_batch(cuts):
             level = 10 * (heard.square().mean() / own.vocals[row, 0, :samples].square().mean()).log10()
             assert -6.5 <= float(level) <= 6.5
     assert songs > 5
+
+
+def test_a_song_without_accompaniment_gets_another_and_its_level_is_in_the_range(cuts, tmp_path):
+    write_audio(tmp_path / "silence.wav", Audio(torch.zeros(1, SECONDS * FILE_HZ), FILE_HZ))
+
+    def change(cut):
+        if cut["recording"]["id"] in "135":
+            cut["custom"]["accompaniment"]["sources"][0]["source"] = str(tmp_path / "silence.wav")
+        return cut
+
+    lines = [change(json.loads(json.dumps(cut.to_dict()))) for cut in open_cuts(cuts)]
+    half = tmp_path / "half.jsonl"
+    half.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    mix = AugmentationOptions([1.0], 0.0, remix_prob=1e-9, min_vocals_gain_db=10.0, max_vocals_gain_db=12.0)
+    levels = []
+    for batch in loader(half, epochs=1, batch_seconds=30.0, augmentation=mix):
+        songs = {cut_id[0] for cut_id in batch.chunk_ids}
+        for row, cut_id in enumerate(batch.chunk_ids):
+            if cut_id[0] in "135" and songs & set("024"):
+                signals = [
+                    each[row, :, : batch.lengths[row]].square().mean() for each in (batch.vocals, batch.accompaniment)
+                ]
+                levels.append(float(10 * (signals[0] / signals[1]).log10()))
+    assert len(levels) > 5
+    assert min(levels) > 9.9
+    assert max(levels) < 12.1
 
 
 def test_songs_without_stems_come_as_they_are_in_the_channels_of_the_separator(cuts, tmp_path):
@@ -350,6 +460,6 @@ def test_options_out_of_range_are_named():
     with pytest.raises(ValueError, match="speeds is empty"):
         AugmentationOptions(speeds=[])
     with pytest.raises(ValueError, match="cuts is empty"):
-        CutLoaderOptions([])
+        loader([])
     with pytest.raises(ValueError, match="batch_cuts 0"):
         CutLoaderOptions(["a"], batch_cuts=0)

@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import numpy as np
 
-from lyrics_asr.corpora.manifest import Song, TimedPhone
-from lyrics_asr.training.data.labels import Label, Labeller, letters_of, with_word_delimiters
+from lyrics_asr.corpora.manifest import TimedPhone
+from lyrics_asr.training.data.labels import Label, Labeller, learn_g2p, letters_of, with_word_delimiters
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.types import TimedWord, Vocabulary
 
@@ -45,27 +43,21 @@ def test_a_border_takes_at_most_half_of_the_letter_before_it():
     )
 
 
-def song_of(language, *words):
-    """A song of words and the names of their phones, a second each."""
-    spoken = [
-        tuple(TimedPhone(name, i + j / len(names), i + (j + 1) / len(names)) for j, name in enumerate(names))
-        for i, (_, names) in enumerate(words)
-    ]
-    timed = tuple(TimedWord(text, float(i), i + 1.0, 1.0) for i, (text, _) in enumerate(words))
-    return Song(language, Path(), "", timed, language, phones=tuple(spoken))
-
-
-def test_letters_stand_for_other_sounds_in_another_language():
-    """Z is written a in one language and b in the other: they tell of which the middle of "ab" is."""
+def test_letters_stand_for_other_phones_in_another_language():
+    """Z is written a in one language and b in the other, which decides the middle of "ab"."""
     both = [("ab", ("A", "Z", "B")), ("m", ("M",)), ("n", ("N",)), ("t", ("T",))]
-    english = song_of("en", *both, ("a", ("Z",)), ("ma", ("M", "Z")), ("na", ("N", "Z")), ("ta", ("T", "Z")))
-    spanish = song_of("es", *both, ("b", ("Z",)), ("mb", ("M", "Z")), ("nb", ("N", "Z")), ("tb", ("T", "Z")))
-    labeller = Labeller([english, spanish], LETTERS, ())
-    np.testing.assert_allclose(spans(labeller.letters(english, [0], 0.0)), [(0, 2 / 3), (2 / 3, 1)])
-    np.testing.assert_allclose(spans(labeller.letters(spanish, [0], 0.0)), [(0, 1 / 3), (1 / 3, 1)])
+    english = [*both, ("a", ("Z",)), ("ma", ("M", "Z")), ("na", ("N", "Z")), ("ta", ("T", "Z"))]
+    spanish = [*both, ("b", ("Z",)), ("mb", ("M", "Z")), ("nb", ("N", "Z")), ("tb", ("T", "Z"))]
+    words = [(language, *word) for language, own in (("en", english), ("es", spanish)) for word in own]
+    labeller = Labeller(LETTERS, (), learn_g2p(words, LETTERS))
+    word = TimedWord("ab", 0.0, 1.0, 1.0)
+    phones = [TimedPhone(name, i / 3, (i + 1) / 3) for i, name in enumerate(("A", "Z", "B"))]
+    for language, expected in (("en", [(0, 2 / 3), (2 / 3, 1)]), ("es", [(0, 1 / 3), (1 / 3, 1)])):
+        (labels,) = labeller.letter_labels([word], [phones], language)
+        np.testing.assert_allclose(spans(labels), expected)
 
 
-def test_sounds_are_numbered_by_the_names_that_are_given():
-    song = song_of("en", ("ab", ("B", "x", "A")))
-    labels = Labeller([song], LETTERS, ("A", "B")).phones(song, [0], 0.0)
+def test_phones_are_numbered_by_the_inventory():
+    phones = [TimedPhone(name, 0.0, 1.0) for name in ("B", "x", "A")]
+    labels = Labeller(LETTERS, ("A", "B")).phone_labels(phones)
     assert [label.token_id for label in labels] == [2, IGNORED, 1]

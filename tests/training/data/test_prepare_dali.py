@@ -159,7 +159,7 @@ def test_of_songs_with_the_same_lyrics_the_best_annotated_stays(corpus):
     corpus.add("d", 0, ncc=0.99, seconds=0)  # without audio, it takes the place of none
     corpus.add("e", 1)
     report = corpus.cut()
-    assert report.copies == {"a": "b", "c": "b"}
+    assert report.duplicates == {"a": "b", "c": "b"}
     assert report.dropped_songs["a"] == report.dropped_songs["c"] == "with the lyrics of another song"
     assert [{cut.recording_id for cut in corpus.cuts(split)} for split in ("train", "test")] == [{"e"}, {"b"}]
 
@@ -362,7 +362,7 @@ def test_the_command_prints_and_saves_the_report(corpus, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--chunk-seconds", "4"], 2, "chunk_seconds 4.0 is out of range; it must be 5 to 28"),
+        (["--chunk-seconds", "1"], 2, "chunk_seconds 1.0 is out of range; it must be 2 to 28"),
         (["--thresholds", "0.9", "0.8", "0.95"], 2, "thresholds must not decrease from train to validation to test"),
         (["--language", "french"], 1, r"no song in 'french'; its languages are \['english'\]"),
         (

@@ -1,6 +1,8 @@
 import math
 from dataclasses import replace
+from itertools import groupby
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from lyrics_asr.config import load_config
 from lyrics_asr.training.config import ChunkOptions
-from lyrics_asr.training.data.segmentation import WAV2VEC2_GRID, chunk_song
+from lyrics_asr.training.data.segmentation import WAV2VEC2_GRID, chunk_song, silent_chunks
 from lyrics_asr.types import FrameGrid, TimedWord
 
 TEXTS = ("love", "llama", "I", "2", "été", "...", "-", "夜", "strengths")
@@ -149,6 +151,26 @@ def test_words_in_no_chunk_are_counted_by_reason():
     assert chunked.crowded_chunks == 1
 
 
+@settings(max_examples=200, deadline=None)
+@given(songs(), st.floats(2, 28))
+def test_silent_chunks_cover_the_pauses_and_no_word(words, chunk_seconds):
+    """The oracle is a raster of 10 ms."""
+    chunks = silent_chunks(words, SECONDS, ChunkOptions(chunk_seconds))
+    for chunk in chunks:
+        assert chunk.words == ()
+        assert 1 - 1e-9 <= chunk.end_seconds - chunk.start_seconds <= chunk_seconds + 1e-9
+    times = np.arange(0, SECONDS, 0.01) + 0.005
+    near = np.zeros(len(times), dtype=bool)  # within 0.25 s of a word
+    for each in words:
+        near |= (times > each.start_seconds - 0.25) & (times < each.end_seconds + 0.25)
+    covered = np.zeros(len(times), dtype=bool)
+    for chunk in chunks:
+        covered |= (times >= chunk.start_seconds) & (times <= chunk.end_seconds)
+    assert not (covered & near).any()
+    for length, free in ((len([*group]), free) for free, group in groupby(~near & ~covered)):
+        assert not free or length <= 101  # a pause of a second or more is covered
+
+
 def test_the_order_of_the_words_does_not_matter():
     words = [word(text, i, i + 1) for i, text in enumerate("abcdefg")]
     backwards = [replace(each) for each in reversed(words)]
@@ -156,7 +178,7 @@ def test_the_order_of_the_words_does_not_matter():
 
 
 @pytest.mark.parametrize(
-    "override", ["chunk_seconds=4.9", "chunk_seconds=28.1", "pause_seconds=-1", "chunk_seconds=nan"]
+    "override", ["chunk_seconds=1.9", "chunk_seconds=28.1", "pause_seconds=-1", "chunk_seconds=nan"]
 )
 def test_options_out_of_range_are_named(override):
     with pytest.raises(ValueError, match=override.split("=")[0]):

@@ -19,6 +19,7 @@ from lyrics_asr.training.config import (
     TrainingConfig,
 )
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.types import TimedWord
@@ -50,7 +51,7 @@ def batches(cuts, model, **options):
     plain = AugmentationOptions(speeds=[1.0], gain_db=0.0)
     return CutLoader(
         CutLoaderOptions([str(path) for path in cuts], workers=0, augmentation=plain, **options),
-        model.acoustic.vocabulary,
+        Labeller(model.acoustic.vocabulary),
         sample_rate_hz=RATE_HZ,
         channels=2,
         seed=0,

@@ -1,0 +1,153 @@
+import json
+
+import pytest
+import torch
+from lhotse import CutSet
+from lhotse.qa import validate
+
+from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.corpora.manifest import Song, write_manifest
+from lyrics_asr.evaluation.metrics import si_sdr
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import SeparationOptions
+from lyrics_asr.training.config import AugmentationOptions
+from lyrics_asr.training.data.prepare_manifest import cut_songs
+from lyrics_asr.training.data.separated_cuts import SeparatedCuts
+from lyrics_asr.training.data.vocals_cache import require_separator
+from lyrics_asr.types import TimedWord
+
+RATE_HZ = 44_100
+SECONDS = 6
+QUIET = AugmentationOptions(remix_prob=0.5, min_vocals_gain_db=20.0, max_vocals_gain_db=20.0)
+
+
+@pytest.fixture
+def model(tiny_model_folder):
+    return load_model(str(tiny_model_folder), device="cpu")
+
+
+@pytest.fixture
+def cuts(tmp_path):
+    """Cuts of three songs with stems; the second is a cappella. They have words from 3 s on."""
+    songs = []
+    for number in range(3):
+        vocals, rest = 0.1 * torch.randn(2, 2, SECONDS * RATE_HZ, generator=torch.Generator().manual_seed(number))
+        stems = {"audio": vocals + rest, "vocals": vocals, "accompaniment": rest}
+        if number == 1:
+            stems |= {"audio": vocals, "accompaniment": 0 * rest}
+        paths = {name: tmp_path / f"{name} {number}.wav" for name in stems}
+        for name, samples in stems.items():
+            write_audio(paths[name], Audio(samples, RATE_HZ))
+        words = tuple(TimedWord("ab", at + 0.25, at + 0.75, 1.0) for at in (3, 4, 5))
+        songs.append(Song(f"disc/{number}", lyrics="ab", words=words, language="en", **paths))
+    write_manifest(tmp_path / "manifest.jsonl", songs)
+    cut_songs(tmp_path / "manifest.jsonl", tmp_path / "cuts")
+    return tmp_path / "cuts" / "cuts.jsonl.gz"
+
+
+def separated(model, cuts, folder, augmentation=QUIET, limit_gb=1.0):
+    entry = SeparatedCuts(model, [cuts], folder, augmentation=augmentation, seed=0)
+    entry.separate()
+    entry.write_cuts(limit_gb)
+    return entry.path
+
+
+def heard(model, mixture):
+    return model.voice(*model.vocals([mixture], SeparationOptions())).samples
+
+
+def audio_of(path, song, variant):
+    return read_audio(path.parent / "audio" / "disc" / f"{song}-{variant}.flac").samples
+
+
+def test_songs_are_separated_from_their_mixture_and_from_a_remix(model, cuts, tmp_path):
+    path = separated(model, cuts, tmp_path / "cache")
+    model.eval()
+    for song in (0, 2):
+        mixture = read_audio(tmp_path / f"audio {song}.wav")
+        torch.testing.assert_close(audio_of(path, song, 0), heard(model, mixture), atol=2**-14, rtol=0)
+    for song in range(3):  # remixed with one of the two accompaniments, 20 dB below the vocals
+        vocals = read_audio(tmp_path / f"vocals {song}.wav")
+        clean = heard(model, vocals)[0]
+        remixed = audio_of(path, song, 1)[0]
+        assert si_sdr(remixed, clean) < 60
+        if song == 1:
+            assert si_sdr(audio_of(path, song, 0)[0], clean) < 60  # a silent accompaniment is always replaced
+    assert not torch.equal(audio_of(path, 0, 0), audio_of(path, 0, 1))
+
+
+def test_the_cuts_are_windows_of_the_separated_vocals_with_their_words(model, cuts, tmp_path):
+    path = separated(model, cuts, tmp_path / "cache")
+    given = {cut.id: cut for cut in CutSet.from_file(cuts)}
+    made = {cut.id: cut for cut in CutSet.from_file(path)}
+    validate(CutSet.from_cuts(made.values()), read_data=True)
+    assert made.keys() == {f"{cut_id}-{variant}" for cut_id in given for variant in range(2)}
+    for cut_id, cut in made.items():
+        own = given[cut_id[:-2]]
+        assert (cut.start, cut.duration) == (own.start, own.duration)
+        assert [each.alignment for each in cut.supervisions] == [each.alignment for each in own.supervisions]
+        assert "vocals" not in cut.custom
+    require_separator([path], model)
+
+
+def test_without_remixing_there_is_one_variant(model, cuts, tmp_path):
+    path = separated(model, cuts, tmp_path / "cache", AugmentationOptions(remix_prob=0.0))
+    assert len(CutSet.from_file(path)) == len(CutSet.from_file(cuts))
+
+
+def test_two_processes_share_the_songs_and_an_interrupted_cache_is_completed(model, cuts, tmp_path):
+    ranks = [SeparatedCuts(model, [cuts], tmp_path / "cache", augmentation=QUIET, seed=0) for _ in range(2)]
+    ranks[0].separate(0, 2)
+    names = {path.name for path in (tmp_path / "cache").rglob("*.flac")}
+    assert names == {"0-0.flac", "0-1.flac", "2-0.flac", "2-1.flac"}
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.flac")}
+    ranks[1].separate(1, 2)
+    ranks[0].write_cuts(1.0)
+    path = separated(model, cuts, tmp_path / "cache")
+    assert path == ranks[1].path
+    assert {each: each.stat().st_mtime_ns for each in made} == made
+    one = separated(model, cuts, tmp_path / "one")
+    for file in path.parent.rglob("*.flac"):
+        assert file.read_bytes() == (one.parent / file.relative_to(path.parent)).read_bytes()
+
+
+def test_another_separator_has_its_own_entry_and_the_oldest_are_removed(model, cuts, tmp_path):
+    first = separated(model, cuts, tmp_path / "cache")
+    with torch.no_grad():
+        next(model.separator.parameters()).add_(1e-3)
+    second = separated(model, cuts, tmp_path / "cache")
+    assert first != second
+    assert first.exists()
+    sizes = sum(path.stat().st_size for path in second.parent.rglob("*") if path.is_file())
+    with torch.no_grad():
+        next(model.separator.parameters()).add_(1e-3)
+    third = separated(model, cuts, tmp_path / "cache", limit_gb=2.5 * sizes / 1e9)
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]
+    separated(model, cuts, tmp_path / "cache", limit_gb=0.0)
+    assert third.exists()
+    assert not second.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"{name} {n}.wav" for name in ("audio", "vocals", "accompaniment") for n in range(3)),
+        *("manifest.jsonl", "cuts", "cache"),
+    }
+
+
+def test_the_mode_of_the_separator_stays(model, cuts, tmp_path):
+    model.separator.train()
+    separated(model, cuts, tmp_path / "cache")
+    assert model.separator.training
+
+
+def test_cuts_of_something_else_than_songs_are_refused(model, cuts, tmp_path):
+    path = separated(model, cuts, tmp_path / "cache")
+    with pytest.raises(ValueError, match="its sound is not a song in a file"):
+        SeparatedCuts(model, [path], tmp_path / "cache", augmentation=QUIET, seed=0)
+    with pytest.raises(ValueError, match="input: separated needs files of cuts"):
+        SeparatedCuts(model, [tmp_path], tmp_path / "cache", augmentation=QUIET, seed=0)
+    line = json.loads(json.dumps(next(iter(CutSet.from_file(cuts))).to_dict()))
+    line["recording"]["sources"][0]["source"] = str(tmp_path / "another.wav")
+    bad = tmp_path / "bad.jsonl"
+    CutSet.from_file(cuts).to_file(bad)
+    bad.write_text(bad.read_text() + json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match="the recording 'disc/0' is two files"):
+        SeparatedCuts(model, [bad], tmp_path / "cache", augmentation=QUIET, seed=0)
