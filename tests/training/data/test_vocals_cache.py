@@ -19,6 +19,7 @@ from lyrics_asr.training.config import (
     TrainingConfig,
 )
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.vocals_cache import require_separator
@@ -64,7 +65,7 @@ def test_cached_vocals_are_what_the_separator_makes_of_the_song(cuts, tmp_path, 
     model = load_model(str(tiny_model_folder), device="cpu")
     cached = tmp_path / "cache" / cuts.name
     validate(CutSet.from_cuts(CutSet.from_file(cached)), read_data=True)
-    given = {cut.id: cut for cut in CutSet.from_file(cuts)}
+    given = {cut.id: cut for cut in CutSet.from_file(cuts) if has_words(cut)}  # pauses are not loaded by default
     heard = {}
     for batch in batches([cached], model):
         assert batch.accompaniment is batch.unseparated is batch.mixture is None
