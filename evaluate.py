@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lyrics_asr.config import load_config
-from lyrics_asr.console import quiet
+from lyrics_asr.console import log_file, quiet
 from lyrics_asr.evaluation.figures import FIGURES
 from lyrics_asr.evaluation.report import HEADLINES, interval, shown, write_report
 from lyrics_asr.evaluation.results import Comparison, Results, collect, compare, read_results, write_results
-from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs, make_predictor
+from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
 from lyrics_asr.files import require_writable_folder
-from lyrics_asr.models.registry import load_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +55,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
     with quiet(options.debug):
         logging.getLogger("lyrics_asr").setLevel(logging.INFO)
         try:
-            results = _run(config)
+            results = _run(config, options.debug)
         except (ValueError, OSError, RuntimeError) as error:
             if options.debug:
                 raise
@@ -70,16 +69,11 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return 3 if results.failed else 0
 
 
-def _run(config: EvaluationConfig) -> Results:
+def _run(config: EvaluationConfig, debug: bool) -> Results:
     songs = load_songs(config)
     require_writable_folder(config.output)
-    if config.from_files:
-        results = collect(evaluate(songs, config, None), config, None, None)
-    else:
-        model = load_model(config.model, language_model=config.language_model, device=config.device)
-        predictor = make_predictor(model, config)
-        evaluation = evaluate(songs, config, predictor.predict)
-        results = collect(evaluation, config, model.info, predictor.options.decoding)
+    with log_file(config.output / "evaluate.log"):
+        results = collect(evaluate(songs, config, debug=debug), config)
     write_results(results, config.output / "results.json")
     write_report(results, config.output)
     return results

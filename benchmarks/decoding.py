@@ -40,7 +40,8 @@ from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import decode_all
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.inference.emission_cache import EmissionCache
-from lyrics_asr.inference.pipeline import listen, options_for
+from lyrics_asr.inference.pipeline import emissions_of
+from lyrics_asr.inference.tasks import options_for
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
@@ -187,7 +188,7 @@ def hear(
     options = options_for(model)
     cache = None if cache_folder is None else EmissionCache(cache_folder, model, options.separation, options.acoustic)
     songs = read_manifest(manifest)[:count]
-    emissions = [listen(song.audio, model, options=options, cache=cache) for song in songs]
+    emissions = [emissions_of(song.audio, model, options=options, cache=cache) for song in songs]
     return emissions, [normalize(song.lyrics, song.language) for song in songs]
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.figures import FIGURES, STAGES, value_of
-from lyrics_asr.evaluation.predictions import Prediction
+from lyrics_asr.evaluation.predictions import Prediction, kept_prediction
 from lyrics_asr.evaluation.results import estimates
-from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs, make_predictor
+from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs
 from lyrics_asr.lyrics.text import parse_lyrics
-from lyrics_asr.models.registry import load_model
 
 _ERRORS = ("mean_over_songs", "median_pooled", "within_0.3")
 
@@ -40,17 +39,16 @@ def main() -> int:
     parser.add_argument("--model", default="embedded", help="name or folder of a model (%(default)s)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    model = load_model(options.model, device=options.device)
     with tempfile.TemporaryDirectory() as output:
-        config = EvaluationConfig(corpus="jamendo", folder=options.corpus, output=Path(output))
-        predictor = make_predictor(model, config)
-
-        def predict(song: Song) -> Prediction:
-            prediction = predictor.predict(song)
-            _check_words(song, prediction)
-            return prediction
-
-        evaluation = evaluate(load_songs(config), config, predict)
+        config = EvaluationConfig(
+            corpus="jamendo", folder=options.corpus, model=options.model, device=options.device, output=Path(output)
+        )
+        songs = load_songs(config)
+        evaluation = evaluate(songs, config)
+        done = {song.id for song in evaluation.songs}
+        for song in songs:
+            if song.id in done:
+                _check_words(song, kept_prediction(song, config.output))
     _report(evaluation)
     return 1 if evaluation.failed else 0
 

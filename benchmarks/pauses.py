@@ -20,7 +20,7 @@ from unittest.mock import patch
 from lyrics_asr.alignment import forced_alignment as alignment
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
-from lyrics_asr.inference.pipeline import listen
+from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.types import Emissions
@@ -53,7 +53,7 @@ def main() -> int:
         songs = [song for corpus in options.corpora for song in _songs(corpus)]
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    heard = [listen(song.audio, model) for song in songs]
+    heard = [emissions_of(song.audio, model) for song in songs]
     print(f"{len(songs)} songs, {sum(len(song.words) for song in songs)} words")
     print(f"{'':<20} {'mean':>9} {'median':>9} {'in 0.3 s':>9}")
     for name, (letters, words, anything) in VARIANTS.items():

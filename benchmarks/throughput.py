@@ -36,8 +36,8 @@ from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.acoustic import build_acoustic
 from lyrics_asr.models.demucs_weights import build_separator
-from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.registry import find_device, has_bfloat16
+from lyrics_asr.models.lyrics_model import LyricsModel, has_bfloat16
+from lyrics_asr.models.registry import find_device
 from lyrics_asr.options import AcousticOptions, SeparationOptions
 from lyrics_asr.synthesis.lyrics import load_lyrics
 
@@ -224,7 +224,7 @@ def make_songs(folder: Path, count: int, seconds: float) -> list[Path]:
 
 def transcription(songs: Path, output: Path, model: str) -> list[str]:
     """Our command as arguments for Python."""
-    command = "import sys; from lyrics_asr.cli import main; sys.exit(main())"
+    command = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
     return ["-c", command, "transcribe", str(songs), "--output", str(output), "--model", model]
 
 

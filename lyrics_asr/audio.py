@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -329,7 +330,7 @@ class _Clock:
         if first.pts is None or stream.time_base is None:
             return _Clock(0, Fraction(0), 0, 0, 0)
         tick = first.sample_rate * stream.time_base
-        sizes = {frame.samples for frame in opening[1:]}
+        sizes = set(map(attrgetter("samples"), opening[1:]))
         fixed = stream.codec.canonical_name in _FIXED_FRAME_CODECS and len(opening) == _OPENING_FRAMES
         stamped = not _STAMPED_CONTAINERS.isdisjoint(container.format.name.split(","))
         frame_samples = 0
@@ -470,7 +471,9 @@ def _decoded(path: Path, container: InputContainer, stream: AudioStream) -> Iter
         except av.error.InvalidDataError:
             damaged += 1
             continue
-        yield from (frame for frame in frames if isinstance(frame, av.AudioFrame))
+        for frame in frames:
+            if isinstance(frame, av.AudioFrame):
+                yield frame
     if damaged:
         _logger.warning("%s: %d damaged or incomplete packets were left out", path, damaged)
 
@@ -512,7 +515,7 @@ def _gather(
 
 def _mixed(path: Path, frame: av.AudioFrame, channels: int) -> Float[Tensor, "channels samples"]:
     """A frame as floats of full scale -1..1, mixed to so many channels."""
-    names = tuple(channel.name for channel in frame.layout.channels)
+    names = tuple(map(attrgetter("name"), frame.layout.channels))
     if frame.format.is_planar and len(names) >= 8:  # PyAV's to_ndarray reads past the eighth plane
         frame = av.AudioResampler("flt").resample(frame)[0]
     samples = torch.from_numpy(frame.to_ndarray())

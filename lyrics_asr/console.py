@@ -8,15 +8,23 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from lyrics_asr.files import require_writable_folder
+
+DONE, FAILED, WRONG_USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes."""
 
 _CLEAR = "\r\033[K"
 
 _tracebacks = logging.getLogger("lyrics_asr.tracebacks")
 _tracebacks.propagate = False
 _tracebacks.addHandler(logging.NullHandler())  # without a handler, logging would print to stderr
+
+
+class UsageError(ValueError):
+    """What was asked for does not go together."""
 
 
 def say(message: str) -> None:
@@ -30,6 +38,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def describe(error: Exception) -> str:
+    """A failure in a line: the message of an expected one, and the class as well of any other."""
+    expected = isinstance(error, ValueError | OSError) and str(error)
+    return str(error) if expected else f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
 
 
 @contextlib.contextmanager
@@ -63,25 +77,30 @@ def steps(name: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
         yield (lambda step: None) if show is None else (lambda step: show(step / total))
 
 
-class Counter:
-    """How far a run over songs is: how many are done, how much audio of how much, and how long it will still take.
+class BatchProgress:
+    """Progress over songs: how many are done, how much audio of how much, and the time left.
 
-    It is shown where stderr is a terminal, and removes itself.
+    It is shown if stderr is a terminal, and removes itself.
+
+    Args:
+        on_progress: called with the name, the seconds of audio and the share of them that is done, in place of showing
+            it; at the end of a song with None for the share and the seconds that were finished.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_progress: Callable[[str, float, float | None], None] | None = None) -> None:
+        self._on_progress = on_progress
         self._songs = self._finished = 0
-        self._audio_seconds = self._heard_seconds = 0.0
-        self._under_way: dict[str, float] = {}
+        self._audio_seconds = self._done_seconds = 0.0
+        self._in_progress: dict[str, float] = {}
         self._began: float | None = None
 
     def expect(self, audio_seconds: float) -> None:
-        """One more song, which is this long."""
+        """One more song of this length."""
         self._songs += 1
         self._audio_seconds += audio_seconds
 
-    def leave_out(self, audio_seconds: float) -> None:
-        """A song that is expected takes no time."""
+    def skip(self, audio_seconds: float) -> None:
+        """An expected song takes no time."""
         self._songs -= 1
         self._audio_seconds -= audio_seconds
 
@@ -90,34 +109,32 @@ class Counter:
         self._finished += 1
 
     @contextlib.contextmanager
-    def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
-        """The next song, or several at once; lends what is told the share that is done."""
-        self._text(name, audio_seconds, 0.0)
-        heard_seconds = 0.0
+    def songs(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None]]:
+        """A song, or several that are processed together; yields a callback for the share that is done, in 0..1."""
+        show = self._on_progress or self.show
+        show(name, audio_seconds, 0.0)
+        done_seconds = 0.0
         try:
-            with _line(lambda share: self._text(name, audio_seconds, share)) as show:
-                yield show
-            heard_seconds = audio_seconds
+            yield partial(show, name, audio_seconds)
+            done_seconds = audio_seconds
         finally:
-            self.heard(name, heard_seconds)
+            show(name, done_seconds, None)
 
-    def show(self, name: str, audio_seconds: float, share: float) -> None:
-        """What `song` lends, for songs in other processes, where several may be under way at the same time."""
-        text = self._text(name, audio_seconds, share)
+    def show(self, name: str, audio_seconds: float, share: float | None) -> None:
+        """Show the share of songs in progress that is done; None at their end, with no seconds if they failed."""
+        if share is None:
+            self._in_progress.pop(name, None)
+            self._done_seconds += audio_seconds
+        else:
+            self._in_progress[name] = share * audio_seconds
         if sys.stderr.isatty():
-            _write_over(text)
+            _write_over(self._text(name, share) if share else "")
 
-    def heard(self, name: str, audio_seconds: float) -> None:
-        """What `song` tells at its end; no seconds for songs that failed, or will be tried again."""
-        self._under_way.pop(name, None)
-        self._heard_seconds += audio_seconds
-
-    def _text(self, name: str, audio_seconds: float, share: float) -> str:
+    def _text(self, name: str, share: float) -> str:
         self._began = self._began or time.monotonic()
-        self._under_way[name] = share * audio_seconds
         if self._songs == 1:
             return f"{name}: {share:4.0%}"
-        done_seconds = self._heard_seconds + sum(self._under_way.values())
+        done_seconds = self._done_seconds + sum(self._in_progress.values())
         took_seconds = time.monotonic() - self._began
         left_seconds = took_seconds * (self._audio_seconds / done_seconds - 1) if done_seconds else 0.0
         audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"

@@ -15,16 +15,20 @@ class SeparationOptions:
 
     Args:
         overlap: fraction of a segment that overlaps with the next one, 0 <= overlap < 1.
+        segment_seconds: longest segment, to save memory; None for the network's own length.
         batch_size: segments per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `inference.tasks.for_device`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
     """
 
     overlap: float = 0.1
+    segment_seconds: float | None = None
     batch_size: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         check_range("separation.overlap", self.overlap, 0 <= self.overlap < 1, "at least 0 and less than 1")
+        if self.segment_seconds is not None:
+            check_range("separation.segment_seconds", self.segment_seconds, self.segment_seconds > 0, "above 0")
         check_computing("separation", self.batch_size, self.precision)
 
 
@@ -62,7 +66,7 @@ class AcousticOptions:
         context_seconds: context at both ends of a window; its frames are dropped.
         silence: which regions are skipped.
         batch_size: windows per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `inference.tasks.for_device`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
     """
 
     window_seconds: float = 20.0

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from operator import eq
 from typing import Literal
 
 from jaxtyping import Float
@@ -82,12 +82,16 @@ class Vocabulary:
     def character_ids(self) -> Mapping[str, int]:
         """Columns of the single characters, which lyrics can be spelled with."""
         special = {self.blank_id, self.word_delimiter_id}
-        return {token: i for i, token in enumerate(self.tokens) if len(token) == 1 and i not in special}
+        ids = {}
+        for i, token in enumerate(self.tokens):
+            if len(token) == 1 and i not in special:
+                ids[token] = i
+        return ids
 
 
 def min_frames(tokens: Sequence[int]) -> int:
     """Length of the shortest CTC path: one frame per token, plus a blank between two equal tokens."""
-    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
+    return len(tokens) + list(map(eq, tokens, tokens[1:])).count(True)
 
 
 @dataclass(frozen=True)

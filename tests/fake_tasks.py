@@ -1,6 +1,5 @@
 """A task for workers in other processes: the names of its songs say what becomes of them."""
 
-import argparse
 import json
 import os
 import signal
@@ -12,10 +11,12 @@ from pathlib import Path
 import torch
 
 from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.inference import runner as batch
+from lyrics_asr.console import describe
 from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Task
-from lyrics_asr.inference.workers import Order
+from lyrics_asr.inference.workers import WorkerConfig
+from lyrics_asr.types import AudioInfo
 
 
 class OddError(ValueError):
@@ -28,34 +29,35 @@ class OddError(ValueError):
 class Cook(Task):
     """Writes NAME.json with who did it, after what the first word of NAME tells."""
 
-    def __init__(self, folder, group_seconds, args, counter, cores):
-        self.folder, self.group_seconds, self.args, self.counter = folder, group_seconds, args, counter
+    def __init__(self, folder, group_seconds, oven, request, progress, cores):
+        self.folder, self.group_seconds, self.progress = folder, group_seconds, progress
+        self.ovens = (request.device, oven)
         self.is_burnt_out = False
 
     def check(self, job):
-        return 60.0
+        return Song(job, AudioInfo(str(job.source), 60.0, 16_000))
 
     @contextmanager
     def load(self):
-        if "broken" in (self.args.device, self.args.oven):
+        if "broken" in self.ovens:
             raise OddError(dish="oven")
         (self.folder / f"loaded {os.getpid()}").touch()
         yield
 
-    def key(self, job):
-        return f"key of {job.stem.name}"
+    def key(self, song):
+        return f"key of {song.job.stem.name}"
 
-    def read(self, job):
-        if job.stem.name.startswith("odd"):
-            raise OddError(dish=job.stem.name)
-        return job.stem.name
+    def read(self, song):
+        name = song.job.stem.name
+        if name.startswith("odd"):
+            raise OddError(dish=name)
+        return name
 
     def infer(self, songs, stopwatch):
-        for job, name in songs:
-            with self.counter.song(name, 60.0) as progress:
-                if progress is not None:
-                    progress(0.5)
-                self._cook(job, name)
+        for song, name in songs:
+            with self.progress.songs(name, 60.0) as progress:
+                progress(0.5)
+                self._cook(song.job, name)
         return [name for _, name in songs]
 
     def _cook(self, job, name):
@@ -83,30 +85,29 @@ class Cook(Task):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{others} others are done")
 
-    def finish(self, job, inferred, stopwatch):
-        path = job.target(self.folder, ".json")
+    def finish(self, song, inferred, stopwatch):
+        path = song.job.target(self.folder, ".json")
         path.write_text(json.dumps([inferred, os.getpid()]))
         return [path]
 
 
-def kept_songs(job, key):
+def kept_songs(song, key):
     """Those of earlier runs."""
-    return [Path("pantry.json")] if job.stem.name == "kept" and key == "key of kept" else None
+    return [Path("pantry.json")] if song.job.stem.name == "kept" and key == "key of kept" else None
 
 
-def order_for(folder, group_seconds=0.0, device="cpu,cpu", oven="sound"):
-    args = argparse.Namespace(debug=False, device=device, oven=oven)
-    return Order(partial(Cook, folder, group_seconds), args, kept_songs)
+def config_for(folder, group_seconds=0.0, device="cpu,cpu", oven="sound"):
+    return WorkerConfig(partial(Cook, folder, group_seconds, oven), ModelRequest(device=device), kept_songs)
 
 
 def songs_named(folder, *names):
-    return [Song(Job(folder / name, Path(name)), 60.0) for name in names]
+    return [Song(Job(folder / name, Path(name)), AudioInfo(name, 60.0, 16_000)) for name in names]
 
 
 def told(outcomes):
     """What became of each song."""
     return {
-        str(outcome.job.stem): "kept" if outcome.is_kept else outcome.error and batch.describe(outcome.error)
+        str(outcome.job.stem): "kept" if outcome.is_kept else outcome.error and describe(outcome.error)
         for outcome in outcomes
     }
 

@@ -22,13 +22,14 @@ Conventions
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torchaudio.functional import forced_align
 
-from lyrics_asr.decoding.ctc_paths import WordSpan, word_spans
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, mean_confidence, min_frames
@@ -37,6 +38,8 @@ _LETTER_PAUSE_SECONDS = 0.1
 _WORD_PAUSE_SECONDS = 0.2
 _MAX_LINE_WORDS = 16
 _ANYTHING = 0.01
+_PADDING_FRAMES = 1
+"""Before and after the song; they belong to pauses."""
 _MIN_LOG_PROB = -50.0
 """A floor that keeps confidences finite, and reserves the padding frames at both ends of a song for pauses."""
 
@@ -56,34 +59,90 @@ def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") 
         AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
     """
     columns = _ExtraColumns.after(emissions.vocabulary)
-    spellings = [[spell(word, emissions.vocabulary, language) for word in line.words] for line in lyrics.lines]
-    target = _join_words(spellings, emissions.vocabulary, columns)
+    target = _join_words(lyrics, emissions.vocabulary, columns, language)
     _check_fit(target, emissions)
     found = iter(
         word_spans(
             _path_scores(emissions, columns),
             target.tokens,
-            [word for word in target.words if word is not None],
+            list(filter(None, target.words)),
             emissions.vocabulary.blank_id,
             pauses=(columns.word_pause, columns.line_pause),
             confidence_log_probs=_confidence_log_probs(emissions),
         )
     )
-    spans = iter([None if word is None else _without_padding(next(found)) for word in target.words])
-
     lines: list[TimedLine] = []
-    line_end = 0
+    spelled = iter(target.words)
+    line_end = _PADDING_FRAMES
     for line in lyrics.lines:
-        line_spans = [next(spans) for _ in line.words]
-        placed = _place_unspelled_words(line_spans, line_end)
-        words = tuple(
-            TimedWord(text, emissions.seconds(span.start), emissions.seconds(span.end), span.confidence)
-            for text, span in zip(line.words, placed, strict=True)
+        spans, confidences = [], []
+        for _ in line.words:
+            spans.append(None if next(spelled) is None else next(found))
+            if spans[-1] is not None:
+                confidences.append(spans[-1].confidence)
+        words = []
+        for text, span in zip(line.words, _place_unspelled_words(spans, line_end), strict=True):
+            words.append(timed_word(text, span, -_PADDING_FRAMES, emissions))
+            line_end = span.end
+        lines.append(
+            TimedLine(
+                line.text, words[0].start_seconds, words[-1].end_seconds, mean_confidence(confidences), tuple(words)
+            )
         )
-        score = mean_confidence([span.confidence for span in line_spans if span is not None])
-        lines.append(TimedLine(line.text, words[0].start_seconds, words[-1].end_seconds, score, words))
-        line_end = placed[-1].end
     return tuple(lines)
+
+
+@dataclass(frozen=True)
+class WordSpan:
+    """The frames of a word, half open, and its confidence in 0..1."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+def word_spans(
+    log_probs: Float[Tensor, "frames columns"],
+    tokens: Sequence[int],
+    words: Sequence[tuple[int, int]],
+    blank_id: int,
+    *,
+    pauses: Collection[int] = (),
+    confidence_log_probs: Float[Tensor, "frames columns"] | None = None,
+) -> list[WordSpan]:
+    """Find each word on the most likely path that spells `tokens`.
+
+    Args:
+        log_probs: scores of the path; needs at least one frame per token, plus a blank between two equal tokens.
+        tokens: columns, without blanks.
+        words: the half-open range of each word's tokens; not empty, and no pause at either end.
+        blank_id: column of the CTC blank.
+        pauses: other columns that do not count towards confidences.
+        confidence_log_probs: where confidences are read; `log_probs` when None.
+    """
+    if not words:
+        return []
+    path = forced_align(log_probs[None].contiguous(), torch.tensor([list(tokens)]), blank=blank_id)[0][0]
+    is_token, is_letter = path != blank_id, ~torch.isin(path, torch.tensor([blank_id, *pauses]))
+    edge, changes = torch.ones(1, dtype=torch.bool), path[1:] != path[:-1]
+    starts = (is_token & torch.cat([edge, changes])).nonzero()[:, 0].tolist()
+    ends = (1 + (is_token & torch.cat([changes, edge])).nonzero()[:, 0]).tolist()
+    assert len(starts) == len(ends) == len(tokens)
+
+    zero = torch.zeros(1, dtype=torch.float64)
+    confidences = log_probs if confidence_log_probs is None else confidence_log_probs
+    path_scores = confidences.gather(1, path[:, None].long())[:, 0]
+    scores = torch.cat([zero, path_scores.double().where(is_letter, 0.0).cumsum(0)]).tolist()
+    counts = torch.cat([zero, is_letter.double().cumsum(0)]).tolist()
+    frames = [(starts[first], ends[last - 1]) for first, last in words]
+    means = [(scores[end] - scores[start]) / (counts[end] - counts[start]) for start, end in frames]
+    return [WordSpan(*span, math.exp(min(0.0, mean))) for span, mean in zip(frames, means, strict=True)]
+
+
+def timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:
+    """Convert a span whose frame 0 is frame `offset` of the song to a word with times in seconds."""
+    start_seconds, end_seconds = emissions.seconds(offset + span.start), emissions.seconds(offset + span.end)
+    return TimedWord(text, start_seconds, end_seconds, span.confidence)
 
 
 @dataclass(frozen=True)
@@ -115,14 +174,15 @@ class _Target:
     words: tuple[tuple[int, int] | None, ...]
 
 
-def _join_words(spellings: list[list[tuple[int, ...]]], vocabulary: Vocabulary, columns: _ExtraColumns) -> _Target:
-    """Join the words with pauses between them and at both ends."""
+def _join_words(lyrics: Lyrics, vocabulary: Vocabulary, columns: _ExtraColumns, language: str) -> _Target:
+    """Spell the words, and join them with pauses between them and at both ends."""
     tokens = [columns.line_pause]
     words: list[tuple[int, int] | None] = []
-    for line in spellings:
-        between = columns.word_pause if len(line) <= _MAX_LINE_WORDS else columns.line_pause
+    for line in lyrics.lines:
+        between = columns.word_pause if len(line.words) <= _MAX_LINE_WORDS else columns.line_pause
         is_first = True
-        for spelling in line:
+        for word in line.words:
+            spelling = spell(word, vocabulary, language)
             if not spelling:
                 words.append(None)
                 continue
@@ -184,12 +244,9 @@ def _with_wildcards(log_probs: Float[Tensor, "frames vocab"], vocabulary: Vocabu
     return torch.cat([log_probs, any_letter, any_letter], dim=1)
 
 
-def _without_padding(span: WordSpan) -> WordSpan:
-    return WordSpan(span.start - 1, span.end - 1, span.confidence)
-
-
 def _place_unspelled_words(spans: list[WordSpan | None], line_before_end: int) -> list[WordSpan]:
-    now = next((span.start for span in spans if span is not None), line_before_end)
+    first = next(filter(None, spans), None)
+    now = line_before_end if first is None else first.start
     placed = []
     for span in spans:
         placed.append(span or WordSpan(now, now, 0.0))

@@ -1,58 +1,35 @@
-"""`lyrics-asr data cache-vocals` as a task of the runner."""
+"""`lyrics-asr data cache-vocals`."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cached_property
+import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lyrics_asr.audio import Audio, write_audio
-from lyrics_asr.files import file_fingerprint, write_text
-from lyrics_asr.inference import pipeline
-from lyrics_asr.inference.emission_cache import weights_fingerprint
-from lyrics_asr.inference.jobs import Job
-from lyrics_asr.inference.stopwatch import Stopwatch
-from lyrics_asr.inference.tasks import ModelTask
-from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, _require_same
-from lyrics_asr.version import __version__
+from lyrics_asr.cli.commands import add_model_options, add_overwrite, model_arguments, run_songs
+from lyrics_asr.console import FAILED, say
+
+if TYPE_CHECKING:
+    from lyrics_asr.cli.main import VerbParser
 
 
-class VocalsTask(ModelTask):
-    """`lyrics-asr data cache-vocals`."""
+def add_arguments(parser: "VerbParser") -> None:
+    """The options of `lyrics-asr data cache-vocals`."""
+    parser.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="files of cuts, such as train.jsonl.gz")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals and their cuts go"
+    )
+    add_overwrite(parser)
+    add_model_options(parser, recognition=False)
 
-    @contextmanager
-    def load(self) -> Iterator[None]:
-        """See `Task`."""
-        with super().load():
-            path = self.args.output / "separator.json"
-            if path.exists():
-                _require_same(self.args.output, json.loads(path.read_text(encoding="utf-8")), self.model)
-            else:
-                name = self.model.separator.name
-                write_text(path, json.dumps({"name": name, "fingerprint": self._separator}, indent=2) + "\n")
-            yield
 
-    @cached_property
-    def _separator(self) -> str:
-        return weights_fingerprint(self.model.separator)
+def run(args: argparse.Namespace) -> int:
+    """Carry out `lyrics-asr data cache-vocals`."""
+    from lyrics_asr.training.data.vocals_cache import find_songs, write_cached_cuts
+    from lyrics_asr.training.data.vocals_task import VocalsRequest, VocalsTask
 
-    def key(self, job: Job) -> str:
-        """See `Task`."""
-        parts = [__version__, self._separator, asdict(self.options.separation), file_fingerprint(job.source)]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def infer(self, songs: Sequence[tuple[Job, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
-        """See `Task`."""
-        mixtures = [content for _, content in songs]
-        with self.under_way(songs) as progress, stopwatch("separation"):
-            return pipeline.take_voices(mixtures, self.model, self.options, progress)
-
-    def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
-        """See `Task`."""
-        target = job.target(self.args.output, AUDIO_SUFFIX)
-        with stopwatch("writing"):
-            write_audio(target, inferred.cpu())
-        return (target,)
+    jobs = find_songs(args.cuts)
+    request = VocalsRequest(output=args.output, overwrite=args.overwrite, **model_arguments(args))
+    code = run_songs(args, request, jobs, VocalsTask)
+    if code != FAILED:
+        left_out = write_cached_cuts(args.cuts, args.output)
+        say(f"wrote {args.output}" + (f"; {left_out} cuts of failed songs are left out" if left_out else ""))
+    return code

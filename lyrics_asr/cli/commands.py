@@ -1,276 +1,305 @@
-"""The verbs of the command line: parsed arguments in, exit code out.
+"""The verbs for songs: transcribe, align, separate, render.
 
-Whatever loads networks is imported by the verb that needs it, so that the others answer at once.
+Arguments become a frozen request here; nothing below knows the command line. Networks are imported by the verb that
+needs them.
 """
 
 import argparse
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lyrics_asr import formats
-from lyrics_asr.audio import AUDIO_SUFFIXES
-from lyrics_asr.config import load_config
-from lyrics_asr.console import Counter, progress, say
-from lyrics_asr.files import require_writable_folder, write_text
-from lyrics_asr.inference import run_log
-from lyrics_asr.inference import runner as batch
-from lyrics_asr.inference.jobs import LIST_SUFFIXES, Job, check_targets, find_jobs
-from lyrics_asr.inference.runner import Kept, Outcome, Song, Task
-from lyrics_asr.inference.transcript_files import RenderTask, TranscriptWriter
-from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.options import InferenceOptions
+from lyrics_asr.console import (
+    DONE,
+    FAILED,
+    SOME_FAILED,
+    BatchProgress,
+    UsageError,
+    describe,
+    log_file,
+    log_traceback,
+    say,
+)
 
-DONE, FAILED, SOME_FAILED = 0, 1, 3
+if TYPE_CHECKING:
+    from lyrics_asr.cli.main import VerbParser
+    from lyrics_asr.inference.jobs import Job, Outcome
+    from lyrics_asr.inference.requests import Request
+    from lyrics_asr.inference.runner import Task
 
 
-class UsageError(ValueError):
-    """The command line asks for things that do not go together."""
+def declare_transcribe(parser: "VerbParser") -> None:
+    """Arguments of `lyrics-asr transcribe`."""
+    parser.runs(transcribe, "lyrics-asr transcribe songs/ -o results --format json,lrc")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="SONG",
+        help="audio or video files, folders of them, or lists (.jsonl, .csv)",
+    )
+    _add_transcript_options(parser, "txt")
+    add_model_options(parser)
+    parser.add_argument(
+        "--language-model",
+        metavar="FILE",
+        help="KenLM model (.arpa, .arpa.gz or .bin) in place of the model's own; none for none",
+    )
+    parser.add_argument(
+        "--hotwords",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="words that may well be sung: 'Artist, Title'; tags, for the artist and title that the song's file names; "
+        "a .txt file, such as lyrics that are nearly right; a folder of them, with song.txt for song.mp3; repeatable",
+    )
+    parser.add_argument("--greedy", action="store_true", help="no beam search, no language model: faster, less exact")
 
 
 def transcribe(args: argparse.Namespace) -> int:
-    """Write down what is heard."""
+    """Transcribe songs."""
+    from lyrics_asr.inference.requests import TranscribeRequest
     from lyrics_asr.inference.tasks import TranscribeTask
 
     if args.greedy and args.hotwords:
         raise UsageError("--hotwords needs the beam search, which --greedy leaves out; give one of them")
-    return _write_transcripts(args, _songs(args), "txt", TranscribeTask)
+    jobs = _songs(args)
+    request = TranscribeRequest(
+        **_transcript_arguments(args, jobs, "txt"),
+        **model_arguments(args),
+        language_model=args.language_model,
+        greedy=args.greedy,
+        hot_words=tuple(args.hotwords),
+    )
+    return run_songs(args, request, jobs, TranscribeTask)
+
+
+def declare_align(parser: "VerbParser") -> None:
+    """Arguments of `lyrics-asr align`."""
+    parser.runs(align, "lyrics-asr align song.mp3 song.txt > song.lrc")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="SONG [LYRICS]",
+        help="a song and its lyrics; songs and folders with song.txt beside song.mp3; or lists of both (.jsonl, .csv)",
+    )
+    _add_transcript_options(parser, "lrc")
+    add_model_options(parser)
 
 
 def align(args: argparse.Namespace) -> int:
-    """Time given lyrics."""
+    """Align given lyrics."""
+    from lyrics_asr.inference.requests import AlignRequest
     from lyrics_asr.inference.tasks import AlignTask
 
-    return _write_transcripts(args, _pairs(args), "lrc", AlignTask)
+    jobs = _pairs(args)
+    request = AlignRequest(**_transcript_arguments(args, jobs, "lrc"), **model_arguments(args))
+    return run_songs(args, request, jobs, AlignTask)
+
+
+def declare_separate(parser: "VerbParser") -> None:
+    """Arguments of `lyrics-asr separate`."""
+    parser.runs(separate, "lyrics-asr separate songs/ -o vocals --format flac")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="SONG", help="audio or video files, or folders of them")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals go")
+    parser.add_argument(
+        "--format",
+        choices=("wav", "flac", "mp3", "ogg", "opus", "m4a"),
+        default="wav",
+        help="of the audio files (default: %(default)s)",
+    )
+    add_overwrite(parser)
+    add_model_options(parser, recognition=False)
 
 
 def separate(args: argparse.Namespace) -> int:
     """Write the vocals as audio."""
+    from lyrics_asr.inference.requests import SeparateRequest
     from lyrics_asr.inference.tasks import SeparateTask
 
     if any(path.is_dir() and path.resolve() == args.output.resolve() for path in args.inputs):
         raise UsageError(
             f"{args.output}: is the input folder, where vocals would pass for songs; choose another --output"
         )
-    return _run(args, _songs(args), (f".{args.format}",), SeparateTask)
+    request = SeparateRequest(
+        output=args.output, formats=(args.format,), overwrite=args.overwrite, **model_arguments(args)
+    )
+    return run_songs(args, request, _songs(args), SeparateTask)
+
+
+def declare_render(parser: "VerbParser") -> None:
+    """Arguments of `lyrics-asr render`."""
+    parser.runs(render, "lyrics-asr render song.json --format srt > song.srt")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="JSON", help="transcripts, or folders of them")
+    _add_transcript_options(parser, "txt")
 
 
 def render(args: argparse.Namespace) -> int:
-    """Make other formats of transcripts."""
+    """Convert transcripts to other formats."""
+    from lyrics_asr.inference.jobs import find_jobs
+    from lyrics_asr.inference.render import RenderTask
+    from lyrics_asr.inference.requests import RenderRequest
+
     jobs = find_jobs(args.inputs, {".json"}, args.output)
-    return _write_transcripts(args, jobs, "txt", lambda *_, writer: RenderTask(writer))
+    return run_songs(args, RenderRequest(**_transcript_arguments(args, jobs, "txt")), jobs, RenderTask)
 
 
-def models(args: argparse.Namespace) -> int:
-    """List, download, find, export or average models."""
-    from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths, download
+def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where the results go, one file for each song and format (default: stdout, for one song)",
+    )
+    parser.add_argument(
+        "--format",
+        metavar="F[,F...]",
+        help="json, txt, lrc (line times), elrc (word times), srt, vtt "
+        f"(default: {default_format} to stdout, json to a folder)",
+    )
+    add_overwrite(parser)
 
-    if args.action == "export":
-        from lyrics_asr.training.export import export
 
-        export(args.run_folder, args.folder, half=args.half)
-        print(args.folder)
-        return DONE
-    if args.action == "average":
-        from lyrics_asr.models.average import average_models
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """`--overwrite`, of all verbs that resume."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="work again on songs that an earlier run finished with the same model and options (default: keep them)",
+    )
 
-        average = average_models(_weights(args.weighted), acoustic_only=args.acoustic_only)
-        average.save(args.output, half=args.half)
-        print(args.output)
-        return DONE
-    if args.action == "list":
-        for model in KNOWN_MODELS:
-            state = "on this computer" if cached_paths(model.name) else "not downloaded"
-            print(f"{model.name:<18}{state:<18}{model.description}")
-        return DONE
-    paths = download(args.name) if args.action == "download" else cached_paths(args.name)
-    if not paths:
-        raise FileNotFoundError(
-            f"{args.name}: not on this computer; get it with lyrics-asr models download {args.name}"
+
+def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True) -> None:
+    """Which model, on which devices; without `recognition`, of the separator alone."""
+    parser.add_argument(
+        "--model",
+        default="published",
+        metavar="NAME",
+        help="published (downloaded on first use), embedded or embedded-english (in this package), or a model's folder "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--separator",
+        metavar="NAME",
+        help="another Demucs model: name or folder; none for unaccompanied singing (default: the model's)",
+    )
+    if recognition:
+        parser.add_argument(
+            "--acoustic", metavar="NAME", help="another Hugging Face CTC model: name or folder (default: the model's)"
         )
-    print(*paths, sep="\n")
-    return DONE
+        parser.add_argument(
+            "--language",
+            default="en",
+            metavar="CODE",
+            help="of the lyrics, such as en or fr; three letters, such as fra, also pick the adapter of a "
+            "multilingual model (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME[,NAME...]",
+        help="cpu, cuda, cuda:1, ...; several, such as cuda:0,cuda:1, share the songs; auto is all CUDA devices, or "
+        "the CPU where there are none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: spread the songs over the GPUs of a Ray cluster, whose machines share the files; RAY_ADDRESS names "
+        "the cluster, without it Ray is started here (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of a stage, such as acoustic.window_seconds=20 or decoding.beam_width=50; repeatable",
+    )
 
 
-def _weights(arguments: Sequence[str]) -> dict[str, float]:
-    """Models with their weights, from arguments such as `folder=2` or `folder`."""
-    weights: dict[str, float] = {}
-    for argument in arguments:
-        name, separator, weight = argument.rpartition("=")
-        name = name if separator else argument
-        if name in weights:
-            raise UsageError(f"{name}: is given twice; give every model once, with its weight")
+def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `ModelRequest` that `add_model_options` declared.
+
+    Raises:
+        UsageError: an option of a stage that does not exist or is out of range.
+    """
+    if args.set:
+        from lyrics_asr.config import load_config
+        from lyrics_asr.options import InferenceOptions
+
         try:
-            weights[name] = float(weight) if separator else 1.0
+            load_config(InferenceOptions, overrides=args.set)
         except ValueError as error:
-            raise UsageError(f"{argument}: {weight!r} is not a number; give MODEL=WEIGHT, such as {name}=2") from error
-    return weights
+            raise UsageError(str(error)) from error
+    if args.engine == "ray" and args.output is None:
+        raise UsageError("--engine ray writes to shared storage; give a folder with --output")
+    return {
+        "model": args.model,
+        "separator": args.separator,
+        "device": args.device,
+        "engine": args.engine,
+        "overrides": tuple(args.set),
+        "acoustic": getattr(args, "acoustic", None),
+        "language": getattr(args, "language", "en"),
+    }
 
 
-def doctor(args: argparse.Namespace) -> int:
-    """Check the installation; FAILED when something is wrong."""
-    from lyrics_asr.cli.doctor import examine
+def run_songs(
+    args: argparse.Namespace,
+    request: "Request",
+    jobs: Sequence["Job"],
+    make_task: "Callable[..., Task[Any, Any]]",
+) -> int:
+    """Process songs, say what becomes of each, and return the exit code."""
+    from lyrics_asr.inference.run import run, summary
 
-    findings = examine()
-    for finding in findings:
-        print(f"{'ok ' if finding.ok else 'BAD'}  {finding.subject:<20} {finding.detail}")
-    return DONE if all(finding.ok for finding in findings) else FAILED
+    output = request.output
+    failed: list[Job] = []
 
+    def on_result(outcome: "Outcome") -> None:
+        if outcome.error is not None:
+            failed.append(outcome.job)
+            log_traceback(outcome.error)
+            if args.debug:
+                traceback.print_exception(outcome.error)
+            say(f"error: {describe(outcome.error)}")
+        elif not outcome.is_kept:
+            for path in outcome.outputs:
+                say(f"wrote {path}")
 
-def lm_build(args: argparse.Namespace) -> int:
-    """Estimate a language model from lyrics."""
-    from lyrics_asr.language_model import BuildOptions, build_language_model, build_mixture
-    from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read_vocabulary
-
-    texts = [Sentences.of([given], args.language) for given in args.texts]
-    together = Sentences.of(args.texts, args.language)
-    if args.held_out and len(texts) < 2:
-        raise UsageError("--held-out weights several texts against each other; give two or more, or leave it out")
-    vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
-    if args.max_vocab is not None:
-        vocabulary = most_frequent_words(together, args.max_vocab)
-    options = BuildOptions(tuple(args.prune), vocabulary, args.estimator, args.memory, args.temporary)
-    if args.held_out:
-        held_out = Sentences.of(args.held_out, args.language)
-        report = build_mixture(texts, held_out, args.order, args.output, options)
-        for given, weight in zip(args.texts, report.weights, strict=True):
-            say(f"{given}: weight {weight:.4f}")
-        say(f"{args.output}: perplexity {report.held_out_perplexity:.2f} on the known words of the held-out text")
-    else:
-        build_language_model(together, args.order, args.output, options)
-    say(f"{args.output}: built from {len(together.files)} texts")
-    return DONE
+    began = time.monotonic()
+    with contextlib.nullcontext() if output is None else log_file(output / "run.log"):
+        outcomes = run(request, jobs, make_task, progress=BatchProgress(), on_result=on_result, debug=args.debug)
+    if len(jobs) > 1:
+        say(summary(outcomes, time.monotonic() - began, output))
+    return DONE if not failed else FAILED if len(failed) == len(jobs) else SOME_FAILED
 
 
-def lm_info(args: argparse.Namespace) -> int:
-    """Tell what a language model is, and how well it predicts texts."""
-    from lyrics_asr.language_model import describe_language_model, load_kenlm, measure_perplexity
-    from lyrics_asr.language_model.texts import Sentences
+def _songs(args: argparse.Namespace) -> tuple["Job", ...]:
+    from lyrics_asr.audio import AUDIO_SUFFIXES
+    from lyrics_asr.inference.jobs import find_jobs
 
-    info = describe_language_model(args.model)
-    model = load_kenlm(args.model)
-    lines = [("kind", info.kind), ("size", f"{info.size_bytes} bytes"), ("order", str(info.order))]
-    lines += [(f"{n}-grams", str(count)) for n, count in enumerate(info.counts, 1)]
-    if args.text:
-        fit = measure_perplexity(model, Sentences.of(args.text, args.language))
-        lines += [
-            ("text", f"{fit.sentences} lines, {fit.tokens - fit.sentences} words"),
-            ("unknown words", f"{fit.oov_words} ({fit.oov_rate:.2%})"),
-            ("perplexity", f"{fit.with_oov:.2f} with unknown words, {fit.without_oov:.2f} without"),
-        ]
-    for name, value in lines:
-        print(f"{name:<15}{value}")
-    return DONE
-
-
-def lm_tune(args: argparse.Namespace) -> int:
-    """Search the weights of a model's language model."""
-    from lyrics_asr.config import dump_config
-    from lyrics_asr.corpora.manifest import read_manifest
-    from lyrics_asr.evaluation.decoder_tuning import GRIDS, Trial, tune
-    from lyrics_asr.inference import pipeline
-    from lyrics_asr.inference.emission_cache import EmissionCache
-    from lyrics_asr.models.registry import load_model
-
-    if not (args.model / "model.json").is_file():
-        raise UsageError(f"{args.model}: no model's folder; make one with `load_model(NAME).save(FOLDER)` in Python")
-    if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit is {args.limit}; it must be at least 1")
-    songs = read_manifest(args.manifest)[: args.limit]
-    require_writable_folder(args.model)
-    model = load_model(str(args.model), device=args.device)
-    if model.language_model_path is None:
-        raise UsageError(
-            f"{args.model}: has no language model; load_model(..., language_model=FILE).save(FOLDER) adds one"
-        )
-    options = pipeline.options_for(model)
-    cache = None if args.cache is None else EmissionCache(args.cache, model, options.separation, options.acoustic)
-    emissions = []
-    for number, song in enumerate(songs, start=1):
-        with progress(f"{number}/{len(songs)} {song.id}") as report:
-            emissions.append(pipeline.listen(song.audio, model, options=options, cache=cache, progress=report))
-    references = [normalize(song.lyrics, song.language) for song in songs]
-
-    def tell(trial: Trial) -> None:
-        names = dict.fromkeys(name for name, _ in GRIDS)
-        say(f"WER {trial.wer:.1%}: " + ", ".join(f"{name} {getattr(trial.options, name):g}" for name in names))
-
-    tuning = tune(emissions, references, model.language_model_path, model.decoding, tell)
-    write_text(args.model / "decoder.yaml", dump_config(tuning.options))
-    for name, each in (("without", tuning.without_model), ("with", tuning.with_model)):
-        print(f"WER {name:<7} language model: {_with_interval(each.value, each.low, each.high)}")
-    if tuning.gain is not None:
-        print(f"difference: {_with_interval(tuning.gain.difference, tuning.gain.low, tuning.gain.high)}")
-    verdict = "helps" if tuning.helps else "does not help beyond chance: its weight is 0"
-    print(f"over {len(songs)} songs the language model {verdict}; {args.model / 'decoder.yaml'} is written")
-    return DONE
-
-
-def data_synth(args: argparse.Namespace) -> int:
-    """Make training songs."""
-    from lyrics_asr.cli import data_synth
-
-    return data_synth.run(args)
-
-
-def data_dali(args: argparse.Namespace) -> int:
-    """Make training chunks of DALI."""
-    from lyrics_asr.cli import data_dali as dali_command
-
-    try:
-        options = dali_command.read_options(args)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return dali_command.run(args, options)
-
-
-def data_cuts(args: argparse.Namespace) -> int:
-    """Make training chunks of a manifest's songs."""
-    from lyrics_asr.cli import data_cuts as cuts_command
-    from lyrics_asr.training.config import ChunkOptions
-
-    try:
-        options = ChunkOptions(args.chunk_seconds, args.pause_seconds)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return cuts_command.run(args, options)
-
-
-def data_cache_vocals(args: argparse.Namespace) -> int:
-    """Separate the songs of cuts once for all."""
-    from lyrics_asr.cli.cache_vocals import VocalsTask
-    from lyrics_asr.training.data import vocals_cache
-
-    jobs = vocals_cache.find_songs(args.cuts)
-    code = _run(args, jobs, [vocals_cache.AUDIO_SUFFIX], VocalsTask)
-    if code != FAILED:
-        left_out = vocals_cache.write_cached_cuts(args.cuts, args.output)
-        say(f"wrote {args.output}" + (f"; {left_out} cuts are left out, whose songs failed" if left_out else ""))
-    return code
-
-
-def _with_interval(share: float | None, low: float | None, high: float | None) -> str:
-    if share is None or low is None or high is None:
-        return "-" if share is None else f"{share:.1%}"
-    return f"{share:.1%} (95 % interval {low:.1%} to {high:.1%})"
-
-
-def _songs(args: argparse.Namespace) -> tuple[Job, ...]:
     return find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
 
 
-def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
+def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
     """The songs, each with its lyrics of a list or the text beside it; or one song and the text named after it."""
+    from lyrics_asr.audio import AUDIO_SUFFIXES
+    from lyrics_asr.inference.jobs import LIST_SUFFIXES, Job
+
     text = args.inputs[-1]
     if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES | LIST_SUFFIXES:
-        return tuple(
-            job if job.lyrics or job.lyrics_text else replace(job, lyrics=job.source.with_suffix(".txt"))
-            for job in _songs(args)
-        )
+        jobs = []
+        for job in _songs(args):
+            has_lyrics = job.lyrics or job.lyrics_text
+            jobs.append(job if has_lyrics else replace(job, lyrics=job.source.with_suffix(".txt")))
+        return tuple(jobs)
     if len(args.inputs) != 2 or args.inputs[0].is_dir():
         raise UsageError(
             f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"
@@ -278,83 +307,14 @@ def _pairs(args: argparse.Namespace) -> tuple[Job, ...]:
     return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
 
 
-def _write_transcripts(
-    args: argparse.Namespace,
-    jobs: Sequence[Job],
-    default_format: str,
-    make_task: Callable[..., Task[Any, Any]],
-) -> int:
+def _transcript_arguments(args: argparse.Namespace, jobs: Sequence["Job"], default_format: str) -> dict[str, Any]:
+    """The fields of `Request`, from the arguments of the verbs that write transcripts."""
+    from lyrics_asr.formats import FORMATS
+
     given = args.format or (default_format if args.output is None else "json")
     names = tuple(dict.fromkeys(given.split(",")))
-    if unknown := [name for name in names if name not in formats.FORMATS]:
-        raise UsageError(f"unknown format {unknown[0]!r}; use some of {','.join(formats.FORMATS)}")
+    if unknown := set(names) - set(FORMATS):
+        raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(FORMATS)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):
         raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
-    make = partial(make_task, writer=TranscriptWriter(args.output, names))
-    return _run(args, jobs, [f".{name}" for name in names], make)
-
-
-def _run(
-    args: argparse.Namespace, jobs: Sequence[Job], suffixes: Sequence[str], make_task: Callable[..., Task[Any, Any]]
-) -> int:
-    try:
-        load_config(InferenceOptions, overrides=getattr(args, "set", []))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if args.output is not None:
-        check_targets(jobs, args.output, suffixes, run_log.logged_results(args.output))
-        require_writable_folder(args.output)
-    counter = Counter()
-
-    def report(outcome: Outcome) -> None:
-        if outcome.is_kept:
-            counter.leave_out(outcome.audio_seconds)
-        else:
-            counter.finish()
-        if outcome.error is not None:
-            if args.debug:
-                traceback.print_exception(outcome.error)
-            say(f"error: {batch.describe(outcome.error)}")
-        if args.output is not None and not outcome.is_kept:
-            run_log.append_log(args.output, args.verb, outcome)
-            for path in outcome.outputs:
-                say(f"wrote {path}")
-
-    kept: Kept | None = None
-    if args.output is not None:
-        finished = run_log.finished_results(args.output, args.verb, suffixes)
-        kept = run_log.nothing_finished if args.overwrite else finished
-    began = time.monotonic()
-    engine = _engine(args, make_task, counter, kept) if "device" in args else None
-    outcomes = batch.run(jobs, make_task(args, counter), kept=kept, report=report, engine=engine)
-    if len(jobs) > 1:
-        say(run_log.summary(outcomes, time.monotonic() - began, args.output))
-    failures = sum(outcome.error is not None for outcome in outcomes)
-    return DONE if not failures else FAILED if failures == len(jobs) else SOME_FAILED
-
-
-def _engine(
-    args: argparse.Namespace, make_task: Callable[..., Task[Any, Any]], counter: Counter, kept: Kept | None
-) -> Callable[[Sequence[Song], Callable[[Outcome], None]], None]:
-    """What works on songs with a model: this process, one for each device, or those of a cluster."""
-    from lyrics_asr.inference.tasks import devices_of
-    from lyrics_asr.inference.workers import Order
-
-    order = Order(make_task, args, kept)
-    if args.engine == "ray":
-        if args.output is None:
-            raise UsageError("--engine ray writes to shared storage; give a folder with --output")
-        from lyrics_asr.inference import ray_engine
-
-        return partial(ray_engine.work, order=order, counter=counter)
-
-    def engine(songs: Sequence[Song], report: Callable[[Outcome], None]) -> None:
-        from lyrics_asr.inference import multi_gpu as local_engine
-
-        devices = devices_of(args.device, len(songs))
-        if len(devices) > 1:
-            local_engine.work(songs, order, devices, counter=counter, report=report)
-        else:
-            batch.work(songs, order.task(devices[0], counter), kept=kept, report=report)
-
-    return engine
+    return {"output": args.output, "formats": names, "overwrite": args.overwrite}

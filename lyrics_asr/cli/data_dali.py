@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyrics_asr.console import say
-from lyrics_asr.corpora.dali import SPLITS, SplitThresholds
 from lyrics_asr.training.config import ChunkOptions
+
+_THRESHOLDS = (0.80, 0.925, 0.95)
+"""Those of `corpora.dali.SplitThresholds`, which cannot be imported without PyTorch."""
 
 _MAX_SLOW_FILES = 10
 """Slow files that the table names; report.json names all."""
@@ -20,7 +22,6 @@ if TYPE_CHECKING:  # Lhotse takes seconds to load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data dali`."""
-    thresholds = SplitThresholds()
     parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="folder of DALI's .gz files, or of JSON")
     parser.add_argument("audio", type=Path, metavar="AUDIO", help="folder of the songs' audio, named by their DALI ids")
     parser.add_argument(
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thresholds",
         nargs=3,
         type=float,
-        default=(thresholds.train, thresholds.validation, thresholds.test),
+        default=_THRESHOLDS,
         metavar=("TRAIN", "VALIDATION", "TEST"),
         help="the least NCC of each split; songs below the first are in none (default: %(default)s)",
     )
@@ -83,6 +84,7 @@ def read_options(args: argparse.Namespace) -> "CutOptions":
     Raises:
         ValueError: a value out of its range.
     """
+    from lyrics_asr.corpora.dali import SplitThresholds
     from lyrics_asr.training.data.prepare_dali import CutOptions
 
     return CutOptions(
@@ -115,6 +117,8 @@ def run(args: argparse.Namespace, options: "CutOptions") -> int:
 
 def render_report(report: "CutReport") -> str:
     """The report as a table for people, with a line end after each row."""
+    from lyrics_asr.corpora.dali import SPLITS
+
     rows = [f"{'split':<12}{'songs':>8}{'chunks':>9}{'words':>10}{'hours':>8}"]
     for split in SPLITS:
         size = report.splits[split]

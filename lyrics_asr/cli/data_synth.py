@@ -4,9 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from lyrics_asr.synthesis.corpus import generate
-from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES, LYRICS_FOLDER
 from lyrics_asr.synthesis.options import SyntheticOptions
+
+_LANGUAGES = ("en", "es", "fr", "de")
+_LYRICS_FOLDER = Path("data/lyrics")
+"""As in `synthesis.lyrics`, which cannot be imported without NumPy."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.split,
         help="lyrics and voices (default: %(default)s)",
     )
-    parser.add_argument(
-        "--language", choices=tuple(LANGUAGE_NAMES), default=defaults.language, help="default: %(default)s"
-    )
+    parser.add_argument("--language", choices=_LANGUAGES, default=defaults.language, help="default: %(default)s")
     parser.add_argument("--songs", type=int, default=defaults.songs, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     parser.add_argument(
@@ -48,11 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, default=defaults.processes, help="songs made at once (default: %(default)s)"
     )
-    parser.add_argument("--lyrics", type=Path, default=LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
+    parser.add_argument("--lyrics", type=Path, default=_LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out `lyrics-asr data synth`."""
+    from lyrics_asr.synthesis.corpus import generate
+
     options = SyntheticOptions(
         split=arguments.split,
         language=arguments.language,

@@ -1,5 +1,6 @@
 """What `lyrics-asr doctor` looks at: versions, device, codecs, models on this computer."""
 
+import argparse
 import platform
 import re
 import sys
@@ -7,9 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from typing import TYPE_CHECKING
+
+from lyrics_asr.console import DONE, FAILED
+
+if TYPE_CHECKING:
+    from lyrics_asr.cli.main import VerbParser
 
 _CODECS = ("aac", "alac", "flac", "mp3", "opus", "vorbis", "wmav2")
 _OLDEST, _NEWEST = (3, 10), (3, 12)
+
+
+def declare_doctor(parser: "VerbParser") -> None:
+    """Arguments of `lyrics-asr doctor`."""
+    parser.runs(doctor, "lyrics-asr doctor")
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Check the installation; FAILED when something is wrong."""
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else 'BAD'}  {finding.subject:<20} {finding.detail}")
+    return DONE if all(finding.ok for finding in findings) else FAILED
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ def _models() -> str:
     from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths
 
     states = []
-    for model in KNOWN_MODELS:
+    for model in KNOWN_MODELS.values():
         absent = "is not downloaded" if model.repositories else "is missing from this package"
         states.append(f"{model.name} {'is here' if cached_paths(model.name) else absent}")
     return ", ".join(states)

@@ -5,7 +5,8 @@ segment, and the language model then joins the best hypotheses of all segments (
 keep their whole search history: without the split, the memory of pyctcdecode would grow with the square of the length.
 
 The frames that back ends report are not used. Where two prefixes merge, they keep the frames of only one of them, which
-shifts words by up to half a second on noisy emissions. The final text is force-aligned instead (see `ctc_paths`).
+shifts words by up to half a second on noisy emissions. The final text is force-aligned instead (see
+`alignment.forced_alignment`).
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -16,7 +17,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lyrics_asr.decoding.ctc_paths import timed_word, word_spans
+from lyrics_asr.alignment.forced_alignment import timed_word, word_spans
 from lyrics_asr.decoding.flashlight import FlashlightDecoder
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis

@@ -11,9 +11,10 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
 from multiprocessing.forkserver import ensure_running
 from threading import Lock, Thread
 from types import TracebackType
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.types import Emissions, TimedWord
 
-_search: BeamSearch | None = None
-"""The beam search of a worker process."""
+_make_search: Callable[[], BeamSearch] | None = None
+"""Makes the beam search of a worker process."""
 
 
 class DecodingPool:
@@ -39,22 +40,24 @@ class DecodingPool:
     As with every process that Python does not fork, a script that uses this needs `if __name__ == "__main__":`.
 
     Args:
-        search: the decoder. Only what it is built from is kept and sent to the workers.
+        make_search: makes the decoder in a worker, such as `partial(BeamSearch, vocabulary, path, options)`; it is
+            pickled.
         processes: at least 1; they are started when there is work for them.
     """
 
-    def __init__(self, search: BeamSearch, processes: int) -> None:
-        self._search = pickle.dumps(search)
+    def __init__(self, make_search: Callable[[], BeamSearch], processes: int) -> None:
+        self._make_search = pickle.dumps(make_search)
         self._processes = processes
         self._lock = Lock()
         self._pool = self._start(processes)
         ensure_running()  # the imports of the fork server take seconds; the caller has other work until the first song
+        self._pool.submit(_search)  # so does the language model
 
     def decode(self, emissions: Emissions, hot_words: Set[str] = frozenset()) -> tuple[TimedWord, ...]:
         """Decode a song in a worker and wait for the result; see `BeamSearch.decode`.
 
         Raises:
-            ValueError: the emissions have a different vocabulary.
+            ValueError: the emissions have a different vocabulary, or the language model cannot be read.
             RuntimeError: the worker died, twice.
         """
         pool = self._pool
@@ -84,7 +87,7 @@ class DecodingPool:
     def _start(self, processes: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([BeamSearch.__module__])
-        return ProcessPoolExecutor(processes, context, initializer=_initialize, initargs=(self._search,))
+        return ProcessPoolExecutor(processes, context, initializer=_initialize, initargs=(self._make_search,))
 
 
 def usable_cores() -> int:
@@ -112,7 +115,8 @@ def decode_all(
         RuntimeError: a worker died twice on a song.
     """
     processes = usable_cores() if processes is None else processes
-    with DecodingPool(search, processes) as pool, ThreadPoolExecutor(processes) as threads:
+    make, arguments = search.__reduce__()
+    with DecodingPool(partial(make, *arguments), processes) as pool, ThreadPoolExecutor(processes) as threads:
         return list(threads.map(pool.decode, songs, [frozenset()] * len(songs) if hot_words is None else hot_words))
 
 
@@ -129,13 +133,20 @@ def _submit(pool: ProcessPoolExecutor, song: Emissions, hot_words: Set[str]) -> 
     return pool.submit(_decode, frozenset(hot_words), *packed)
 
 
-def _initialize(search: bytes) -> None:
+def _initialize(make_search: bytes) -> None:
     """Prepare a worker process."""
-    global _search
+    global _make_search
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the caller
     Thread(target=_end_with_caller, daemon=True).start()
     torch.set_num_threads(1)
-    _search = pickle.loads(search)
+    _make_search = pickle.loads(make_search)
+
+
+@cache
+def _search() -> BeamSearch:
+    """The beam search of this worker process; an error in making it is that of every song."""
+    assert _make_search is not None  # `_initialize` has run
+    return _make_search()
 
 
 def _end_with_caller() -> None:
@@ -147,5 +158,4 @@ def _end_with_caller() -> None:
 
 
 def _decode(hot_words: Set[str], log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:
-    assert _search is not None  # `_initialize` has run
-    return _search.decode(Emissions(torch.from_numpy(log_probs), *others), hot_words)
+    return _search().decode(Emissions(torch.from_numpy(log_probs), *others), hot_words)

@@ -1,35 +1,42 @@
-"""What a model makes of each song, run here or read from files, kept so that a run that was stopped goes on.
+"""What a model predicts for each song, computed by the runner that users run, or read from files.
 
 Conventions
-- Each network runs once for a song. Both decodings and the alignment read the same emissions, through the functions
-  that `lyrics_asr.pipeline` calls.
 - A prediction is kept in three files under the output folder: transcripts/ID.json and alignments/ID.json, as
   `lyrics-asr transcribe` and `align` write them, and songs/ID.json with the rest. It counts as done while the audio,
-  the stem, the lyrics, the model and all options are the same.
+  the stem, the lyrics, the model and all options are the same (see `inference.run`).
 - Stage times are wall-clock seconds. Those of emissions from a cache are the times of their reading.
 """
 
 import hashlib
 import json
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from lyrics_asr.audio import Audio, probe
-from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.evaluation.metrics import BssEval, bss_eval, si_sdr
 from lyrics_asr.files import file_fingerprint, write_text
-from lyrics_asr.formats import parse_json, render
-from lyrics_asr.inference.emission_cache import EmissionCache, networks_fingerprint
-from lyrics_asr.inference.pipeline import audio_info, read_mixture, time_lyrics, write_down
-from lyrics_asr.inference.stopwatch import Stopwatch
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.formats import parse_json
+from lyrics_asr.inference.emission_cache import EmissionCache
+from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.requests import ModelRequest
+from lyrics_asr.inference.runner import Song, Stopwatch
+from lyrics_asr.inference.tasks import (
+    ModelTask,
+    align_emissions,
+    compute_emissions,
+    decode_transcript,
+    options_for,
+    read_mixture,
+    read_song,
+)
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.options import InferenceOptions
-from lyrics_asr.types import AudioInfo, Emissions, TimedLine, Transcript
+from lyrics_asr.options import DecodingOptions, InferenceOptions
+from lyrics_asr.types import Emissions, ModelInfo, TimedLine, Transcript
 
 SCHEMA = "lyrics-asr/evaluated-song/1"
 
@@ -67,6 +74,14 @@ class StageSeconds:
 
 
 @dataclass(frozen=True)
+class _Measured:
+    """What the networks give for a song; `separation` where it has a vocals' stem."""
+
+    emissions: Emissions
+    separation: SeparationScores | None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What is known of a song that was worked on; None for what is not.
 
@@ -76,7 +91,9 @@ class Prediction:
         greedy: the words of the greedy decoding.
         lines: the song's lyrics with their estimated times.
         separation: where the song has a vocals' stem.
-        seconds: what it took.
+        seconds: of each stage.
+        model: what made it.
+        decoding: options of its beam search.
     """
 
     duration_seconds: float | None
@@ -85,119 +102,153 @@ class Prediction:
     lines: tuple[TimedLine, ...] | None = None
     separation: SeparationScores | None = None
     seconds: StageSeconds | None = None
+    model: ModelInfo | None = None
+    decoding: DecodingOptions | None = None
 
 
-class Predictor:
-    """Runs a model over songs, and does not repeat what is in `output` already.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(ModelRequest):
+    """Transcribe and align songs with a reference, and measure their separated vocals; `output` is needed.
 
     Args:
-        output: where predictions are kept.
+        songs: by the stem of their job, see `job_of`.
+        options: of all stages but decoding, whose options are those tuned for the model with `overrides`.
         bss_eval: whether stems are measured by BSS Eval too, which takes several times as long as all the rest.
         cache: where emissions are kept; None to keep none.
     """
 
-    def __init__(
-        self, model: LyricsModel, options: InferenceOptions, output: Path, *, bss_eval: bool, cache: Path | None
-    ) -> None:
-        self._model = model
-        self.options = options
-        self._output = output
-        self._bss_eval = bss_eval
-        self._cache = None if cache is None else EmissionCache(cache, model, options.separation, options.acoustic)
-        self._beam_search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, options.decoding)
-        language_model = model.language_model_path
-        self._networks = networks_fingerprint(model, options.separation, options.acoustic)
-        self._decoding = json.dumps(
-            [
-                asdict(options.decoding),
-                asdict(options.lines),
-                None if language_model is None else file_fingerprint(language_model),
-            ]
-        )
+    verb: ClassVar[str] = "evaluate"
+    songs: Mapping[str, ReferenceSong] = field(default_factory=dict)
+    options: InferenceOptions = field(default_factory=InferenceOptions)
+    bss_eval: bool = True
+    cache: Path | None = None
 
-    def predict(self, song: Song) -> Prediction:
-        """The prediction of a song, made or found.
 
-        Raises:
-            ValueError: audio, stem or lyrics that cannot be worked with.
-            OSError: a file that cannot be read or written.
-        """
-        networks = _digest(
-            self._networks,
-            file_fingerprint(song.audio),
-            "" if song.vocals is None else file_fingerprint(song.vocals),
-            str(self._bss_eval),
-        )
-        key = _digest(networks, self._decoding, song.lyrics, song.language)
-        record = _read_record(_file(self._output / "songs", song.id))
-        if record is not None and record.get("key") == key:
-            with suppress(OSError, ValueError, KeyError, TypeError):  # a file was removed or changed: work again
-                return _restored(record, self._output, song.id)
-        prediction, transcript, alignment = self._work(song, record, networks)
-        write_text(_file(self._output / "transcripts", song.id), render(transcript, "json"))
-        write_text(_file(self._output / "alignments", song.id), render(alignment, "json"))
-        kept = {
-            "schema": SCHEMA,
-            "key": key,
-            "networks": networks,
-            "duration_seconds": prediction.duration_seconds,
-            "greedy": prediction.greedy,
-            "separation": None if prediction.separation is None else asdict(prediction.separation),
-            "seconds": None if prediction.seconds is None else asdict(prediction.seconds),
-        }
-        write_text(_file(self._output / "songs", song.id), json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
-        return prediction
+def job_of(song: ReferenceSong) -> Job:
+    """The job of a song, whose result is its record in songs/ID.json.
 
-    def _work(
-        self, song: Song, record: dict[str, Any] | None, networks: str
-    ) -> tuple[Prediction, Transcript, Transcript]:
-        model, stopwatch = self._model, Stopwatch()
-        with stopwatch("reading"):
-            emissions = None if self._cache is None else self._cache.load(song.audio)
-        # With a stem the networks' work is not all in the emissions; it is, when an earlier run has measured the rest.
-        measured = record is not None and record.get("networks") == networks
-        if emissions is not None and (measured or song.vocals is None):
-            separation = None if record is None or not measured else _separation(record["separation"])
-            info = audio_info(song.audio, emissions)
-        else:
-            with stopwatch("reading"):
-                mixture = read_mixture(song.audio, model)
-            with stopwatch("separation"):
-                (vocals,) = model.vocals([mixture], self.options.separation)
-            with stopwatch("acoustic"):
-                (emissions,) = model.emissions([model.voice(vocals)], self.options.acoustic)
-            separation = None
-            if song.vocals is not None:
-                stem = read_mixture(song.vocals, model)
-                separation = separation_scores(song.vocals, stem, mixture, vocals.cpu(), with_bss_eval=self._bss_eval)
-            if self._cache is not None:
-                self._cache.save(song.audio, emissions)
-            info = audio_info(song.audio, mixture)
-        return self._decode(song, emissions, info, separation, stopwatch)
+    Raises:
+        ValueError: an id that cannot name a file.
+    """
+    return Job(song.audio, _file(Path("songs"), song.id, ""), lyrics_text=song.lyrics)
 
-    def _decode(
-        self,
-        song: Song,
-        emissions: Emissions,
-        info: AudioInfo,
-        separation: SeparationScores | None,
-        stopwatch: Stopwatch,
-    ) -> tuple[Prediction, Transcript, Transcript]:
+
+class EvaluateTask(ModelTask[EvaluateRequest]):
+    """Each network runs once for a song; both decodings and the alignment read the same emissions."""
+
+    def check(self, job: Job) -> Song:
+        """See `Task`."""
+        return replace(super().check(job), lyrics=job.read_lyrics())
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """See `Task`."""
+        with super().load(), self.beam_search() as self._decode:
+            self._cache = None
+            if self.request.cache is not None:
+                options = self.options
+                self._cache = EmissionCache(self.request.cache, self.model, options.separation, options.acoustic)
+            yield
+
+    def options_of(self, model: LyricsModel) -> InferenceOptions:
+        """See `ModelTask`."""
+        return replace(self.request.options, decoding=options_for(model, self.request.overrides).decoding)
+
+    def further_key(self, song: Song) -> list[Any]:
+        """See `Task`."""
+        reference, options = self._reference(song), self.options
+        decoding = [self.language_model_fingerprint, asdict(options.decoding), asdict(options.lines)]
+        return [self._networks_key(song), decoding, reference.lyrics, reference.language]
+
+    def read(self, song: Song) -> Any:
+        """See `Task`; what an earlier run has computed is not computed again."""
+        emissions = None if self._cache is None else self._cache.load(song.job.source)
+        if emissions is not None:
+            record = _read_record(song.job.target(self._output, ".json")) or {}
+            measured = record.get("networks") == self._networks_key(song)
+            # With a stem, emissions are not all that the networks give; they are if an earlier run measured the rest.
+            if measured or self._reference(song).vocals is None:
+                return _Measured(emissions, _separation(record["separation"]) if measured else None)
+        if self._reference(song).vocals is not None:
+            return read_mixture(song.job.source, self.model)  # whole, to be compared with the stem
+        return read_song(song, self.model)
+
+    def infer(self, songs: Sequence[tuple[Song, Any]], stopwatch: Stopwatch) -> Sequence[_Measured]:
+        """See `Task`."""
+        measured = []
+        with self.in_progress(songs) as progress:
+            for song, content in songs:
+                is_known = isinstance(content, _Measured)
+                measured.append(content if is_known else self._measure(song, content, progress, stopwatch))
+        return measured
+
+    def finish(self, song: Song, inferred: _Measured, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        reference, emissions = self._reference(song), inferred.emissions
+        assert song.lyrics is not None
+        audio = self.audio_of(song, emissions)
         with stopwatch("greedy"):
             greedy = " ".join(word.text for word in greedy_search(emissions))
         with stopwatch("beam_search"):
-            decode = self._beam_search.decode
-            heard = write_down(
-                info, emissions, self._model, self.options, decode=decode, hot_words="", language=song.language
-            )
+            transcript = decode_transcript(audio, emissions, self.model, self.options, decode=self._decode)
         with stopwatch("alignment"):
-            lyrics = parse_lyrics(song.lyrics)
-            timed = time_lyrics(info, emissions, lyrics, self._model, language=song.language)
+            alignment = align_emissions(audio, emissions, song.lyrics, self.model, language=reference.language)
         seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, **stopwatch})
-        return Prediction(info.duration_seconds, heard.text, greedy, timed.lines, separation, seconds), heard, timed
+        record = {
+            "schema": SCHEMA,
+            "networks": self._networks_key(song),
+            "decoding": asdict(self.options.decoding),
+            "duration_seconds": audio.duration_seconds,
+            "greedy": greedy,
+            "separation": None if inferred.separation is None else asdict(inferred.separation),
+            "seconds": asdict(seconds),
+        }
+        write_text(_file(self._output / "transcripts", reference.id), transcript.to_json())
+        write_text(_file(self._output / "alignments", reference.id), alignment.to_json())
+        target = song.job.target(self._output, ".json")
+        write_text(target, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        return (target,)
+
+    def _measure(
+        self, song: Song, content: Audio | Path, progress: Callable[[float], None], stopwatch: Stopwatch
+    ) -> _Measured:
+        stem_path, model, options = self._reference(song).vocals, self.model, self.options
+        if stem_path is None or not isinstance(content, Audio):
+            (emissions,) = compute_emissions([content], model, options, progress, stopwatch)
+            separation = None
+        else:
+            with stopwatch("separation"):
+                (vocals,) = model.vocals([content], options.separation, progress)
+            with stopwatch("acoustic"):
+                (emissions,) = model.emissions([model.to_16k_mono(vocals)], options.acoustic)
+            stem = read_mixture(stem_path, model)
+            with_bss_eval = self.request.bss_eval
+            separation = separation_scores(stem_path, stem, content, vocals.cpu(), with_bss_eval=with_bss_eval)
+        if self._cache is not None:
+            self._cache.save(song.job.source, emissions)
+        return _Measured(emissions, separation)
+
+    def _networks_key(self, song: Song) -> str:
+        """A hash of everything that emissions and separation scores depend on."""
+        stem = self._reference(song).vocals
+        parts = [
+            self.fingerprint,
+            file_fingerprint(song.job.source),
+            "" if stem is None else file_fingerprint(stem),
+            str(self.request.bss_eval),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _reference(self, song: Song) -> ReferenceSong:
+        return self.request.songs[song.job.stem.as_posix()]
+
+    @property
+    def _output(self) -> Path:
+        assert self.request.output is not None
+        return self.request.output
 
 
-def read_prediction(song: Song, transcripts: Path | None, alignments: Path | None) -> Prediction:
+def read_prediction(song: ReferenceSong, transcripts: Path | None, alignments: Path | None) -> Prediction:
     """The prediction of a song from files of any system.
 
     Args:
@@ -227,6 +278,32 @@ def read_prediction(song: Song, transcripts: Path | None, alignments: Path | Non
     if duration_seconds is None and song.audio.is_file():
         duration_seconds = probe(song.audio).duration_seconds
     return Prediction(duration_seconds, text, lines=lines)
+
+
+def kept_prediction(song: ReferenceSong, output: Path) -> Prediction:
+    """The prediction of a song that `EvaluateTask` wrote.
+
+    Raises:
+        ValueError: a file that is missing or damaged.
+    """
+    try:
+        record = _read_record(job_of(song).target(output, ".json"))
+        if record is None:
+            raise ValueError("its record is missing or damaged")
+        transcript = _read_transcript(_file(output / "transcripts", song.id))
+        alignment = _read_transcript(_file(output / "alignments", song.id))
+        return Prediction(
+            record["duration_seconds"],
+            transcript.text,
+            record["greedy"],
+            alignment.lines,
+            _separation(record["separation"]),
+            StageSeconds(**record["seconds"]),
+            transcript.model,
+            DecodingOptions(**record["decoding"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{song.id}: what was kept of it cannot be read: {error}") from error
 
 
 def separation_scores(
@@ -286,25 +363,8 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
-def _restored(record: dict[str, Any], output: Path, song_id: str) -> Prediction:
-    transcript = _read_transcript(_file(output / "transcripts", song_id))
-    alignment = _read_transcript(_file(output / "alignments", song_id))
-    return Prediction(
-        record["duration_seconds"],
-        transcript.text,
-        record["greedy"],
-        alignment.lines,
-        _separation(record["separation"]),
-        StageSeconds(**record["seconds"]),
-    )
-
-
 def _separation(kept: dict[str, Any] | None) -> SeparationScores | None:
     if kept is None:
         return None
     mixture, vocals = (None if kept[key] is None else BssEval(**kept[key]) for key in ("mixture", "vocals"))
     return SeparationScores(kept["mixture_si_sdr_db"], kept["vocals_si_sdr_db"], mixture, vocals)
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -79,10 +79,9 @@ class Results:
     missing_audio: tuple[str, ...]
 
 
-def collect(
-    evaluation: Evaluation, config: EvaluationConfig, model: ModelInfo | None, decoding: DecodingOptions | None
-) -> Results:
-    """Aggregate per-song scores, and record versions and hardware."""
+def collect(evaluation: Evaluation, config: EvaluationConfig) -> Results:
+    """Combine the scores of songs, and record what made them."""
+    model, decoding = evaluation.model, evaluation.decoding
     name = model.name if model else ", ".join(str(each) for each in (config.transcripts, config.alignments) if each)
     return Results(
         name=name,

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from lyrics_asr.console import duration
+from lyrics_asr.console import BatchProgress, duration, log_traceback
 from lyrics_asr.corpora.dali import read_dali
 from lyrics_asr.corpora.folder import read_folder
 from lyrics_asr.corpora.jam_alt import read_jam_alt
@@ -15,12 +16,21 @@ from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.corpora.musdb_alt import read_musdb_alt
 from lyrics_asr.evaluation.figures import FIGURES, value_of
-from lyrics_asr.evaluation.predictions import Prediction, Predictor, read_prediction
+from lyrics_asr.evaluation.predictions import (
+    EvaluateRequest,
+    EvaluateTask,
+    Prediction,
+    job_of,
+    kept_prediction,
+    read_prediction,
+)
 from lyrics_asr.evaluation.scores import SongScores, score_song
 from lyrics_asr.files import OutputError
-from lyrics_asr.inference.pipeline import options_for
-from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.options import AcousticOptions, LineOptions, SeparationOptions
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.run import run
+from lyrics_asr.inference.runner import Task
+from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, LineOptions, SeparationOptions
+from lyrics_asr.types import ModelInfo
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +50,13 @@ class EvaluationConfig:
         genre: only the songs of this genre, whatever its case.
         limit: only the first songs of those that can be evaluated.
         model: a name or folder as `load_model` takes it.
+        separator: another separator in place of the model's own, by name or folder.
+        acoustic_model: another acoustic model in place of the model's own, by name or folder.
+        acoustic_language: adapter of a multilingual acoustic model, e.g. "fra".
         language_model: KenLM file in place of the model's own; "none" for none at all.
-        device: "auto", "cpu", "cuda", ...
+        device: "auto", "cpu", "cuda", ...; several, parted by commas, share the songs.
+        engine: "local", or "ray" for the machines of a Ray cluster.
+        overwrite: run songs again that are done already.
         transcripts: folder of transcripts that are measured in place of running a model.
         alignments: folder of alignments that are measured in place of running a model.
         output: folder of the results, the report and every song's prediction; started again, a run goes on from there.
@@ -61,8 +76,13 @@ class EvaluationConfig:
     genre: str | None = None
     limit: int | None = None
     model: str = "published"
+    separator: str | None = None
+    acoustic_model: str | None = None
+    acoustic_language: str | None = None
     language_model: str | None = None
     device: str = "auto"
+    engine: str = "local"
+    overwrite: bool = False
     transcripts: Path | None = None
     alignments: Path | None = None
     output: Path = Path("results")
@@ -70,7 +90,7 @@ class EvaluationConfig:
     bss_eval: bool = True
     separation: SeparationOptions = field(default_factory=SeparationOptions)
     acoustic: AcousticOptions = field(default_factory=AcousticOptions)
-    decoding: dict[str, int | float] = field(default_factory=dict)
+    decoding: dict[str, Any] = field(default_factory=dict)
     lines: LineOptions = field(default_factory=LineOptions)
 
     def __post_init__(self) -> None:
@@ -95,11 +115,13 @@ class FailedSong:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The songs that were measured, those that failed, and the ids of those without audio."""
+    """Songs that were measured, songs that failed, ids of songs without audio, and what made the predictions."""
 
     songs: tuple[SongScores, ...]
     failed: tuple[FailedSong, ...]
     missing_audio: tuple[str, ...]
+    model: ModelInfo | None = None
+    decoding: DecodingOptions | None = None
 
 
 def load_songs(config: EvaluationConfig) -> tuple[Song, ...]:
@@ -126,56 +148,136 @@ def load_songs(config: EvaluationConfig) -> tuple[Song, ...]:
     return chosen
 
 
-def make_predictor(model: LyricsModel, config: EvaluationConfig) -> Predictor:
-    """A predictor with the model's tuned options and those of `config` over them.
-
-    Raises:
-        ValueError: decoding options that do not exist or are out of range.
-    """
-    options = options_for(model, [f"decoding.{key}={value}" for key, value in config.decoding.items()])
-    options = type(options)(config.separation, config.acoustic, options.decoding, config.lines)
-    return Predictor(model, options, config.output, bss_eval=config.bss_eval, cache=config.cache)
+def request_of(config: EvaluationConfig, songs: Sequence[Song]) -> EvaluateRequest:
+    """What is asked of the runner, for songs with audio."""
+    return EvaluateRequest(
+        output=config.output,
+        overwrite=config.overwrite,
+        model=config.model,
+        separator=config.separator,
+        acoustic=config.acoustic_model,
+        language=config.acoustic_language or "en",
+        language_model=config.language_model,
+        device=config.device,
+        engine=config.engine,
+        overrides=tuple(f"decoding.{key}={value}" for key, value in config.decoding.items()),
+        songs={job_of(song).stem.as_posix(): song for song in songs},
+        options=InferenceOptions(config.separation, config.acoustic, lines=config.lines),
+        bss_eval=config.bss_eval,
+        cache=config.cache,
+    )
 
 
 def evaluate(
-    songs: Sequence[Song], config: EvaluationConfig, predict: Callable[[Song], Prediction] | None
+    songs: Sequence[Song],
+    config: EvaluationConfig,
+    *,
+    make_task: Callable[[EvaluateRequest, BatchProgress, int | None], Task[Any, Any]] = EvaluateTask,
+    debug: bool = False,
 ) -> Evaluation:
     """Measure every song; one that fails does not stop the others.
 
+    Songs are run through `inference.run.run`, as users run them: in blocks where they are long, in smaller windows
+    where memory runs out, on several devices. Interrupted runs resume. With folders of predictions in `config`, these
+    are read in place of running a model.
+
     Args:
         songs: what `load_songs` gives.
-        config: its limit, and its folders of predictions.
-        predict: makes a song's prediction; None reads it from the folders, which needs no audio.
+        config: all else.
+        make_task: see `inference.run.run`.
+        debug: whether workers show the remarks of libraries.
 
     Raises:
-        ValueError: not one song could be evaluated; the message says why.
+        ValueError: not one song could be evaluated, the message says why; or an option that does not exist.
         OutputError: a prediction cannot be written.
     """
-    missing = () if predict is None else tuple(song.id for song in songs if not song.audio.is_file())
+    missing = () if config.from_files else tuple(song.id for song in songs if not song.audio.is_file())
     present = [song for song in songs if song.id not in set(missing)][: config.limit]
-    done: list[SongScores] = []
-    failed: list[FailedSong] = []
-    began = time.monotonic()
-    for number, song in enumerate(present, start=1):
-        try:
-            if predict is None:
-                prediction = read_prediction(song, config.transcripts, config.alignments)
-            else:
-                prediction = predict(song)
-            done.append(score_song(song, prediction))
-            said = _in_short(done[-1])
-        except OutputError:  # no song's fault: the next one could not be kept either
-            raise
-        # What audio, lyrics, files and memory do wrong; other exceptions are defects of the program and must be seen.
-        except (ValueError, OSError, RuntimeError) as error:
-            failed.append(FailedSong(song.id, f"{type(error).__name__}: {error}"))
-            said = f"failed: {error}"
-        left_seconds = (time.monotonic() - began) / number * (len(present) - number)
-        logger.info("%d/%d %s: %s (%s left)", number, len(present), song.id, said, duration(left_seconds))
+    scored = _Scored(len(present))
+    if config.from_files:
+        for song in present:
+            scored.add(song, partial(read_prediction, song, config.transcripts, config.alignments))
+    else:
+        _run(present, config, make_task, debug, scored)
+    done = tuple(scored.done[song.id] for song in present if song.id in scored.done)
+    failed = tuple(FailedSong(song.id, scored.failed[song.id]) for song in present if song.id in scored.failed)
     if not done:
         reason = f"; the first that failed: {failed[0].id}: {failed[0].reason}" if failed else ""
         raise ValueError(f"none of {len(songs)} songs could be evaluated, {len(missing)} have no audio{reason}")
-    return Evaluation(tuple(done), tuple(failed), missing)
+    return Evaluation(done, failed, missing, scored.model, scored.decoding)
+
+
+def _run(
+    songs: Sequence[Song],
+    config: EvaluationConfig,
+    make_task: Callable[[EvaluateRequest, BatchProgress, int | None], Task[Any, Any]],
+    debug: bool,
+    scored: "_Scored",
+) -> None:
+    """Run a model over the songs, and score each as soon as it is done."""
+    by_stem: dict[Path, Song] = {}
+    usable: list[Song] = []
+    for song in songs:
+        try:
+            by_stem[job_of(song).stem] = song
+        except ValueError as error:  # its id cannot name a file
+            scored.fail(song, error)
+        else:
+            usable.append(song)
+    request = request_of(config, usable)
+    damaged: list[Job] = []
+
+    def on_result(outcome: Outcome) -> None:
+        song = by_stem[outcome.job.stem]
+        if isinstance(outcome.error, OutputError):  # no song's fault: the next one could not be kept either
+            raise outcome.error
+        if outcome.error is not None:
+            log_traceback(outcome.error)
+            scored.fail(song, outcome.error)
+            return
+        try:
+            prediction = kept_prediction(song, config.output)
+        except ValueError:
+            if not outcome.is_kept:
+                raise
+            damaged.append(outcome.job)  # of an earlier run; a file was removed or changed since
+        else:
+            scored.add(song, lambda: prediction)
+
+    run(request, [job_of(song) for song in usable], make_task, on_result=on_result, debug=debug)
+    if damaged:
+        run(replace(request, overwrite=True), list(damaged), make_task, on_result=on_result, debug=debug)
+
+
+class _Scored:
+    """The scores of songs and the reasons of those that failed, by id."""
+
+    def __init__(self, songs: int) -> None:
+        self.done: dict[str, SongScores] = {}
+        self.failed: dict[str, str] = {}
+        self.model: ModelInfo | None = None
+        self.decoding: DecodingOptions | None = None
+        self._songs = songs
+        self._began = time.monotonic()
+
+    def add(self, song: Song, predict: Callable[[], Prediction]) -> None:
+        try:
+            prediction = predict()
+            self.done[song.id] = score_song(song, prediction)
+        except (ValueError, OSError) as error:  # of lyrics and files; other exceptions are defects and must be seen
+            self.fail(song, error)
+        else:
+            self.model, self.decoding = prediction.model, prediction.decoding
+            self._log(song, _in_short(self.done[song.id]))
+
+    def fail(self, song: Song, error: Exception) -> None:
+        self.failed[song.id] = f"{type(error).__name__}: {error}"
+        self._log(song, f"failed: {error}")
+
+    def _log(self, song: Song, result: str) -> None:
+        number = len(self.done) + len(self.failed)
+        left_seconds = (time.monotonic() - self._began) / number * (self._songs - number)
+        logger.info("%d/%d %s: %s (%s left)", number, self._songs, song.id, result, duration(left_seconds))
 
 
 def _read_corpus(config: EvaluationConfig) -> tuple[Song, ...]:

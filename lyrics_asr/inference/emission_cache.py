@@ -7,14 +7,10 @@ Conventions
 """
 
 import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from lyrics_asr.files import atomic_path, file_fingerprint
 from lyrics_asr.models.lyrics_model import LyricsModel
@@ -35,7 +31,7 @@ class EmissionCache:
         self._folder = folder
         self._vocabulary = model.acoustic.vocabulary
         self._grid = model.acoustic.grid
-        self._networks = networks_fingerprint(model, separation, acoustic)
+        self._networks = model.fingerprint(separation, acoustic)
 
     def load(self, audio: Path) -> Emissions | None:
         """The emissions of a song; None when they are not here, or damaged.
@@ -64,24 +60,3 @@ class EmissionCache:
     def _path(self, audio: Path) -> Path:
         key = hashlib.sha256(f"{self._networks} {file_fingerprint(audio)}".encode()).hexdigest()
         return self._folder / f"{key}.safetensors"
-
-
-def networks_fingerprint(model: LyricsModel, separation: SeparationOptions, acoustic: AcousticOptions) -> str:
-    """A SHA-256 of everything that emissions depend on beside the song."""
-    digest = hashlib.sha256(json.dumps([asdict(separation), asdict(acoustic)], sort_keys=True).encode())
-    digest.update(repr((model.acoustic.vocabulary, model.acoustic.grid, model.separator.sample_rate_hz)).encode())
-    _add_weights(digest, model)
-    return digest.hexdigest()
-
-
-def weights_fingerprint(network: nn.Module) -> str:
-    """A SHA-256 of a network's weights and their names."""
-    digest = hashlib.sha256()
-    _add_weights(digest, network)
-    return digest.hexdigest()
-
-
-def _add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -11,19 +11,24 @@ Conventions
 
 import math
 import os
-from collections import Counter
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.corpora.parsing import inside, read_csv
+from lyrics_asr.files import write_text
+from lyrics_asr.formats import FORMATS
+from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
+from lyrics_asr.types import Transcript
 
 LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
 """What the names of lists of songs end in."""
 
 
-class LayoutError(ValueError):
+class LayoutError(UsageError):
     """The named files cannot be worked on as asked: none there, or results would overwrite each other or an input."""
 
 
@@ -43,9 +48,45 @@ class Job:
     lyrics: Path | None = None
     lyrics_text: str | None = None
 
+    def read_lyrics(self) -> Lyrics:
+        """The lyrics, from their file or from the list that the job came from.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: no lyrics in it; the message names the file or the song.
+        """
+        if self.lyrics is not None:
+            if not self.lyrics.exists():
+                raise FileNotFoundError(f"{self.lyrics}: no such file; put the lyrics of {self.source.name} there")
+            return read_lyrics(self.lyrics)
+        try:
+            return parse_lyrics(self.lyrics_text or "")
+        except ValueError as error:
+            raise ValueError(f"{self.stem}: {error}") from error
+
     def target(self, output: Path, suffix: str) -> Path:
         """The result with this suffix, e.g. ".json"."""
         return output / self.stem.with_name(self.stem.name + suffix)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: the files it wrote, or why there are none.
+
+    Args:
+        key: of the work, see `Task.key`; None where none was made.
+        audio_seconds: length of the song; 0 where it is not known.
+        stages: seconds that each stage took; stages of different songs overlap.
+        is_kept: whether the files are those of an earlier run.
+    """
+
+    job: Job
+    outputs: tuple[Path, ...]
+    error: Exception | None
+    key: str | None = None
+    audio_seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    is_kept: bool = False
 
 
 def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | None) -> tuple[Job, ...]:
@@ -73,12 +114,14 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
             found.update(below)
         else:
             found[path] = Path(path.name)
-    stems = Counter(relative.with_suffix("") for relative in found.values())
-    jobs = tuple(
-        Job(path, relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix(""))
-        for path, relative in found.items()
-    )
-    jobs = (*jobs, *listed)
+    stems: dict[Path, list[Path]] = {}
+    for path, relative in found.items():
+        stems.setdefault(relative.with_suffix(""), []).append(path)
+    jobs = []
+    for path, relative in found.items():
+        stem = relative.with_suffix("")
+        jobs.append(Job(path, stem if len(stems[stem]) == 1 else relative))
+    jobs += listed
     taken: dict[Path, Job] = {}
     for job in jobs:
         if job.stem in taken:
@@ -87,7 +130,7 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
                 "rename one, or work on them with an output folder each"
             )
         taken[job.stem] = job
-    return jobs
+    return tuple(jobs)
 
 
 def can_name_results(stem: Path) -> bool:
@@ -95,7 +138,24 @@ def can_name_results(stem: Path) -> bool:
     return bool(stem.name) and not stem.is_absolute() and ".." not in stem.parts
 
 
-def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], written: Mapping[str, float]) -> None:
+def write_transcript(job: Job, transcript: Transcript, output: Path | None, formats: Sequence[str]) -> tuple[Path, ...]:
+    """Write a transcript in each format, and name the files; to stdout in the first one where `output` is None.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    if output is None:
+        sys.stdout.write(FORMATS[formats[0]](transcript))
+        sys.stdout.flush()
+        return ()
+    targets = []
+    for name in formats:
+        targets.append(job.target(output, f".{name}"))
+        write_text(targets[-1], FORMATS[name](transcript))
+    return tuple(targets)
+
+
+def check_targets(jobs: Iterable[Job], output: Path, formats: Sequence[str], written: Mapping[str, float]) -> None:
     """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
 
     A text in the output folder counts as somebody's lyrics, unless it is an earlier result and has not been changed
@@ -104,24 +164,28 @@ def check_targets(jobs: Iterable[Job], output: Path, suffixes: Sequence[str], wr
     Args:
         jobs: what is to be done.
         output: the folder of the results.
-        suffixes: of each job's results.
+        formats: suffixes of each job's results, without the dot.
         written: earlier results, relative to `output`, and when they were written, in whole seconds since 1970.
 
     Raises:
         LayoutError: one would; the message names it.
     """
     jobs = tuple(jobs)
-    inputs = {path.resolve() for job in jobs for path in (job.source, job.lyrics) if path is not None and path.exists()}
+    inputs = set()
+    for job in jobs:
+        for path in (job.source, job.lyrics):
+            if path is not None and path.exists():
+                inputs.add(path.resolve())
     root = output.resolve()
     for job in jobs:
-        for suffix in suffixes:
-            target = job.target(output, suffix)
+        for name in formats:
+            target = job.target(output, f".{name}")
             if target.resolve() in inputs:
                 raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
             if not target.resolve().is_relative_to(root):
                 raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
             if (
-                suffix == ".txt"
+                name == "txt"
                 and target.exists()
                 and target.stat().st_mtime >= written.get(target.relative_to(output).as_posix(), -math.inf) + 1
             ):

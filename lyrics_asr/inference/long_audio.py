@@ -61,7 +61,7 @@ def separate_in_blocks(
         (vocals,) = model.vocals([audio], options)
         left = max(0, start - margin)
         right = None if is_last else start + block + margin - first
-        resampled = model.voice(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]
+        resampled = model.to_16k_mono(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]
         skipped = (start - left) // rate * ACOUSTIC_SAMPLE_RATE_HZ
         kept = None if is_last else skipped + BLOCK_SECONDS * ACOUSTIC_SAMPLE_RATE_HZ
         piece = resampled[skipped:kept]

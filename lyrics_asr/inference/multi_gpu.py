@@ -18,19 +18,20 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from lyrics_asr.console import Counter, quiet, say
+from lyrics_asr.console import BatchProgress, quiet, say
 from lyrics_asr.decoding.pool import end_with, usable_cores
-from lyrics_asr.inference.runner import Outcome, Song
+from lyrics_asr.inference.jobs import Outcome
+from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.workers import (
-    Order,
     PackedError,
-    Parcel,
-    SilentCounter,
+    WorkerConfig,
+    WorkerResult,
     exit_cause,
     is_device_failure,
     lost_song,
     serve,
 )
+from lyrics_asr.models.registry import find_devices
 
 _END_SECONDS = 10.0
 """How long a worker that is told to end may tidy up."""
@@ -38,12 +39,12 @@ _END_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _Ask:
-    """A worker, which has loaded the task, wants a song."""
+    """A worker that has loaded the task wants a song."""
 
 
 @dataclass(frozen=True)
 class _Share:
-    """See `SilentCounter`."""
+    """Arguments of `BatchProgress.show`."""
 
     name: str
     audio_seconds: float
@@ -52,7 +53,7 @@ class _Share:
 
 @dataclass(frozen=True)
 class _Said:
-    """A message for the user."""
+    """A log message."""
 
     text: str
 
@@ -65,23 +66,19 @@ class _Failed:
 
 
 def work(
-    songs: Sequence[Song],
-    order: Order,
-    devices: Sequence[str],
-    *,
-    counter: Counter,
-    report: Callable[[Outcome], None],
+    songs: Sequence[Song], config: WorkerConfig, progress: BatchProgress, on_result: Callable[[Outcome], None]
 ) -> None:
     """Work on songs with a process for each device.
 
     Args:
         songs: given out in this order.
-        order: what to do. An error in loading it is raised, unless other workers are at work by then.
-        devices: the processor cores are shared out evenly among them.
-        counter: shows how far the work is.
-        report: told each outcome as soon as it is there, in this thread.
+        config: what to do, on which devices. Processor cores are divided evenly among them. An error in loading is
+            raised, unless other workers are at work by then.
+        progress: of the songs.
+        on_result: called with each outcome as soon as it is there, in this thread.
     """
-    dispatcher = _Dispatcher(songs, order, devices, counter, report)
+    devices = find_devices(config.request.device)[: len(songs)]
+    dispatcher = _Dispatcher(songs, config, devices, progress, on_result)
     try:
         dispatcher.run()
     finally:
@@ -137,14 +134,14 @@ class _Dispatcher:
     def __init__(
         self,
         songs: Sequence[Song],
-        order: Order,
+        config: WorkerConfig,
         devices: Sequence[str],
-        counter: Counter,
-        report: Callable[[Outcome], None],
+        progress: BatchProgress,
+        on_result: Callable[[Outcome], None],
     ) -> None:
         self._waiting = deque(songs)
         self._suspects: deque[Song] = deque()
-        self._order, self._counter, self._report = order, counter, report
+        self._config, self._progress, self._on_result = config, progress, on_result
         self._cores = max(1, usable_cores() // len(devices))
         self._devices = devices
         self._workers: list[_Worker] = []
@@ -174,7 +171,7 @@ class _Dispatcher:
     def _start(self, device: str) -> None:
         context = multiprocessing.get_context("spawn")
         connection, theirs = context.Pipe()
-        arguments = (theirs, self._order, device, self._cores, os.getpid())
+        arguments = (theirs, self._config, device, self._cores, os.getpid())
         process = context.Process(target=_live, args=arguments, name=f"lyrics-asr {device}")
         process.start()
         theirs.close()  # so that the death of the process closes the pipe
@@ -184,19 +181,16 @@ class _Dispatcher:
         if isinstance(message, _Ask):
             worker.has_loaded = worker.is_asking = True
         elif isinstance(message, _Share):
-            if message.share is None:
-                self._counter.heard(message.name, message.audio_seconds)
-            else:
-                self._counter.show(message.name, message.audio_seconds, message.share)
+            self._progress.show(message.name, message.audio_seconds, message.share)
         elif isinstance(message, _Said):
             say(message.text)
         elif isinstance(message, _Failed):
             self._lose(worker, message.error.unpacked())
-        elif isinstance(message, Parcel):
+        elif isinstance(message, WorkerResult):
             outcome = message.unpacked()
             del worker.in_flight[outcome.job.stem]
             worker.is_alone = worker.is_alone and bool(worker.in_flight)
-            self._report(outcome)
+            self._on_result(outcome)
 
     def _answer(self, worker: _Worker) -> None:
         without_song = sum(not other.in_flight for other in self._workers)
@@ -225,7 +219,7 @@ class _Dispatcher:
             )
         songs = list(worker.in_flight.values())
         if worker.is_alone:
-            self._report(lost_song(songs[0], cause))
+            self._on_result(lost_song(songs[0], cause))
         elif songs:
             say(f"warning: the worker on {worker.device} ended ({cause}); its {len(songs)} songs are done again")
             self._suspects += songs
@@ -233,7 +227,7 @@ class _Dispatcher:
             self._start(worker.device)
 
 
-def _live(connection: Connection, order: Order, device: str, cores: int, parent: int) -> None:
+def _live(connection: Connection, config: WorkerConfig, device: str, cores: int, parent: int) -> None:
     """What a worker process does until it is told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -253,18 +247,18 @@ def _live(connection: Connection, order: Order, device: str, cores: int, parent:
                 return
             yield song
 
-    def report(outcome: Outcome) -> None:
+    def on_result(outcome: Outcome) -> None:
         if outcome.error is not None and is_device_failure(outcome.error):
             send(_Failed(PackedError.of(outcome.error)))
             raise outcome.error
-        send(Parcel.of(outcome))
+        send(WorkerResult.of(outcome))
 
-    counter = SilentCounter(lambda *share: send(_Share(*share)))
-    with suppress(KeyboardInterrupt), quiet(order.args.debug):
-        if not order.args.debug:
+    progress = BatchProgress(lambda *share: send(_Share(*share)))
+    with suppress(KeyboardInterrupt), quiet(config.debug):
+        if not config.debug:
             logging.getLogger("lyrics_asr").addHandler(_Forward(send))
         try:
-            serve(songs(), order, device, cores, counter, report)
+            serve(songs(), config, device, cores, progress, on_result)
         except BrokenPipeError:  # the parent has ended
             pass
         except Exception as error:

@@ -33,10 +33,11 @@ import ray.data
 from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
-from lyrics_asr.console import Counter, quiet
+from lyrics_asr.console import BatchProgress, quiet
 from lyrics_asr.decoding.pool import end_with
-from lyrics_asr.inference.runner import Outcome, Song
-from lyrics_asr.inference.workers import Order, PackedError, Parcel, SilentCounter, is_device_failure, lost_song, serve
+from lyrics_asr.inference.jobs import Outcome
+from lyrics_asr.inference.runner import Song
+from lyrics_asr.inference.workers import PackedError, WorkerConfig, WorkerResult, is_device_failure, lost_song, serve
 
 _SONGS_IN_FLIGHT = {"cpu": 3, "cuda": 8}
 """Songs that an actor has at a time: some before the networks, some in them together, others behind them."""
@@ -54,26 +55,28 @@ class Layout:
     cpus_each: int
 
 
-def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Order, counter: Counter) -> None:
+def work(
+    songs: Sequence[Song], config: WorkerConfig, progress: BatchProgress, on_result: Callable[[Outcome], None]
+) -> None:
     """Work on songs with the machines of a Ray cluster.
 
     Args:
         songs: given out in about this order.
-        report: told each outcome as soon as it is there, in this thread.
-        order: what to do; an error in loading it is raised.
-        counter: shows how far the work is.
+        config: what to do; an error in loading it is raised.
+        progress: of the songs.
+        on_result: called with each outcome as soon as it is there, in this thread.
 
     Raises:
         ValueError: a device that the cluster does not have, or that Ray does not give out.
     """
-    with _connected(order.args.debug):
+    with _connected(config.debug):
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        layout = lay_out([node["Resources"] for node in nodes if node["Alive"]], order.args.device, len(songs))
+        layout = lay_out([node["Resources"] for node in nodes if node["Alive"]], config.request.device, len(songs))
         ledger = ray.remote(num_cpus=0)(Ledger).remote()
         rows = [{"song": pickle.dumps(song)} for song in songs]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Actor,
-            fn_constructor_args=(pickle.dumps(order), layout, os.getcwd(), ledger),
+            fn_constructor_args=(pickle.dumps(config), layout, os.getcwd(), ledger),
             batch_size=1,
             compute=ActorPoolStrategy(
                 size=layout.workers,
@@ -85,15 +88,15 @@ def work(songs: Sequence[Song], report: Callable[[Outcome], None], *, order: Ord
             num_gpus=0 if layout.device == "cpu" else 1,
         )
         for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-            for packed in batch["parcel"]:
-                parcel = pickle.loads(packed)
-                if isinstance(parcel, PackedError):
-                    raise parcel.unpacked()
-                outcome = parcel.unpacked()
-                report(outcome)
+            for packed in batch["result"]:
+                result = pickle.loads(packed)
+                if isinstance(result, PackedError):
+                    raise result.unpacked()
+                outcome = result.unpacked()
+                on_result(outcome)
                 if not outcome.is_kept:
-                    counter.show(outcome.job.source.name, outcome.audio_seconds, 1.0)
-                    counter.heard(outcome.job.source.name, outcome.audio_seconds)
+                    progress.show(outcome.job.source.name, outcome.audio_seconds, 1.0)
+                    progress.show(outcome.job.source.name, outcome.audio_seconds, None)
 
 
 def lay_out(nodes: Sequence[Mapping[str, float]], device: str, songs: int) -> Layout:
@@ -149,12 +152,12 @@ class Ledger:
 class Actor:
     """A worker, as Ray Data wants it: called with songs, in several threads, and let go at the end; see `Service`."""
 
-    def __init__(self, order: bytes, layout: Layout, folder: str, ledger: Any) -> None:
-        self._service = Service(order, layout, folder, ledger)
+    def __init__(self, config: bytes, layout: Layout, folder: str, ledger: Any) -> None:
+        self._service = Service(config, layout, folder, ledger)
 
     def __call__(self, batch: dict[str, NDArray[np.object_]]) -> dict[str, list[bytes]]:
-        """Do songs, and give the parcels of their outcomes, or the error with which the task could not be loaded."""
-        return {"parcel": [pickle.dumps(self._service.do(pickle.loads(each))) for each in batch["song"]]}
+        """Process songs; gives their outcomes, or the error with which the task could not be loaded."""
+        return {"result": [pickle.dumps(self._service.do(pickle.loads(each))) for each in batch["song"]]}
 
     def __del__(self) -> None:
         self._service.end()
@@ -164,38 +167,38 @@ class Service:
     """What an actor does, with a thread of its own, which would keep the process from its end.
 
     Args:
-        order: what to do, pickled.
+        config: what to do, pickled.
         layout: what it may use.
         folder: what relative paths are relative to.
         ledger: shared by all actors.
     """
 
-    def __init__(self, order: bytes, layout: Layout, folder: str, ledger: Any) -> None:
+    def __init__(self, config: bytes, layout: Layout, folder: str, ledger: Any) -> None:
         self._ledger = ledger
         self._queue: queue.SimpleQueue[Song | None] = queue.SimpleQueue()
-        self._outcomes: dict[str, Future[Parcel | PackedError]] = {}
+        self._outcomes: dict[str, Future[WorkerResult | PackedError]] = {}
         self._failure: PackedError | None = None
         self._turn = Condition()
         self._guests, self._is_reserved = 0, False
         Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-        Thread(target=self._live, args=(order, layout, folder), daemon=True).start()
+        Thread(target=self._live, args=(config, layout, folder), daemon=True).start()
 
     def end(self) -> None:
         """There are no more songs."""
         self._queue.put(None)
 
-    def do(self, song: Song) -> Parcel | PackedError:
+    def do(self, song: Song) -> WorkerResult | PackedError:
         """The outcome of a song, or the error with which the task could not be loaded."""
         stem = song.job.stem.as_posix()
         deaths = ray.get(self._ledger.deaths.remote(stem))
         if deaths > 1:
             ray.get(self._ledger.end.remote(stem))
-            return Parcel.of(lost_song(song, "Ray's log tells more"))
+            return WorkerResult.of(lost_song(song, "Ray's log tells more"))
         with self._place(alone=deaths > 0):
             ray.get(self._ledger.begin.remote(stem))
-            parcel = self._outcome(song)
+            result = self._outcome(song)
         ray.get(self._ledger.end.remote(stem))
-        return parcel
+        return result
 
     @contextmanager
     def _place(self, *, alone: bool) -> Iterator[None]:
@@ -212,7 +215,7 @@ class Service:
                 self._is_reserved = False
                 self._turn.notify_all()
 
-    def _outcome(self, song: Song) -> Parcel | PackedError:
+    def _outcome(self, song: Song) -> WorkerResult | PackedError:
         with self._turn:
             if self._failure is not None:
                 return self._failure
@@ -234,12 +237,12 @@ class Service:
                 patience = _PATIENCE_SECONDS
                 yield song
 
-    def _live(self, order: bytes, layout: Layout, folder: str) -> None:
-        def report(outcome: Outcome) -> None:
+    def _live(self, config: bytes, layout: Layout, folder: str) -> None:
+        def on_result(outcome: Outcome) -> None:
             if is_device_failure(outcome.error):
                 logging.getLogger(__name__).error("the device failed", exc_info=outcome.error)
                 os._exit(1)  # Ray starts another actor
-            self._outcomes.pop(outcome.job.stem.as_posix()).set_result(Parcel.of(outcome))
+            self._outcomes.pop(outcome.job.stem.as_posix()).set_result(WorkerResult.of(outcome))
 
         try:
             if not os.path.isdir(folder):
@@ -247,9 +250,16 @@ class Service:
                     f"{folder}: no such folder on {socket.gethostname()}; start the command in one that all share"
                 )
             os.chdir(folder)
-            unpacked: Order = pickle.loads(order)
-            with quiet(unpacked.args.debug):
-                serve(self._songs(), unpacked, layout.device, layout.cpus_each, SilentCounter(), report)
+            unpacked: WorkerConfig = pickle.loads(config)
+            with quiet(unpacked.debug):
+                serve(
+                    self._songs(),
+                    unpacked,
+                    layout.device,
+                    layout.cpus_each,
+                    BatchProgress(lambda *share: None),
+                    on_result,
+                )
         except Exception as error:
             with self._turn:
                 self._failure = PackedError.of(error)

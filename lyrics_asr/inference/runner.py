@@ -1,125 +1,109 @@
-"""Many songs: one failing song at a time, stages of different songs at the same time."""
+"""Many songs: one that fails does not stop the others, and stages of different songs run at the same time.
 
+`run.run` is what callers use; `work` is what runs on each of its devices.
+"""
+
+import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from lyrics_asr.inference.jobs import Job
-from lyrics_asr.inference.stopwatch import Stopwatch
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.lyrics.text import Lyrics
+from lyrics_asr.types import AudioInfo
 
 Content = TypeVar("Content")
 Inferred = TypeVar("Inferred")
-Kept = Callable[[Job, str], Sequence[Path] | None]
-"""Tells the results that an earlier run has for a job, where they have this key; None where there are none."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job: the files it wrote, or why there are none.
-
-    Args:
-        key: of the work, see `Task.key`; None where none was made.
-        audio_seconds: length of the song; 0 where it is not known.
-        stages: seconds that each stage took; stages of different songs overlap.
-        is_kept: whether the files are those of an earlier run.
-    """
-
-    job: Job
-    outputs: tuple[Path, ...]
-    error: Exception | None
-    key: str | None = None
-    audio_seconds: float = 0.0
-    stages: Mapping[str, float] = field(default_factory=dict)
-    is_kept: bool = False
 
 
 @dataclass(frozen=True)
 class Song:
-    """A job whose input is usable, and the seconds of its audio, 0 for none."""
+    """A job whose input is usable, with what was read to find that out; it can be pickled.
+
+    Args:
+        audio: what the header tells; None where the job is no audio.
+        lyrics: to align.
+        hot_words: text whose words are likely to be sung.
+    """
 
     job: Job
-    audio_seconds: float
+    audio: AudioInfo | None = None
+    lyrics: Lyrics | None = None
+    hot_words: str = ""
+
+    @property
+    def audio_seconds(self) -> float:
+        """Length of the audio; 0 where there is none."""
+        return 0.0 if self.audio is None else self.audio.duration_seconds
+
+
+ResumeLookup = Callable[[Song, str], Sequence[Path] | None]
+"""The results that an earlier run has for a song, where they have this key; None where there are none."""
+
+
+class Stopwatch(dict[str, float]):
+    """Wall-clock seconds of each stage, in the order in which the stages began."""
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a block; blocks of one name add up."""
+        self.setdefault(stage, 0.0)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self[stage] += time.monotonic() - began
 
 
 class Task(ABC, Generic[Content, Inferred]):
-    """What is done with a song, in three stages; each may raise, which ends its song alone."""
+    """What is done with a song, in three stages; each may raise, which fails its song alone."""
 
     finishers = 1
     """Threads for the last stage."""
 
     group_seconds = 0.0
-    """Songs are put together for the second stage until they have so much audio; with 0 each is on its own."""
+    """Songs are grouped for the second stage until they have so much audio; with 0 each is on its own."""
 
     @abstractmethod
-    def check(self, job: Job) -> float:
-        """The seconds of the song's audio, 0 for none; raises for a job whose input is unusable."""
+    def check(self, job: Job) -> Song:
+        """Read the header, and what else is small, once; raises for a job whose input is unusable."""
 
     @abstractmethod
     def load(self) -> AbstractContextManager[None]:
         """Make what the stages need, for the time of a run."""
 
     @abstractmethod
-    def key(self, job: Job) -> str:
+    def key(self, song: Song) -> str:
         """A hash of everything that the results depend on: content, model and options."""
 
     @abstractmethod
-    def read(self, job: Job) -> Content:
+    def read(self, song: Song) -> Content:
         """The first stage, in a thread."""
 
     @abstractmethod
-    def infer(self, songs: Sequence[tuple[Job, Content]], stopwatch: Stopwatch) -> Sequence[Inferred]:
-        """The second stage, of some songs at once, in the thread of `work`; what it gives is in their order."""
+    def infer(self, songs: Sequence[tuple[Song, Content]], stopwatch: Stopwatch) -> Sequence[Inferred]:
+        """The second stage, of some songs at once, in the thread of `work`; results are in their order."""
 
     @abstractmethod
-    def finish(self, job: Job, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
+    def finish(self, song: Song, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
         """The last stage, in a thread: writes files and names them."""
 
 
-def run(
-    jobs: Sequence[Job],
-    task: Task[Any, Any],
-    *,
-    kept: Kept | None,
-    report: Callable[[Outcome], None],
-    engine: Callable[[Sequence[Song], Callable[[Outcome], None]], None] | None = None,
-) -> tuple[Outcome, ...]:
-    """Do a task with every job, whatever becomes of the others.
-
-    Args:
-        jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
-        task: what to do. If it cannot be loaded, the run ends.
-        kept: see `work`.
-        report: see `work`.
-        engine: what works on the songs and reports the outcomes, such as processes; `work` itself when None.
-    """
-    outcomes: list[Outcome] = []
-
-    def tell(outcome: Outcome) -> None:
-        report(outcome)
-        outcomes.append(outcome)
-
-    songs = check(jobs, task, tell)
-    if songs and engine is not None:
-        engine(songs, tell)
-    elif songs:
-        work(songs, task, kept=kept, report=tell)
-    return tuple(outcomes)
-
-
-def check(jobs: Iterable[Job], task: Task[Any, Any], report: Callable[[Outcome], None]) -> list[Song]:
-    """The jobs whose input is usable; `report` is told of the others."""
+def check(jobs: Iterable[Job], task: Task[Any, Any], on_result: Callable[[Outcome], None]) -> list[Song]:
+    """The songs whose input is usable; `on_result` is called with the outcome of the others."""
     songs = []
     for job in jobs:
         try:
-            songs.append(Song(job, task.check(job)))
+            songs.append(task.check(job))
         except Exception as error:
-            report(Outcome(job, (), error))
+            on_result(Outcome(job, (), error))
     return songs
 
 
@@ -127,8 +111,8 @@ def work(
     songs: Iterable[Song | None],
     task: Task[Any, Any],
     *,
-    kept: Kept | None,
-    report: Callable[[Outcome], None],
+    resume: ResumeLookup | None,
+    on_result: Callable[[Outcome], None],
 ) -> None:
     """Load a task and do it with songs, stages of different songs at the same time.
 
@@ -140,37 +124,34 @@ def work(
         songs: taken one by one, as they are read, in a thread. None is for no song at present: those that have been
             read do not wait for more.
         task: what to do; an error in loading it is raised.
-        kept: songs that it has results of are not worked on. Without it, as when results go to a terminal, no key is
-            made.
-        report: told each outcome as soon as it is there, one at a time, in any thread.
+        resume: songs that it has results for are skipped. Without it, as when results go to a terminal, no key is
+            computed.
+        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
     """
     lock, coming = Lock(), iter(songs)
 
-    def tell(outcome: Outcome) -> None:
+    def give(outcome: Outcome) -> None:
         with lock:
-            report(outcome)
+            on_result(outcome)
 
-    def read_group() -> list[tuple[_Passage, Any]]:
-        group: list[tuple[_Passage, Any]] = []
+    def read_group() -> list[tuple[_SongRun, Any]]:
+        group: list[tuple[_SongRun, Any]] = []
         audio_seconds = 0.0
         for song in coming:
             if song is None:
                 if group:
                     break
                 continue
-            passage = _Passage(song)
-            outcome, content = passage.read(task, kept)
+            song_run = _SongRun(song)
+            outcome, content = song_run.read(task, resume)
             if outcome is not None:
-                tell(outcome)
+                give(outcome)
                 continue
-            group.append((passage, content))
+            group.append((song_run, content))
             audio_seconds += song.audio_seconds
             if audio_seconds >= task.group_seconds:
                 break
         return group
-
-    def finish(passage: _Passage, inferred: Any) -> None:
-        tell(passage.finish(task, inferred))
 
     with task.load(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(task.finishers) as finisher:
         finishing: deque[Future[None]] = deque()
@@ -178,11 +159,11 @@ def work(
             reading = reader.submit(read_group)
             while group := reading.result():
                 reading = reader.submit(read_group)
-                for passage, inferred in zip([each for each, _ in group], _infer(task, group), strict=True):
+                for (song_run, _), inferred in zip(group, _infer(task, group), strict=True):
                     if isinstance(inferred, Exception):
-                        tell(passage.failed(inferred))
+                        give(song_run.failed(inferred))
                     else:
-                        finishing.append(finisher.submit(finish, passage, inferred))
+                        finishing.append(finisher.submit(song_run.finish, task, inferred, give))
                 del group, inferred  # samples of whole songs
                 while finishing and (len(finishing) > task.finishers or finishing[0].done()):
                     finishing.popleft().result()
@@ -194,63 +175,59 @@ def work(
             raise
 
 
-def describe(error: Exception) -> str:
-    """What to tell the user about a failure: the message of an expected one, the class as well of any other."""
-    expected = isinstance(error, ValueError | OSError) and str(error)
-    return str(error) if expected else f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
-
-
-def _infer(task: Task[Any, Any], group: Sequence[tuple["_Passage", Any]]) -> list[Any]:
-    """What the second stage makes of each song; an exception for one that fails, which others do not fail with."""
+def _infer(task: Task[Any, Any], group: Sequence[tuple["_SongRun", Any]]) -> list[Any]:
+    """The second stage of a group; an exception for each song that fails, which does not fail the others."""
     stopwatch = Stopwatch()
+    songs, audio_seconds = [], 0.0
+    for song_run, content in group:
+        songs.append((song_run.song, content))
+        audio_seconds += song_run.song.audio_seconds
     try:
-        inferred = list(task.infer([(passage.song.job, content) for passage, content in group], stopwatch))
+        inferred = list(task.infer(songs, stopwatch))
     except Exception as error:
-        if len(group) > 1:
-            return [each for one in group for each in _infer(task, [one])]
         inferred = [error]
-    audio_seconds = sum(passage.song.audio_seconds for passage, _ in group)
-    for passage, _ in group:
-        passage.took(stopwatch, passage.song.audio_seconds / audio_seconds if audio_seconds else 1 / len(group))
+    if len(inferred) != len(group):  # one of them failed; the error is gone by now, and with it what it held in memory
+        return [each for one in group for each in _infer(task, [one])]
+    for song_run, _ in group:
+        share = song_run.song.audio_seconds / audio_seconds if audio_seconds else 1 / len(group)
+        for stage, seconds in stopwatch.items():
+            song_run.stopwatch[stage] = share * seconds
     return inferred
 
 
-class _Passage:
-    """A song on its way; its stages give an outcome where it is at its end, and else what the next stage needs."""
+class _SongRun:
+    """A song in progress: each stage gives its outcome if it has ended, and else what the next stage needs."""
 
     def __init__(self, song: Song) -> None:
         self.song = song
         self._key: str | None = None
-        self._stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch()
 
-    def read(self, task: Task[Any, Any], kept: Kept | None) -> tuple[Outcome | None, Any]:
+    def read(self, task: Task[Any, Any], resume: ResumeLookup | None) -> tuple[Outcome | None, Any]:
         try:
-            with self._stopwatch("reading"):
-                if kept is not None:
-                    self._key = task.key(self.song.job)
-                    results = kept(self.song.job, self._key)
+            with self.stopwatch("reading"):
+                if resume is not None:
+                    self._key = task.key(self.song)
+                    results = resume(self.song, self._key)
                     if results is not None:
                         return self._outcome(results, None, is_kept=True), None
-                return None, task.read(self.song.job)
+                return None, task.read(self.song)
         except Exception as error:
             return self.failed(error), None
 
-    def took(self, stages: Mapping[str, float], share: float) -> None:
-        """Note this song's share of what a group took."""
-        for stage, seconds in stages.items():
-            self._stopwatch[stage] = share * seconds
-
-    def finish(self, task: Task[Any, Any], inferred: Any) -> Outcome:
+    def finish(self, task: Task[Any, Any], inferred: Any, give: Callable[[Outcome], None]) -> None:
         try:
-            return self._outcome(task.finish(self.song.job, inferred, self._stopwatch), None)
+            outcome = self._outcome(task.finish(self.song, inferred, self.stopwatch), None)
         except BrokenPipeError:  # whoever reads the results has had enough
             raise
         except Exception as error:
-            return self.failed(error)
+            outcome = self.failed(error)
+        give(outcome)
 
     def failed(self, error: Exception) -> Outcome:
+        traceback.clear_frames(error.__traceback__)  # outcomes are kept; the frames hold samples of songs
         return self._outcome((), error)
 
     def _outcome(self, outputs: Sequence[Path], error: Exception | None, *, is_kept: bool = False) -> Outcome:
-        stages = {} if is_kept else dict(self._stopwatch)
+        stages = {} if is_kept else dict(self.stopwatch)
         return Outcome(self.song.job, tuple(outputs), error, self._key, self.song.audio_seconds, stages, is_kept)

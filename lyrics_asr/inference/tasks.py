@@ -1,267 +1,404 @@
-"""What the verbs do with each song, as tasks of `lyrics_asr.batch`."""
+"""The stages of a song, and the verbs as tasks of `runner`, which put them together.
 
-import argparse
+read_song -> compute_emissions (separator, acoustic model) -> decode_transcript or align_emissions -> files
+"""
+
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
-from functools import cache, cached_property
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-import torch
-
-from lyrics_asr.audio import Audio, probe, read_tags, write_audio
-from lyrics_asr.console import Counter
+from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.audio import Audio, probe, read_audio, read_tags, require_sound, write_audio
+from lyrics_asr.config import load_config
+from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
 from lyrics_asr.files import file_fingerprint
-from lyrics_asr.inference import pipeline
-from lyrics_asr.inference.emission_cache import networks_fingerprint
-from lyrics_asr.inference.jobs import Job
-from lyrics_asr.inference.runner import Task
-from lyrics_asr.inference.stopwatch import Stopwatch
-from lyrics_asr.inference.transcript_files import TranscriptWriter
-from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
-from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.registry import find_device, load_model
-from lyrics_asr.types import AudioInfo, Emissions
+from lyrics_asr.inference.jobs import Job, write_transcript
+from lyrics_asr.inference.long_audio import LONG_SECONDS, separate_in_blocks
+from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
+from lyrics_asr.inference.runner import Song, Stopwatch, Task
+from lyrics_asr.lyrics.normalization import spellable_words
+from lyrics_asr.lyrics.text import Lyrics, read_lyrics
+from lyrics_asr.models.lyrics_model import LyricsModel, for_device
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import InferenceOptions, SeparationOptions
+from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript
 from lyrics_asr.version import __version__
 
-Heard = tuple[AudioInfo, Emissions]
+Progress = Callable[[float], None]
+Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
+AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
 
 _GROUP_SECONDS = 300.0  # enough for full batches of both networks, and not too much for memory
 
 
-class ModelTask(Task[Audio | Path, Any]):
-    """Work with a model on songs, as the arguments of a command line say.
+def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceOptions:
+    """The default options, with those tuned for `model`, with `key.sub=value` overrides, in this order.
+
+    Raises:
+        ValueError: an override with an unknown key or a wrong value.
+    """
+    if not overrides:
+        return InferenceOptions(decoding=model.decoding)
+    tuned = [f"decoding.{key}={value}" for key, value in asdict(model.decoding).items()]
+    return load_config(InferenceOptions, overrides=[*tuned, *overrides])
+
+
+def read_mixture(path: Path, model: LyricsModel) -> Audio:
+    """A song, or a stem of one, at the rate and with the channels that the separator of `model` takes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+        ValueError: a separator of neither mono nor stereo.
+    """
+    audio = read_audio(path, sample_rate_hz=model.separator.sample_rate_hz, channels=model.mixture_channels)
+    require_sound(audio, path)
+    return audio
+
+
+def read_song(song: Song, model: LyricsModel) -> Audio | Path:
+    """A song's mixture, or its path if it is too long to be held in memory.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no audio in it, or no sound.
+        ValueError: a separator of neither mono nor stereo.
+    """
+    return song.job.source if song.audio_seconds > LONG_SECONDS else read_mixture(song.job.source, model)
+
+
+def separate_to_16k_mono(
+    mixtures: Sequence[Audio | Path], model: LyricsModel, options: SeparationOptions, progress: Progress | None = None
+) -> list[Audio]:
+    """The vocals of songs as the acoustic model takes them; those of long songs are on the CPU.
 
     Args:
-        args: parsed.
-        counter: shows how far the work is.
+        mixtures: what `read_song` gives.
+        model: whose separator is run.
+        options: of the separator.
+        progress: called with the share that is done, in 0..1.
+
+    Raises:
+        MemoryError: memory runs out even with the shortest segments.
+        AudioError: a long song that is silent.
+    """
+    in_memory: list[Audio] = []
+    for mixture in mixtures:
+        if isinstance(mixture, Audio):
+            in_memory.append(mixture)
+    vocals = iter(model.vocals(in_memory, options, progress))
+    voices = []
+    for mixture in mixtures:
+        if isinstance(mixture, Audio):
+            voices.append(model.to_16k_mono(next(vocals)))
+        else:
+            voices.append(separate_in_blocks(mixture, model, options, progress))
+    return voices
+
+
+def compute_emissions(
+    mixtures: Sequence[Audio | Path],
+    model: LyricsModel,
+    options: InferenceOptions,
+    progress: Progress | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> list[Emissions]:
+    """The acoustic model's log-probabilities over songs.
+
+    Args:
+        mixtures: what `read_song` gives. Songs that are in memory share batches.
+        model: what `load_model` gives.
+        options: of both networks.
+        progress: called with the share of the separation that is done, in 0..1.
+        stopwatch: times the stages "separation" and "acoustic".
+
+    Raises:
+        MemoryError: memory runs out even with the shortest segments and windows.
+        AudioError: a long song that is silent.
+    """
+    stopwatch = Stopwatch() if stopwatch is None else stopwatch
+    with stopwatch("separation"):
+        voices = separate_to_16k_mono(mixtures, model, options.separation, progress)
+    with stopwatch("acoustic"):
+        return model.emissions(voices, options.acoustic)
+
+
+def decode_transcript(
+    audio: AudioInfo,
+    emissions: Emissions,
+    model: LyricsModel,
+    options: InferenceOptions,
+    *,
+    decode: Decode | None,
+    hot_words: str = "",
+    language: str = "en",
+) -> Transcript:
+    """Transcribe a song.
+
+    Args:
+        audio: of the song.
+        emissions: of `model`.
+        model: named in the transcript.
+        options: of the lines.
+        decode: the beam search; None for greedy decoding.
+        hot_words: text whose words are likely to be sung; for the beam search alone.
+        language: in which numbers among them are read out.
+    """
+    if decode is None:
+        words, names = greedy_search(emissions), replace(model.info, language_model=None)
+    else:
+        expected = spellable_words(hot_words, emissions.vocabulary, language) if hot_words else frozenset()
+        words, names = decode(emissions, expected), model.info
+    lines = cut_lines(words, options.lines)
+    return Transcript("transcribe", audio, names, "\n".join(line.text for line in lines), lines)
+
+
+def align_emissions(
+    audio: AudioInfo, emissions: Emissions, lyrics: Lyrics, model: LyricsModel, *, language: str = "en"
+) -> Transcript:
+    """Align given lyrics with a song.
+
+    Raises:
+        AlignmentError: the lyrics cannot fit the song; the message names it.
+    """
+    try:
+        lines = align_lyrics(emissions, lyrics, language=language)
+    except AlignmentError as error:
+        raise AlignmentError(f"{audio.path}: {error}") from error
+    return Transcript("align", audio, replace(model.info, language_model=None), lyrics.text, lines)
+
+
+class ModelTask(Task[Any, Any], Generic[AnyRequest]):
+    """Work with a model on songs, as a request says.
+
+    Args:
+        request: what to do.
+        progress: shows how far the run is.
         cores: processor cores that it may use; all when None.
+        model: used as it is, in place of loading the request's.
     """
 
     model: LyricsModel
 
-    def __init__(self, args: argparse.Namespace, counter: Counter, cores: int | None = None) -> None:
-        self.args = args
-        self.counter = counter
-        self.cores = usable_cores() if cores is None else cores
+    def __init__(
+        self,
+        request: AnyRequest,
+        progress: BatchProgress | None = None,
+        cores: int | None = None,
+        *,
+        model: LyricsModel | None = None,
+    ) -> None:
+        self.request = request
+        self.progress = progress or BatchProgress()
+        self.cores = cores
+        self._given_model = model
 
-    def check(self, job: Job) -> float:
+    def check(self, job: Job) -> Song:
         """See `Task`."""
-        audio_seconds = probe(job.source).duration_seconds
-        self.counter.expect(audio_seconds)
-        return audio_seconds
+        audio = probe(job.source)
+        self.progress.expect(audio.duration_seconds)
+        return Song(job, audio)
 
     @contextmanager
     def load(self) -> Iterator[None]:
         """See `Task`."""
-        self.model = _load_model(self.args)
-        self.options = pipeline.options_for(self.model, self.args.set)
-        if pipeline.largest_batch(self.options, self.model.device) > 1:
+        request = self.request
+        self.model = self._given_model or load_model(
+            request.model,
+            separator=request.separator,
+            acoustic=request.acoustic,
+            language=request.language if len(request.language.split("-")[0]) == 3 else None,
+            language_model=request.language_model,
+            device=request.device,
+        )
+        self.options = self.options_of(self.model)
+        separation = for_device(self.options.separation, self.model.device)
+        acoustic = for_device(self.options.acoustic, self.model.device)
+        if (separation.batch_size, acoustic.batch_size) != (1, 1):
             self.group_seconds = _GROUP_SECONDS
         yield
 
-    @cached_property
-    def _networks(self) -> str:
-        return networks_fingerprint(self.model, self.options.separation, self.options.acoustic)
+    def options_of(self, model: LyricsModel) -> InferenceOptions:
+        """The options of the run."""
+        overrides = list(self.request.overrides)
+        return load_config(InferenceOptions, overrides=overrides) if overrides else InferenceOptions()
 
-    def key(self, job: Job) -> str:
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that emissions depend on beside the song; weights are hashed once for a run."""
+        return self.model.fingerprint(self.options.separation, self.options.acoustic)
+
+    @cached_property
+    def language_model_fingerprint(self) -> str | None:
+        """A hash of the language model's file; None where there is none."""
+        path = self.model.language_model_path
+        return None if path is None else file_fingerprint(path)
+
+    def key(self, song: Song) -> str:
         """See `Task`."""
-        parts = [__version__, self._networks, file_fingerprint(job.source), *self.further_key(job)]
+        parts = [__version__, self.fingerprint, file_fingerprint(song.job.source), *self.further_key(song)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def further_key(self, job: Job) -> list[Any]:
-        """What else the results of a job depend on."""
+    def further_key(self, song: Song) -> list[Any]:
+        """What else the results of a song depend on."""
         return []
 
-    def under_way(
-        self, songs: Sequence[tuple[Job, Audio | Path]]
-    ) -> AbstractContextManager[Callable[[float], None] | None]:
-        """Show that songs are worked on; lends what is told the share that is done."""
-        others = len(songs) - 1
-        name = songs[0][0].source.name + (f" and {others} more" if others else "")
-        return self.counter.song(name, sum(_seconds(content) for _, content in songs))
-
-    def read(self, job: Job) -> Audio | Path:
+    def read(self, song: Song) -> Audio | Path:
         """See `Task`."""
-        return pipeline.open_mixture(job.source, self.model)
+        return read_song(song, self.model)
 
-    def infer(self, songs: Sequence[tuple[Job, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
+    def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
-        mixtures = [content for _, content in songs]
-        with self.under_way(songs) as progress:
-            heard = pipeline.hear(mixtures, self.model, self.options, progress, stopwatch)
-        return [
-            (pipeline.audio_info(job.source, content if isinstance(content, Audio) else emissions), emissions)
-            for (job, content), emissions in zip(songs, heard, strict=True)
-        ]
+        _, mixtures = zip(*songs, strict=True)
+        with self.in_progress(songs) as progress:
+            return compute_emissions(mixtures, self.model, self.options, progress, stopwatch)
+
+    @contextmanager
+    def beam_search(self) -> Iterator[Decode]:
+        """The beam search of the model and the options, in worker processes; in this one where it may use one core."""
+        model, cores = self.model, self.cores or usable_cores()
+        make_search = partial(BeamSearch, model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
+        if cores == 1:
+            yield make_search().decode
+            return
+        self.finishers = cores // 2
+        with DecodingPool(make_search, self.finishers) as pool:
+            yield pool.decode
+
+    def in_progress(self, songs: Sequence[tuple[Song, Any]]) -> AbstractContextManager[Callable[[float], None]]:
+        """Show that songs are processed; yields a callback for the share that is done."""
+        first, *others = songs
+        name, audio_seconds = first[0].job.source.name, first[0].audio_seconds
+        for song, _ in others:
+            audio_seconds += song.audio_seconds
+        return self.progress.songs(f"{name} and {len(others)} more" if others else name, audio_seconds)
+
+    def audio_of(self, song: Song, emissions: Emissions) -> AudioInfo:
+        """The audio of a transcript, with the length that could be decoded: a damaged header tells another one."""
+        assert song.audio is not None
+        return replace(song.audio, duration_seconds=emissions.duration_seconds)
 
 
-class TranscribeTask(ModelTask):
+class TranscribeTask(ModelTask[TranscribeRequest]):
     """`lyrics-asr transcribe`."""
 
-    def __init__(
-        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
-    ) -> None:
-        super().__init__(args, counter, cores)
-        self._writer = writer
-        self._hot_words = cache(self._read_hot_words)
-        self.finishers = max(1, self.cores // 2)
-        self._pool: DecodingPool | None = None
+    _decode: Decode | None = None
 
-    def check(self, job: Job) -> float:
+    def __init__(
+        self,
+        request: TranscribeRequest,
+        progress: BatchProgress | None = None,
+        cores: int | None = None,
+        *,
+        model: LyricsModel | None = None,
+    ) -> None:
+        super().__init__(request, progress, cores, model=model)
+        if request.greedy and request.hot_words:
+            raise ValueError("hot words need the beam search, which greedy decoding leaves out; give one of them")
+
+    def options_of(self, model: LyricsModel) -> InferenceOptions:
+        """The options of the run, those tuned for the model among them."""
+        return options_for(model, self.request.overrides)
+
+    def check(self, job: Job) -> Song:
         """See `Task`."""
-        self._hot_words(job)
-        return super().check(job)
+        return replace(super().check(job), hot_words=_read_hot_words(self.request.hot_words, job))
 
     @contextmanager
     def load(self) -> Iterator[None]:
         """See `Task`."""
         with super().load(), ExitStack() as stack:
-            if not self.args.greedy:
-                model = self.model
-                search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
-                self._pool = stack.enter_context(DecodingPool(search, self.finishers))
-                del search  # the workers have their own
+            if not self.request.greedy:
+                self._decode = stack.enter_context(self.beam_search())
             yield
 
-    @cached_property
-    def _language_model(self) -> str | None:
-        path = self.model.language_model_path
-        return None if path is None or self.args.greedy else file_fingerprint(path)
-
-    def further_key(self, job: Job) -> list[Any]:
+    def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
-        decoding = None if self.args.greedy else asdict(self.options.decoding)
-        return [self._language_model, decoding, asdict(self.options.lines), self._hot_words(job), self.args.language]
+        language_model = None if self.request.greedy else self.language_model_fingerprint
+        decoding = None if self.request.greedy else asdict(self.options.decoding)
+        return [language_model, decoding, asdict(self.options.lines), song.hot_words, self.request.language]
 
-    def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
+    def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         with stopwatch("decoding"):
-            transcript = pipeline.write_down(
-                *inferred,
+            transcript = decode_transcript(
+                self.audio_of(song, inferred),
+                inferred,
                 self.model,
                 self.options,
-                decode=None if self._pool is None else self._pool.decode,
-                hot_words=self._hot_words(job),
-                language=self.args.language,
+                decode=self._decode,
+                hot_words=song.hot_words,
+                language=self.request.language,
             )
-        return self._writer.write(job, transcript, stopwatch)
-
-    def _read_hot_words(self, job: Job) -> str:
-        """The text of the words that may well be sung in a song (see the help of --hotwords)."""
-        texts = []
-        for given in self.args.hotwords:
-            if given == "tags":
-                tags = read_tags(job.source)
-                texts += [tags[name] for name in ("artist", "title") if name in tags]
-            elif os.path.isdir(given):  # which says no where `Path.is_dir` raises: words can be longer than any path
-                sheet = job.target(Path(given), ".txt")
-                texts += [read_lyrics(sheet).text] if sheet.is_file() else []
-            else:
-                texts.append(read_lyrics(Path(given)).text if given.endswith(".txt") else given)
-        return "\n".join(texts)
+        with stopwatch("writing"):
+            return write_transcript(song.job, transcript, self.request.output, self.request.formats)
 
 
-class AlignTask(ModelTask):
+class AlignTask(ModelTask[AlignRequest]):
     """`lyrics-asr align`; jobs have lyrics."""
 
-    def __init__(
-        self, args: argparse.Namespace, counter: Counter, cores: int | None = None, *, writer: TranscriptWriter
-    ) -> None:
-        super().__init__(args, counter, cores)
-        self._writer = writer
-        self._lyrics = cache(_read_lyrics)
+    def check(self, job: Job) -> Song:
+        """See `Task`; the lyrics are read here and nowhere else, for they may come from a pipe."""
+        return replace(super().check(job), lyrics=job.read_lyrics())
 
-    def check(self, job: Job) -> float:
+    def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
-        audio_seconds = super().check(job)
-        if job.lyrics is not None and not job.lyrics.exists():
-            raise FileNotFoundError(f"{job.lyrics}: no such file; put the lyrics of {job.source.name} there")
-        self._lyrics(job)
-        return audio_seconds
+        assert song.lyrics is not None
+        return [song.lyrics.text, self.request.language]
 
-    def further_key(self, job: Job) -> list[Any]:
+    def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        return [self._lyrics(job).text, self.args.language]
-
-    def finish(self, job: Job, inferred: Heard, stopwatch: Stopwatch) -> Sequence[Path]:
-        """See `Task`."""
+        assert song.lyrics is not None
         with stopwatch("alignment"):
-            transcript = pipeline.time_lyrics(*inferred, self._lyrics(job), self.model, language=self.args.language)
-        return self._writer.write(job, transcript, stopwatch)
+            transcript = align_emissions(
+                self.audio_of(song, inferred), inferred, song.lyrics, self.model, language=self.request.language
+            )
+        with stopwatch("writing"):
+            return write_transcript(song.job, transcript, self.request.output, self.request.formats)
 
 
-class SeparateTask(ModelTask):
+class SeparateTask(ModelTask[SeparateRequest]):
     """`lyrics-asr separate`."""
 
-    def read(self, job: Job) -> Audio:
+    def read(self, song: Song) -> Audio:
         """See `Task`."""
-        return pipeline.read_mixture(job.source, self.model)  # whole: a file of vocals is written in one piece
+        return read_mixture(song.job.source, self.model)  # whole: a file of vocals is written in one piece
 
-    def infer(self, songs: Sequence[tuple[Job, Any]], stopwatch: Stopwatch) -> Sequence[Any]:
+    def infer(self, songs: Sequence[tuple[Song, Any]], stopwatch: Stopwatch) -> Sequence[Audio]:
         """See `Task`."""
-        mixtures = [content for _, content in songs]
-        with self.under_way(songs) as progress, stopwatch("separation"):
-            return pipeline.take_vocals(mixtures, self.model, self.options, progress)
+        with self.in_progress(songs) as progress, stopwatch("separation"):
+            vocals = self.model.vocals([content for _, content in songs], self.options.separation, progress)
+            return [each.cpu() for each in vocals]
 
-    def finish(self, job: Job, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
+    def finish(self, song: Song, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        target = job.target(self.args.output, f".{self.args.format}")
+        assert self.request.output is not None
+        target = song.job.target(self.request.output, f".{self.request.formats[0]}")
         with stopwatch("writing"):
             write_audio(target, inferred)
         return (target,)
 
 
-def devices_of(names: str, songs: int) -> tuple[str, ...]:
-    """The devices for so many songs, one worker each.
-
-    Args:
-        names: as in `load_model`, several with commas between; "auto" stands for all CUDA devices.
-        songs: there are no more devices than songs, but at least one.
-
-    Raises:
-        ValueError: no such device.
-    """
-    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) if names == "auto" else ()
-    chosen = found or tuple(name.strip() for name in names.split(","))
-    for name in chosen:
-        find_device(name)
-    return chosen[: max(1, songs)]
-
-
-def _seconds(content: Audio | Path) -> float:
-    return content.duration_seconds if isinstance(content, Audio) else probe(content).duration_seconds
-
-
-def _read_lyrics(job: Job) -> Lyrics:
-    if job.lyrics is not None:
-        return read_lyrics(job.lyrics)
-    try:
-        return parse_lyrics(job.lyrics_text or "")
-    except ValueError as error:
-        raise ValueError(f"{job.stem}: {error}") from error
-
-
-def _load_model(args: argparse.Namespace) -> LyricsModel:
-    return load_model(
-        args.model,
-        separator=args.separator,
-        acoustic=getattr(args, "acoustic", None),
-        language=_adapter(getattr(args, "language", "")),
-        language_model=getattr(args, "language_model", None),
-        device=args.device,
-    )
-
-
-def _adapter(language: str) -> str | None:
-    """Multilingual models (MMS) name their adapters `fra` or `cmn-script_simplified`, with three letters and more.
-
-    Plain `en` or `fr` is for the text alone.
-    """
-    return language if len(language.split("-")[0]) == 3 else None
+def _read_hot_words(given: Sequence[str], job: Job) -> str:
+    """The text of the words that are likely to be sung in a song (see `TranscribeRequest`)."""
+    texts = []
+    for each in given:
+        if each == "tags":
+            tags = read_tags(job.source)
+            texts += [tags[name] for name in ("artist", "title") if name in tags]
+        elif os.path.isdir(each):  # which says no where `Path.is_dir` raises: words can be longer than any path
+            sheet = job.target(Path(each), ".txt")
+            texts += [read_lyrics(sheet).text] if sheet.is_file() else []
+        else:
+            texts.append(read_lyrics(Path(each)).text if each.endswith(".txt") else each)
+    return "\n".join(texts)

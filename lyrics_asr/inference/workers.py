@@ -1,68 +1,45 @@
-"""What a worker does, wherever it runs: loads a task on a device, works on songs that come, tells what became of them.
+"""What a worker does, wherever it runs: loads a task on a device, processes songs, sends back their outcomes.
 
-`local_engine` has workers as processes on this machine, `ray_engine` on those of a cluster. What goes to and fro is
+`multi_gpu` has workers as processes on this machine, `ray_engine` on those of a cluster. What goes to and fro is
 defined here; it is pickled between processes of one run alone.
 """
 
-import argparse
 import pickle
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from lyrics_asr.console import Counter
-from lyrics_asr.inference import runner as batch
-from lyrics_asr.inference.runner import Kept, Outcome, Song, Task
+from lyrics_asr.console import BatchProgress
+from lyrics_asr.inference import runner
+from lyrics_asr.inference.jobs import Outcome
+from lyrics_asr.inference.requests import ModelRequest
+from lyrics_asr.inference.runner import ResumeLookup, Song, Task
 
 
 @dataclass(frozen=True)
-class Order:
-    """What workers are to do; it can be pickled.
+class WorkerConfig:
+    """What workers need to know; it can be pickled.
 
     Args:
-        make_task: makes the task of a command line's arguments, a counter and a number of cores.
-        args: the arguments; a worker's own device takes the place of theirs.
-        kept: see `batch.work`.
+        make_task: see `run.run`.
+        request: what to do; a worker's own device takes the place of the request's.
+        resume: see `runner.work`.
+        debug: whether the remarks of libraries are shown.
     """
 
-    make_task: Callable[[argparse.Namespace, Counter, int | None], Task[Any, Any]]
-    args: argparse.Namespace
-    kept: Kept | None
+    make_task: Callable[[Any, BatchProgress, int | None], Task[Any, Any]]
+    request: ModelRequest
+    resume: ResumeLookup | None
+    debug: bool = False
 
-    def task(self, device: str, counter: Counter, cores: int | None = None) -> Task[Any, Any]:
+    def task(self, device: str, progress: BatchProgress, cores: int | None = None) -> Task[Any, Any]:
         """The task on a device; `cores` are those that it may use, None for all."""
-        return self.make_task(argparse.Namespace(**{**vars(self.args), "device": device}), counter, cores)
-
-
-class SilentCounter(Counter):
-    """What a worker counts with: the shares of its songs that are done are told, not shown.
-
-    Args:
-        tell: told the name, the seconds of audio, and the share; at the end None for the share, see `Counter.heard`.
-    """
-
-    def __init__(self, tell: Callable[[str, float, float | None], None] | None = None) -> None:
-        super().__init__()
-        self._tell = tell
-
-    @contextmanager
-    def song(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None] | None]:
-        """See `Counter`."""
-        tell = self._tell
-        if tell is None:
-            yield None
-            return
-        heard_seconds = 0.0
-        try:
-            yield lambda share: tell(name, audio_seconds, share)
-            heard_seconds = audio_seconds
-        finally:
-            tell(name, heard_seconds, None)
+        return self.make_task(replace(self.request, device=device), progress, cores)
 
 
 @dataclass(frozen=True)
@@ -70,7 +47,7 @@ class PackedError:
     """An exception on its way to another process, with its traceback as text.
 
     Many classes of exceptions cannot be pickled, or not be made again; those come out as one of the same name, kind
-    (see `batch.describe`) and message.
+    (see `console.describe`) and message.
     """
 
     pickled: bytes | None
@@ -105,14 +82,14 @@ class WorkerTraceback(Exception):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class WorkerResult:
     """An outcome on its way to another process."""
 
     outcome: Outcome
     error: PackedError | None
 
     @classmethod
-    def of(cls, outcome: Outcome) -> "Parcel":
+    def of(cls, outcome: Outcome) -> "WorkerResult":
         """Pack an outcome."""
         return cls(replace(outcome, error=None), None if outcome.error is None else PackedError.of(outcome.error))
 
@@ -123,24 +100,24 @@ class Parcel:
 
 def serve(
     songs: Iterable[Song | None],
-    order: Order,
+    config: WorkerConfig,
     device: str,
     cores: int,
-    counter: Counter,
-    report: Callable[[Outcome], None],
+    progress: BatchProgress,
+    on_result: Callable[[Outcome], None],
 ) -> None:
-    """Load the task and work on songs until there are no more.
+    """Load the task and process songs until there are no more.
 
     Args:
-        songs: see `batch.work`.
-        order: what to do.
+        songs: see `runner.work`.
+        config: what to do.
         device: where.
         cores: how many processor cores it may use.
-        counter: told how far it is.
-        report: told each outcome; what it raises ends the work.
+        progress: of the songs.
+        on_result: called with each outcome; what it raises ends the work.
     """
     torch.set_num_threads(cores)
-    batch.work(songs, order.task(device, counter, cores), kept=order.kept, report=report)
+    runner.work(songs, config.task(device, progress, cores), resume=config.resume, on_result=on_result)
 
 
 def is_device_failure(error: Exception | None) -> bool:

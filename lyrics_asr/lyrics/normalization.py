@@ -5,16 +5,12 @@ Conventions
 - Accents and apostrophes inside words are kept; all other punctuation is removed.
 """
 
-import re
 import unicodedata
 
+from lyrics_asr.lyrics.spelling import APOSTROPHES, SEPARATORS, WILDCARD, spell, without_outer_apostrophes
 from lyrics_asr.lyrics.text import is_heading
 from lyrics_asr.lyrics.verbalization import verbalize
-
-SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
-"""Punctuation that separates words."""
-APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
-_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
+from lyrics_asr.types import Vocabulary
 
 
 def normalize(text: str, language: str = "en") -> str:
@@ -33,10 +29,14 @@ def normalize(text: str, language: str = "en") -> str:
     return " ".join(without_outer_apostrophes(kept).split())
 
 
-def without_outer_apostrophes(text: str) -> str:
-    """Replace typographic apostrophes by "'", and remove those that are not inside a word."""
-    unified = "".join("'" if character in APOSTROPHES else character for character in text)
-    return _NOT_IN_A_WORD.sub("", unified)
+def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> frozenset[str]:
+    """The normalized words of a text in the letters of a vocabulary, without those that it cannot spell."""
+    spellings = (spell(word, vocabulary, language) for word in normalize(text, language).split())
+    return frozenset(
+        "".join(vocabulary.tokens[column].lower() for column in spelling)
+        for spelling in spellings
+        if spelling and WILDCARD not in spelling
+    )
 
 
 def _plain(character: str) -> str:

@@ -5,15 +5,21 @@ Conventions
 - A spelling is a sequence of vocabulary columns, without blanks.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
 
-from lyrics_asr.lyrics.normalization import APOSTROPHES, SEPARATORS, without_outer_apostrophes
-from lyrics_asr.lyrics.verbalization import verbalize
+from lyrics_asr.lyrics.verbalization import NOT_LETTERS, verbalize
 from lyrics_asr.types import Vocabulary
 
 WILDCARD = -1
 """In a spelling, a letter that the vocabulary lacks."""
+
+SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
+"""Punctuation that separates words."""
+APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
+_PLAIN_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
+_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
 
 # Letters that Unicode does not decompose into a base letter and a mark.
 _FOLDED = {
@@ -38,19 +44,24 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
     """
     characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]
-    for character in without_outer_apostrophes(verbalize(word, language)):
+    spoken = verbalize(word, language) if NOT_LETTERS.search(word) else unicodedata.normalize("NFC", word)
+    for character in without_outer_apostrophes(spoken):
         ids = _fold(character, characters)
         if ids:
             parts[-1].extend(ids)
         elif character.isspace() or character in SEPARATORS:
             parts.append([])
-    spelled = [part for part in parts if part]
     columns: list[int] = []
-    for part in spelled:
+    for part in filter(None, parts):
         if columns and delimiter_id is not None:
             columns.append(delimiter_id)
         columns.extend(part)
     return tuple(columns)
+
+
+def without_outer_apostrophes(text: str) -> str:
+    """Replace typographic apostrophes by "'", and remove those that are not inside a word."""
+    return _NOT_IN_A_WORD.sub("", text.translate(_PLAIN_APOSTROPHES))
 
 
 @lru_cache(maxsize=8)

@@ -46,11 +46,13 @@ def parse_lyrics(text: str) -> Lyrics:
         ValueError: the text has no sung line.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    stripped = (line.strip() for line in text.splitlines())
-    lines = tuple(LyricLine(line, tuple(line.split())) for line in stripped if line and not is_heading(line))
+    lines = []
+    for line in map(str.strip, text.splitlines()):
+        if line and not is_heading(line):
+            lines.append(LyricLine(line, tuple(line.split())))
     if not lines:
         raise ValueError(_NO_SUNG_LINE)
-    return Lyrics(text, lines)
+    return Lyrics(text, tuple(lines))
 
 
 def read_lyrics(path: str | Path) -> Lyrics:

@@ -45,6 +45,10 @@ _DECADE = r"'?s"
 _NUM2WORDS_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError)
 
 
+NOT_LETTERS = re.compile(r"\d|\.\.|[…&%+]")
+"""Found in every text that `verbalize` changes by more than Unicode's NFC."""
+
+
 def verbalize(text: str, language: str) -> str:
     """Replace digits and symbols by words; the rest of the text is only normalized to Unicode NFC."""
     language = re.split("[-_]", language.lower())[0]

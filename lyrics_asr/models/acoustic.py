@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,12 +57,12 @@ _DELIMITER_LOG_ODDS = 2.0  # of the word delimiter against the blank, at the fra
 
 @dataclass(frozen=True)
 class _WindowSamples:
-    """The samples of one window of one of several songs; half open."""
+    """The samples of one window of one of several songs: the first, and how many."""
 
     song: int
     window: int
     start: int
-    end: int
+    samples: int
 
 
 class AcousticModel(nn.Module):
@@ -93,13 +95,15 @@ class AcousticModel(nn.Module):
         self.feature_extractor = feature_extractor
         self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
         self.grid = _grid(name, network, feature_extractor)
-        self._feature_encoder_name = next(
-            key for key, module in network.named_modules() if hasattr(module, "_requires_grad")
-        )
+        for module_name, module in network.named_modules():
+            if hasattr(module, "_requires_grad"):
+                self._feature_encoder_name = module_name
+                break
         special = set(tokenizer.all_special_ids) - {self.vocabulary.blank_id, self.vocabulary.word_delimiter_id}
-        names = self.vocabulary.tokens
-        masked = [column in special or not names[column] for column in range(len(names))]
-        self.register_buffer("_masked_columns", torch.tensor(masked), persistent=False)
+        masked = torch.zeros(len(self.vocabulary.tokens), dtype=torch.bool)
+        for column, token in enumerate(self.vocabulary.tokens):
+            masked[column] = column in special or not token
+        self.register_buffer("_masked_columns", masked, persistent=False)
 
     def forward(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None = None
@@ -143,11 +147,11 @@ class AcousticModel(nn.Module):
         self.eval()
         try:
             with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-                for batch in equal_length_batches(inputs, lambda each: each.end - each.start, options.batch_size or 1):
+                for batch in equal_length_batches(inputs, attrgetter("samples"), options.batch_size or 1):
                     normalized = []
                     for each in batch:
                         mean, scale = normalizations[each.song]
-                        samples = songs[each.song].samples(each.start, each.end)
+                        samples = songs[each.song].samples(each.start, each.start + each.samples)
                         normalized.append((samples.to(device) - mean) * scale)
                     log_probs = self._log_probs(torch.stack(normalized), None)
                     log_probs = log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu()
@@ -216,11 +220,12 @@ class AcousticModel(nn.Module):
         return logits.float().log_softmax(-1)
 
     def _window_samples(self, samples: int, window: Window) -> tuple[int, int]:
-        """The half-open range of samples of a window, in a song of `samples` samples."""
+        """The first sample of a window and how many it has, in a song of `samples` samples."""
         if window.end_frame - window.start_frame == self.grid.count(samples):
             return 0, samples
-        start = window.start_frame * self.grid.stride_samples
-        return start, (window.end_frame - 1) * self.grid.stride_samples + self.grid.receptive_field_samples
+        strides = window.end_frame - 1 - window.start_frame
+        stride, receptive_field = self.grid.stride_samples, self.grid.receptive_field_samples
+        return window.start_frame * stride, strides * stride + receptive_field
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
@@ -278,7 +283,10 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
             _set_language(name, folder, language, tokenizer, network)
     except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
-    missing = sorted(key for key in report["missing_keys"] if "masked_spec_embed" not in key)
+    missing = []
+    for key in sorted(report["missing_keys"]):
+        if "masked_spec_embed" not in key:  # which is for training alone
+            missing.append(key)
     if missing:
         raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; use a checkpoint fine-tuned with CTC")
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
@@ -383,8 +391,9 @@ def _set_language(
 
 def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> Vocabulary:
     """The vocabulary of a tokenizer; columns that it does not know are named ""."""
-    by_column = {column: token for token, column in tokenizer.get_vocab().items()}
-    if not all(isinstance(column, int) for column in by_column):
+    tokens = tokenizer.get_vocab()
+    by_column = dict(zip(tokens.values(), tokens, strict=True))
+    if not set(map(type, by_column)) <= {int}:
         raise ValueError(f"{name}: a multilingual checkpoint; choose a language")
     blank = tokenizer.pad_token_id
     if blank is None or not 0 <= blank < columns:
@@ -393,8 +402,9 @@ def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> 
         )
     # transformers 5.23 loses a delimiter other than "|" in the tokenizer's attribute on loading, but not in this map.
     delimiter = str(tokenizer.special_tokens_map.get("word_delimiter_token", ""))
-    delimiter_id = next((i for i, token in by_column.items() if token == delimiter and i < columns), None)
-    return Vocabulary(tuple(by_column.get(column, "") for column in range(columns)), blank, delimiter_id)
+    delimiter_id = tokens.get(delimiter)
+    names = tuple(map(by_column.get, range(columns), repeat("")))
+    return Vocabulary(names, blank, delimiter_id if delimiter_id is not None and delimiter_id < columns else None)
 
 
 def _grid(name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor) -> FrameGrid:

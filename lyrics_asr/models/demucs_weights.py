@@ -139,7 +139,7 @@ def _load_folder(name: str, folder: Path) -> Separator:
     if named in bags:
         bags = [named]
     if len(bags) == 1:
-        return _load_bag(name, bags[0], lambda signature: _signature_file(folder, signature))
+        return _load_bag(name, bags[0], functools.partial(_signature_file, folder))
     files = sorted(path for suffix in ("*.safetensors", "*.th") for path in folder.glob(suffix))
     if not bags and len(files) == 1:
         return Separator(name, [_load_network(files[0])])
@@ -213,21 +213,23 @@ def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> Separat
     """Load the networks of a bag with a non-zero vocals weight; the files of the others are not read."""
     bag = yaml.safe_load(bag_path.read_text(encoding="utf-8"))
     signatures = bag.get("models") if isinstance(bag, dict) else None
-    if not isinstance(signatures, list) or not signatures or not all(_is_signature(item) for item in signatures):
+    if not isinstance(signatures, list) or not signatures or not all(map(_is_signature, signatures)):
         raise ValueError(f"{bag_path}: not a Demucs bag: 'models' must be a list of signatures")
-    load = functools.cache(lambda signature: _load_network(find(signature)))
-    rows = bag.get("weights") or [[1.0] * len(load(signatures[-1]).sources)] * len(signatures)
-    column = load(signatures[-1]).sources.index(VOCALS)
+    last = _load_network(find(signatures[-1]))  # all networks of a bag have the same sources
+    rows = bag.get("weights") or [[1.0] * len(last.sources)] * len(signatures)
     weights: dict[str, float] = {}
     for signature, row in zip(signatures, rows, strict=True):
-        weights[signature] = weights.get(signature, 0.0) + float(row[column])
-    chosen = {signature: weight for signature, weight in weights.items() if weight != 0}
-    networks = [load(signature) for signature in chosen]
-    segment = bag.get("segment")
-    for network in networks:
+        weights[signature] = weights.get(signature, 0.0) + float(row[last.sources.index(VOCALS)])
+    networks, vocals_weights, segment = [], [], bag.get("segment")
+    for signature, weight in weights.items():
+        if weight == 0:
+            continue
+        network = last if signature == signatures[-1] else _load_network(find(signature))
         if segment is not None and (not isinstance(network, HTDemucs) or segment <= network.segment):
             network.segment = segment
-    return Separator(name, networks, list(chosen.values()))
+        networks.append(network)
+        vocals_weights.append(weight)
+    return Separator(name, networks, vocals_weights)
 
 
 def _is_signature(item: object) -> bool:
@@ -251,20 +253,22 @@ def _load_network(path: Path) -> DemucsNetwork:
         raise ValueError(f"{path}: the weights do not fit the network they name: {error}") from error
 
 
-def _allowed_classes() -> dict[str, type]:
+def _allowed_classes() -> list[type]:
     """All classes that a weights file may name."""
     classes: list[type] = [Demucs, HDemucs, HTDemucs]
     if importlib.util.find_spec("diffq") is not None:
         diffq = importlib.import_module("diffq")
         classes += [diffq.DiffQuantizer, diffq.UniformQuantizer]
-    return {f"{each.__module__}.{each.__qualname__}": each for each in classes}
+    return classes
 
 
 def _class_named(path: Path, name: str) -> type:
-    allowed = _allowed_classes()
-    if name not in allowed:
-        raise ValueError(f"{path}: names the class {name!r}; only {', '.join(allowed)} are loaded")
-    return allowed[name]
+    allowed = []
+    for each in _allowed_classes():
+        allowed.append(f"{each.__module__}.{each.__qualname__}")
+        if name == allowed[-1]:
+            return each
+    raise ValueError(f"{path}: names the class {name!r}; only {', '.join(allowed)} are loaded")
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -272,7 +276,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            tensors = dict(zip(file.keys(), map(file.get_tensor, file.keys()), strict=True))
         package = {
             "klass": _class_named(path, metadata["klass"]),
             "args": json.loads(metadata["args"], object_hook=_decode_fraction),
@@ -305,7 +309,7 @@ def _nested_state(path: Path, node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals([*_allowed_classes().values(), Fraction]):
+        with torch.serialization.safe_globals([*_allowed_classes(), Fraction]):
             package = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         cause = next((line for line in str(error).splitlines() if "GLOBAL" in line), type(error).__name__)

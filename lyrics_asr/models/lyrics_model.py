@@ -12,14 +12,18 @@ Folder layout of a model:
     decoder.yaml                optional `DecodingOptions`, tuned for this model
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import repeat
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -30,16 +34,19 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.files import OutputError, require_writable_folder, write_text
 from lyrics_asr.language_model.files import LANGUAGE_MODEL_SUFFIXES
+from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel, save_acoustic
 from lyrics_asr.models.demucs_weights import save_separator
 from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import Emissions, ModelInfo
 
+NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
+
 SCHEMA = "lyrics-asr/model/1"
 ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
 """The models that are part of this package, each in a folder of its name."""
-LANGUAGE_MODEL_FILES = tuple(f"language_model{suffix}" for suffix in LANGUAGE_MODEL_SUFFIXES)
+LANGUAGE_MODEL_FILES = tuple(map("language_model{}".format, LANGUAGE_MODEL_SUFFIXES))
 _MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 
 
@@ -113,23 +120,62 @@ class LyricsModel(nn.Module):
     def vocals(
         self, songs: Sequence[Audio], options: SeparationOptions, progress: Callable[[float], None] | None = None
     ) -> list[Audio]:
-        """Separate whole songs; the vocals are on the model's device, at the separator's rate, with its channels."""
-        rate = self.separator.sample_rate_hz
-        mixtures = [song.resampled(rate).to_channels(self.mixture_channels).samples for song in songs]
-        return [Audio(vocals, rate) for vocals in self.separator.separate(mixtures, options, progress)]
+        """The vocals of whole songs, on the model's device, at the separator's rate and with its channels.
 
-    def voice(self, vocals: Audio) -> Audio:
-        """Convert vocals to the acoustic model's input, mono at 16 kHz, on the same device and as in training."""
+        Where memory runs out, the separator runs again on less at a time.
+
+        Args:
+            songs: mixtures at the separator's rate and with its channels; they share batches.
+            options: of the separator.
+            progress: called with the share that is done, in 0..1.
+
+        Raises:
+            MemoryError: memory runs out even with the shortest segments.
+            ValueError: a precision that the device does not have.
+        """
+        rate = self.separator.sample_rate_hz
+        mixtures = list(map(attrgetter("samples"), songs))
+        options = for_device(options, self.device)
+        while True:
+            try:
+                vocals = self.separator.separate(mixtures, options, progress)
+                return list(map(Audio, vocals, repeat(rate)))
+            except (MemoryError, RuntimeError) as error:
+                options = memory.smaller_separation(options, error)
+
+    def to_16k_mono(self, vocals: Audio) -> Audio:
+        """Vocals as the acoustic model takes them, on the same device, resampled as in training."""
         return Audio(self._resample_mono(vocals.samples[None]), ACOUSTIC_SAMPLE_RATE_HZ)
 
     def emissions(self, voices: Sequence[Audio], options: AcousticOptions) -> list[Emissions]:
-        """Log-probabilities of whole songs.
+        """Log-probabilities over the vocals of whole songs, on the CPU.
+
+        Where memory runs out, the acoustic model runs again on less at a time.
 
         Args:
-            voices: vocals as `voice` returns them.
+            voices: mono at 16 kHz; they share batches.
             options: of the acoustic model.
+
+        Raises:
+            MemoryError: memory runs out even with the shortest windows.
+            ValueError: a precision that the device does not have.
         """
-        return self.acoustic.emissions([voice.samples[0] for voice in voices], options)
+        options = for_device(options, self.device)
+        waveforms = []
+        for voice in voices:
+            waveforms.append(voice.samples[0])
+        while True:
+            try:
+                return self.acoustic.emissions(waveforms, options)
+            except (MemoryError, RuntimeError) as error:
+                options = memory.smaller_windows(options, error)
+
+    def fingerprint(self, separation: SeparationOptions, acoustic: AcousticOptions) -> str:
+        """A SHA-256 of everything that emissions depend on beside the song: weights, their use, and options."""
+        digest = hashlib.sha256(json.dumps([asdict(separation), asdict(acoustic)], sort_keys=True).encode())
+        digest.update(repr((self.acoustic.vocabulary, self.acoustic.grid, self.separator.sample_rate_hz)).encode())
+        digest.update(weights_fingerprint(self).encode())
+        return digest.hexdigest()
 
     @property
     def mixture_channels(self) -> Literal[1, 2]:
@@ -186,6 +232,42 @@ class LyricsModel(nn.Module):
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         # torchaudio rounds up; in integers, ceil(a / b) is -(-a // b).
         return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
+
+
+def for_device(options: NetworkOptions, device: torch.device) -> NetworkOptions:
+    """The same options with "auto" precision and a batch size of None replaced by what suits the device.
+
+    Batches of 8 and, where it has that, bfloat16 on a GPU; batches of 1 in float32 on a CPU, so that all CPUs give the
+    same result. On a CPU a batch is slower than one segment after the other: its activations leave the caches.
+
+    Raises:
+        ValueError: bfloat16 on a device without instructions for it, which would take 50 times as long.
+    """
+    precision = options.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type != "cpu" and has_bfloat16(device) else "float32"
+    if precision == "bfloat16" and not has_bfloat16(device):
+        raise ValueError(
+            f"precision bfloat16: {device} has no instructions for it, and would take 50 times as long; use float32"
+        )
+    return replace(options, batch_size=options.batch_size or (1 if device.type == "cpu" else 8), precision=precision)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(value is True for name, value in capabilities.items() if name.endswith("bf16"))
+
+
+def weights_fingerprint(network: nn.Module) -> str:
+    """A SHA-256 of a network's weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def language_model_suffix(path: Path) -> str:

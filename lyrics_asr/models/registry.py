@@ -37,17 +37,19 @@ class KnownModel:
     repositories: tuple[str, ...]
 
 
-KNOWN_MODELS = (
-    KnownModel(
+KNOWN_MODELS = {
+    "published": KnownModel(
         "published",
         f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}; downloaded on first use",
         ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
     ),
-    KnownModel(
+    "embedded": KnownModel(
         "embedded", "small model for English, Spanish, French and German; part of this package, no download", ()
     ),
-    KnownModel("embedded-english", "small model for English only; better with simple accompaniment", ()),
-)
+    "embedded-english": KnownModel(
+        "embedded-english", "small model for English only; better with simple accompaniment", ()
+    ),
+}
 
 
 def load_model(
@@ -131,10 +133,9 @@ def cached_paths(name: str) -> tuple[Path, ...]:
 
 
 def _known_model(name: str) -> KnownModel:
-    known = {model.name: model for model in KNOWN_MODELS}
-    if name not in known:
-        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(known)}")
-    return known[name]
+    if name not in KNOWN_MODELS:
+        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(KNOWN_MODELS)}")
+    return KNOWN_MODELS[name]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _read_folder(name: str) -> _Parts:
     folder = Path(_expanded(name))
     path = folder / "model.json"
     if not path.is_file():
-        names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS)
+        names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS.values())
         raise ModelNotFoundError(f"{name}: not a model ({path} is missing); give the folder of a model, or {names}")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -162,12 +163,16 @@ def _read_folder(name: str) -> _Parts:
     separator = description.get("separator")
     if not isinstance(separator, str | None):
         raise ValueError(f"{path}: 'separator' must be a name or null, not {separator!r}")
-    candidates = [folder / file_name for file_name in LANGUAGE_MODEL_FILES]
+    language_model = None
+    for file_name in LANGUAGE_MODEL_FILES:
+        if (folder / file_name).is_file():
+            language_model = folder / file_name
+            break
     decoder = folder / "decoder.yaml"
     return _Parts(
         separator=separator or f"{name.rstrip('/')}/separator",
         acoustic=f"{name.rstrip('/')}/acoustic",
-        language_model=next((candidate for candidate in candidates if candidate.is_file()), None),
+        language_model=language_model,
         decoding=decoder if decoder.is_file() else None,
     )
 
@@ -175,7 +180,7 @@ def _read_folder(name: str) -> _Parts:
 def _expanded(name: str) -> str:
     """Replace the name of a model in assets, or of a part of it, by its path."""
     model, *below = name.split("/")
-    if any(model == known.name and not known.repositories for known in KNOWN_MODELS):
+    if model in KNOWN_MODELS and not KNOWN_MODELS[model].repositories:
         return str(ASSETS_FOLDER.joinpath(model, *below))
     return name
 
@@ -184,12 +189,21 @@ def _has_safetensors(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = torch.cpu.get_capabilities()
-    return device.type == "cpu" and any(value is True for name, value in capabilities.items() if name.endswith("bf16"))
+def find_devices(names: str) -> tuple[str, ...]:
+    """The devices that share a run's songs, one worker each.
+
+    Args:
+        names: as in `find_device`, several parted by commas; "auto" stands for all CUDA devices.
+
+    Raises:
+        ValueError: no such device.
+    """
+    if names == "auto" and torch.cuda.is_available():
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    chosen = tuple(map(str.strip, names.split(",")))
+    for name in chosen:
+        find_device(name)
+    return chosen
 
 
 def find_device(name: str = "auto") -> torch.device:

@@ -15,7 +15,7 @@ Conventions
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby, pairwise
 from typing import TypeVar
 
 import torch
@@ -67,10 +67,12 @@ def vocal_spans(waveform: Float[Tensor, " samples"], grid: FrameGrid, options: S
         resumed = last * hop - margin if last < hops else len(waveform)
         cut, resumed = -(-cut // stride) * stride, resumed // stride * stride
         if resumed > cut:
-            spans.append(Span(start, cut))
+            if cut > start:
+                spans.append(Span(start, cut))
             start = resumed
-    spans.append(Span(start, len(waveform)))
-    return tuple(span for span in spans if span.end > span.start)
+    if len(waveform) > start:
+        spans.append(Span(start, len(waveform)))
+    return tuple(spans)
 
 
 class VocalRegions:
@@ -86,33 +88,38 @@ class VocalRegions:
         self._waveform = waveform
         self._spans = spans
         self._grid = grid
-        self._begins = [0, *accumulate(span.end - span.start for span in spans)]
+        self._begins = [0]
+        for span in spans:
+            self._begins.append(self._begins[-1] + span.end - span.start)
 
     def __len__(self) -> int:
         return self._begins[-1]
 
     def samples(self, start: int, end: int) -> Float[Tensor, " segment"]:
         """Samples `start` to `end` of the concatenated regions."""
-        pieces = [
-            self._waveform[span.start + max(0, start - first) : span.start + min(last, end) - first]
-            for span, (first, last) in zip(self._spans, pairwise(self._begins), strict=True)
-            if first < end and last > start
-        ]
+        pieces = []
+        for span, (first, last) in zip(self._spans, pairwise(self._begins), strict=True):
+            if first < end and last > start:
+                inside = slice(span.start + max(0, start - first), span.start + min(last, end) - first)
+                pieces.append(self._waveform[inside])
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def statistics(self) -> tuple[float, float]:
         """Mean and variance of the samples, computed without copying them."""
-        pieces = [self._waveform[span.start : span.end] for span in self._spans]
-        moments = [torch.var_mean(piece, correction=0) for piece in pieces]
-        weights = torch.tensor([len(piece) / len(self) for piece in pieces], dtype=torch.float64)
-        variances, means = (torch.stack([each[i] for each in moments]).cpu().double() for i in (0, 1))
-        mean = (weights * means).sum()
-        return float(mean), float((weights * (variances + (means - mean).square())).sum())
+        mean = mean_square = 0.0
+        for span in self._spans:
+            own_variance, own_mean = map(float, torch.var_mean(self._waveform[span.start : span.end], correction=0))
+            weight = (span.end - span.start) / len(self)
+            mean += weight * own_mean
+            mean_square += weight * (own_variance + own_mean**2)
+        return mean, mean_square - mean**2
 
     def frame_numbers(self) -> Int[Tensor, " frames"]:
         """The frame number in the whole song of every frame of the concatenated regions."""
         stride = self._grid.stride_samples
-        numbers = [torch.arange(span.start // stride, -(-span.end // stride)) for span in self._spans]
+        numbers = []
+        for span in self._spans:
+            numbers.append(torch.arange(span.start // stride, -(-span.end // stride)))
         return torch.cat(numbers)[: self._grid.count(len(self))]
 
 
@@ -164,12 +171,10 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
 
 def stitch(windows: Sequence[Window], outputs: Sequence[Float[Tensor, "_ vocab"]]) -> Float[Tensor, "frames vocab"]:
     """Concatenate the kept frames of all windows."""
-    return torch.cat(
-        [
-            output[window.keep_start_frame - window.start_frame : window.keep_end_frame - window.start_frame]
-            for window, output in zip(windows, outputs, strict=True)
-        ]
-    )
+    kept = []
+    for window, output in zip(windows, outputs, strict=True):
+        kept.append(output[window.keep_start_frame - window.start_frame : window.keep_end_frame - window.start_frame])
+    return torch.cat(kept)
 
 
 def equal_length_batches(segments: Sequence[T], samples: Callable[[T], int], batch_size: int) -> Iterator[list[T]]:

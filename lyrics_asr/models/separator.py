@@ -10,6 +10,8 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from typing import TypeAlias, cast
 
 import torch
@@ -54,8 +56,9 @@ class Separator(nn.Module):
                     f"separator {name!r} has the sources {', '.join(network.sources)}; a source 'vocals' is needed"
                 )
         # In training, HTDemucs overwrites its segment length, which would change how songs are split. We pad instead.
-        self._pads_to_segment = tuple(getattr(network, "use_train_segment", False) for network in networks)
+        self._pads_to_segment = []
         for network in networks:
+            self._pads_to_segment.append(getattr(network, "use_train_segment", False))
             if isinstance(network, HTDemucs):
                 network.use_train_segment = False
 
@@ -71,7 +74,7 @@ class Separator(nn.Module):
         samples = mixture.shape[-1]
         vocals = torch.zeros_like(mixture)
         for index, weight in enumerate(self.weights):
-            missing = self._padded_samples(index, samples) - samples
+            missing = self._padded_samples(index, samples, self.segment_samples(index)) - samples
             padded = pad(mixture, (missing // 2, missing - missing // 2))
             vocals = vocals + weight * self._run(index, padded)[..., missing // 2 : missing // 2 + samples]
         return vocals / sum(self.weights)
@@ -108,7 +111,7 @@ class Separator(nn.Module):
         try:
             autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16")
             with autocast, _no_mha_fastpath():
-                on_device = [mixture.detach().to(device) for mixture in mixtures]
+                on_device = list(map(torch.Tensor.to, mixtures, repeat(device)))
                 return self._overlap_add(on_device, options, progress or (lambda share: None))
         finally:
             self.train(was_training)
@@ -120,13 +123,16 @@ class Separator(nn.Module):
             The number of samples that a block must start at a multiple of; and the number of samples to drop at both
             ends of a block, except at the ends of the song, because they differ from those of the whole song.
         """
-        segments = [self.segment_samples(index) for index in range(len(self.networks))]
+        segments = [self.segment_samples(index, options) for index in range(len(self.networks))]
         return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments, default=0)
 
-    def segment_samples(self, index: int) -> int:
+    def segment_samples(self, index: int, options: SeparationOptions | None = None) -> int:
         """Length of the segments of network `index` in `separate`."""
         network = self.network(index)
-        return int(network.samplerate * network.segment)
+        own = int(network.samplerate * network.segment)
+        if options is None or options.segment_seconds is None:
+            return own
+        return min(own, round(float(network.samplerate) * options.segment_seconds))
 
     def network(self, index: int) -> DemucsNetwork:
         """Network `index` of this separator."""
@@ -140,17 +146,18 @@ class Separator(nn.Module):
     ) -> list[Float[Tensor, "channels _"]]:
         vocals = [torch.zeros_like(mixture) for mixture in mixtures]
         for index, weight in enumerate(self.weights):
-            length = self.segment_samples(index)
-            triangle = _triangle(length).to(vocals[0].device)
+            length = self.segment_samples(index, options)
+            rising, falling = torch.arange(1, length // 2 + 1), torch.arange(length - length // 2, 0, -1)
+            triangle = torch.cat([rising, falling]).to(vocals[0].device) / max(1, length - length // 2)
             estimates = [torch.zeros_like(mixture) for mixture in mixtures]
             totals = [torch.zeros_like(mixture[0]) for mixture in mixtures]
             segments = [
-                _Segment(song, offset, samples, self._padded_samples(index, samples))
+                _Segment(song, offset, samples, self._padded_samples(index, samples, length))
                 for song, mixture in enumerate(mixtures)
                 for offset, samples in _split(mixture.shape[-1], length, options)
             ]
             done = 0
-            for batch in equal_length_batches(segments, lambda each: each.padded, options.batch_size or 1):
+            for batch in equal_length_batches(segments, attrgetter("padded"), options.batch_size or 1):
                 inputs = [_padded_slice(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
                 outputs = self._run(index, torch.stack(inputs)).float()
                 for each, output in zip(batch, outputs, strict=True):
@@ -171,14 +178,14 @@ class Separator(nn.Module):
         vocals: Tensor = network(mixture)[:, network.sources.index(VOCALS)]
         return vocals
 
-    def _padded_samples(self, index: int, samples: int) -> int:
+    def _padded_samples(self, index: int, samples: int, segment: int) -> int:
         network = self.network(index)
         if isinstance(network, Demucs):
             return int(network.valid_length(samples))
         if isinstance(network, HDemucs) and not network.hybrid:
             return max(samples, int(network.nfft) // 2 + 1)  # its spectrogram reflects half a window at both ends
         if self._pads_to_segment[index] and not self.training:
-            return max(samples, self.segment_samples(index))
+            return max(samples, segment)
         return samples
 
     def _check_channels(self, channels: int) -> None:
@@ -197,13 +204,6 @@ def _no_mha_fastpath() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _triangle(samples: int) -> Float[Tensor, " samples"]:
-    rising = torch.arange(1, samples // 2 + 1)
-    falling = torch.arange(samples - samples // 2, 0, -1)
-    weight = torch.cat([rising, falling])
-    return weight / weight.max()
 
 
 @dataclass(frozen=True)

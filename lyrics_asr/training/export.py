@@ -7,7 +7,7 @@ from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.evaluation.decoder_tuning import Trial, tune
 from lyrics_asr.files import write_text
-from lyrics_asr.inference.pipeline import listen
+from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
@@ -69,7 +69,7 @@ def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) ->
 
     development = [song for manifest in config.development for song in read_manifest(Path(manifest))]
     songs = [song for song in development if song.language == "en"][: config.tuning_songs]
-    emissions = [listen(song.audio, model) for song in songs]
+    emissions = [emissions_of(song.audio, model) for song in songs]
     references = [normalize(song.lyrics, song.language) for song in songs]
 
     def log_trial(trial: Trial) -> None:

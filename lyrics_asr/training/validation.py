@@ -26,7 +26,7 @@ from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
 from lyrics_asr.evaluation.metrics import character_errors, si_sdr, word_errors
-from lyrics_asr.inference.pipeline import read_mixture
+from lyrics_asr.inference.tasks import read_mixture
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separator import Separator
@@ -253,7 +253,7 @@ def _transcribe(
         si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
     text = beam = None
     if with_text:
-        voice = sound if separated is None else model.voice(separated)
+        voice = sound if separated is None else model.to_16k_mono(separated)
         (emissions,) = model.emissions([voice], AcousticOptions())
         text = _text(greedy(emissions))
         beam = None if search is None else _text(search.decode(emissions))

@@ -12,7 +12,7 @@ import torch
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.formats import parse_json
-from lyrics_asr.inference import pipeline
+from lyrics_asr.inference import tasks
 
 RATE_HZ = 16_000
 
@@ -34,7 +34,11 @@ def cli(tiny_model_folder, tmp_path, capsys):
     def run(verb, *inputs):
         output = tmp_path / "out"
         code = main([verb, *map(str, inputs), "-o", str(output), "--model", str(tiny_model_folder), "--device", "cpu"])
-        files = sorted(path.name for path in output.rglob("*") if path.name != "run.jsonl") if output.is_dir() else []
+        files = (
+            sorted(path.name for path in output.rglob("*") if path.name not in ("run.jsonl", "run.log"))
+            if output.is_dir()
+            else []
+        )
         return code, capsys.readouterr().err, files
 
     return run
@@ -202,7 +206,7 @@ def test_full_disk(tiny_model_folder, tmp_path, capsys, monkeypatch):
     assert main(["separate", str(song), "-o", str(output), "--model", str(tiny_model_folder)]) == 1
     message = capsys.readouterr().err
     assert "out/song.wav: cannot be written: No space left on device; free some space" in message
-    assert [path.name for path in output.iterdir()] == ["run.jsonl"]
+    assert sorted(path.name for path in output.iterdir()) == ["run.jsonl", "run.log"]
 
 
 def test_missing_model(tmp_path, capsys):
@@ -226,7 +230,7 @@ def test_an_unforeseen_error_is_named_and_shown_with_debug(cli, tmp_path, monkey
     def fail(*_, **__):
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(pipeline, "write_down", fail)
+    monkeypatch.setattr(tasks, "decode_transcript", fail)
     song = write_song(tmp_path / "song.wav")
     code, message, _ = cli("transcribe", song)
     assert code == 1
@@ -234,18 +238,23 @@ def test_an_unforeseen_error_is_named_and_shown_with_debug(cli, tmp_path, monkey
     assert "Traceback" not in message
     assert main(["transcribe", str(song), "--debug", "--model", str(tiny_model_folder)]) == 1
     assert "Traceback" in capsys.readouterr().err
+    log = (tmp_path / "out/run.log").read_text()
+    assert log.count("Traceback (most recent call last)") == 1
+    assert 'in fail\n    raise ZeroDivisionError("by nought")' in log
 
 
-def test_ctrl_c_in_process_leaves_no_file(cli, tmp_path, monkeypatch):
+def test_ctrl_c_in_process_leaves_no_file_and_ends_the_caller(cli, tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     song = write_song(tmp_path / "song.wav")
     monkeypatch.setattr(os, "fsync", interrupt)
-    code, message, files = cli("transcribe", song)
-    assert code == 130
-    assert files == []
-    assert len(message.splitlines()) == 1
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        cli("transcribe", song)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.log"]
+    assert capsys.readouterr().err == "lyrics-asr: interrupted; finished files are kept, the one in progress is not\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -265,4 +274,4 @@ def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     assert process.returncode == 130, errors
     assert "interrupted" in errors.splitlines()[-1]
     assert "Traceback" not in errors
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "run.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "run.jsonl", "run.log"]

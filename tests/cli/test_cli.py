@@ -1,23 +1,35 @@
 import json
 import os
+import pickle
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
 
+from lyrics_asr import audio
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.formats import FORMATS, parse_json, render
-from lyrics_asr.inference import pipeline
+from lyrics_asr.inference import jobs, tasks
+from lyrics_asr.inference.jobs import find_jobs
+from lyrics_asr.inference.requests import AlignRequest, RenderRequest, SeparateRequest, TranscribeRequest
+from lyrics_asr.inference.run import run as run_songs
+from lyrics_asr.models import lyrics_model
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions
 from tests.test_formats import GOLDEN, TRANSCRIPT
 
@@ -107,12 +119,17 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
 
 @pytest.mark.parametrize("verb", ["align", "separate"])
 def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, tmp_path, monkeypatch, verb):
-    groups, hear, take_vocals = [], pipeline.hear, pipeline.take_vocals
-    monkeypatch.setattr(pipeline, "hear", lambda mixtures, *more: groups.append(len(mixtures)) or hear(mixtures, *more))
-    monkeypatch.setattr(
-        pipeline, "take_vocals", lambda mixtures, *more: groups.append(len(mixtures)) or take_vocals(mixtures, *more)
-    )
-    monkeypatch.setattr(pipeline, "LONG_SECONDS", 2.0)
+    groups = []
+
+    def counted(function, mixtures, *more):
+        groups.append(len(mixtures))
+        return function(mixtures, *more)
+
+    monkeypatch.setattr(tasks, "compute_emissions", partial(counted, tasks.compute_emissions))
+    vocals = LyricsModel.vocals
+    if verb == "separate":
+        monkeypatch.setattr(LyricsModel, "vocals", lambda model, *given: counted(partial(vocals, model), *given))
+    monkeypatch.setattr(tasks, "LONG_SECONDS", 2.0)
     for name, seconds in (("long", 2.3), ("short", 0.7)):
         write_audio(songs / f"{name}.wav", Audio(0.2 * torch.randn(2, round(seconds * 44_100)), 44_100))
         (songs / f"{name}.txt").write_text("Three\n")
@@ -170,6 +187,90 @@ def test_align_a_pair_to_stdout_as_lrc(songs, model, tmp_path, capsys):
     assert "Hello, 2 You" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("to_folder", [False, True])
+def test_lyrics_come_from_a_pipe(songs, tiny_model_folder, tmp_path, to_folder):
+    """`align song.wav /dev/stdin`: a pipe can be read once."""
+    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
+    more = ["-o", tmp_path / "results"] if to_folder else ["--format", "json"]
+    arguments = ["align", songs / "one.wav", "/dev/stdin", *more, "--model", tiny_model_folder, "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], input="Hello, 2 You\n", capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "results/one.json").read_text() if to_folder else done.stdout
+    assert parse_json(text, "one").text == "Hello, 2 You\n"
+
+
+def test_lyrics_come_from_a_fifo(songs, model, tmp_path, capsys):
+    """`align song.wav <(cat lyrics.txt)`."""
+    fifo = tmp_path / "lyrics"
+    os.mkfifo(fifo)
+    writer = Thread(target=fifo.write_text, args=("Hello, 2 You\n",), daemon=True)
+    writer.start()
+    assert run("align", songs / "one.wav", fifo, *model, "--format", "json") == 0
+    writer.join(10)
+    assert parse_json(capsys.readouterr().out, "one").text == "Hello, 2 You\n"
+
+
+@pytest.mark.parametrize("to_folder", [False, True])
+def test_what_is_small_is_read_once(songs, model, tmp_path, monkeypatch, to_folder):
+    calls = Counter()
+
+    def count(module, name):
+        function = getattr(module, name)
+
+        def counted(*args):
+            calls[name] += 1
+            return function(*args)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(audio, "read_header")
+    count(audio, "_open")
+    count(jobs, "read_lyrics")
+    count(lyrics_model, "weights_fingerprint")
+    assert (
+        run("align", songs / "one.wav", songs / "one.txt", *model, *(["-o", tmp_path / "r"] if to_folder else [])) == 0
+    )
+    # The file is opened for its header and for its samples; without a folder there is nothing to resume from.
+    assert calls == Counter(read_header=1, _open=2, read_lyrics=1, weights_fingerprint=int(to_folder))
+    if to_folder:
+        calls.clear()
+        assert run("align", songs, "-o", tmp_path / "both", *model) == 0
+        assert calls == Counter(read_header=2, _open=4, read_lyrics=2, weights_fingerprint=1)
+
+
+def test_requests_give_from_python_what_the_command_line_gives(songs, model, tmp_path, tiny_model_folder):
+    assert run("align", songs, "-o", tmp_path / "cli", *model) == 0
+    found = [replace(job, lyrics=job.source.with_suffix(".txt")) for job in find_jobs([songs], {".wav"}, None)]
+    request = AlignRequest(output=tmp_path / "python", model=str(tiny_model_folder), device="cpu")
+    outcomes = run_songs(pickle.loads(pickle.dumps(request)), found, tasks.AlignTask)
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    for name in ("one.json", "more/two.json"):
+        assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "cli" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", [TranscribeRequest, AlignRequest, SeparateRequest, RenderRequest])
+def test_requests_are_frozen_and_can_be_pickled(kind, tmp_path):
+    request = kind(output=tmp_path, formats=("json", "lrc"), overwrite=True)
+    assert pickle.loads(pickle.dumps(request)) == request != kind(output=tmp_path)
+    with pytest.raises(FrozenInstanceError):
+        request.output = None
+
+
+def test_the_handler_of_sigterm_is_restored(capsys):
+    def mine(*_):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        for arguments in (("models", "list"), ("models", "path", "unheard-of"), ("--help",), ("--no-such",)):
+            run(*arguments)
+            assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_align_a_folder_beside_its_songs(songs, model):
     assert run("align", songs, "-o", songs, *model) == 0
     transcript = parse_json((songs / "more/two.json").read_text(), "two.json")
@@ -192,7 +293,7 @@ def test_align_and_transcribe_lists(songs, model, tmp_path):
 def test_align_reports_songs_without_lyrics_and_does_the_others(songs, model, tmp_path, capsys):
     (songs / "one.txt").unlink()
     assert run("align", songs, "-o", tmp_path / "results", *model) == 3
-    assert written(tmp_path / "results") == ["more/two.json", "run.jsonl"]
+    assert written(tmp_path / "results") == ["more/two.json", "run.jsonl", "run.log"]
     errors = capsys.readouterr().err
     assert "one.txt: no such file; put the lyrics of one.wav there" in errors
     assert "1 of 2 songs failed" in errors
@@ -277,11 +378,11 @@ def test_wrong_usage(songs, model, capsys, arguments, message):
 def test_hot_words_come_from_words_tags_sheets_and_folders(songs, model, tmp_path, monkeypatch):
     given = {}
 
-    def write_down(info, *_, hot_words, **__):
+    def decode_transcript(info, *_, hot_words, **__):
         given[Path(info.path).name] = hot_words.split()
         raise ValueError("enough")
 
-    monkeypatch.setattr("lyrics_asr.inference.pipeline.write_down", write_down)
+    monkeypatch.setattr(tasks, "decode_transcript", decode_transcript)
     monkeypatch.setattr("lyrics_asr.inference.tasks.read_tags", lambda path: {"title": f"Title of {path.stem}"})
     sheets = tmp_path / "sheets"
     (sheets / "more").mkdir(parents=True)
@@ -301,10 +402,10 @@ def test_several_songs_need_an_output_folder(songs, model, capsys):
 def test_lm_tune_writes_the_decoder_of_a_model(tiny_model_folder, tmp_path, capsys):
     model = tmp_path / "model"
     shutil.copytree(tiny_model_folder, model)
-    audio = Audio(0.1 * torch.randn(2, 44_100 * 2, generator=torch.Generator().manual_seed(0)), 44_100)
+    sound = Audio(0.1 * torch.randn(2, 44_100 * 2, generator=torch.Generator().manual_seed(0)), 44_100)
     songs = []
     for name in ("a", "b"):
-        write_audio(tmp_path / f"{name}.wav", audio)
+        write_audio(tmp_path / f"{name}.wav", sound)
         songs.append(Song(name, tmp_path / f"{name}.wav", "seven eight nine", (), "en"))
     write_manifest(tmp_path / "songs.jsonl", songs)
     assert run("lm", "tune", model, tmp_path / "songs.jsonl", "--cache", tmp_path / "cache") == 0
@@ -368,13 +469,34 @@ def test_help_does_not_build_language_models_of_the_songs_that_are_held_out(caps
     assert "lyrics-asr lm build lyrics/ -o" in capsys.readouterr().out
 
 
+ACTIONS = {
+    "models": ("list", "download", "path", "export", "average"),
+    "lm": ("build", "info", "tune"),
+    "data": ("synth", "dali", "cuts", "cache-vocals"),
+}
+
+
 def test_help_and_import_are_light():
+    """Of every verb and action, in a process that has imported nothing else."""
+    verbs = [[verb, *action] for verb in VERBS for action in [[], *([each] for each in ACTIONS.get(verb, ()))]]
     code = (
-        "import sys; from lyrics_asr.cli.main import main; main(['transcribe', '--help'])\n"
-        "print(sorted({'torch', 'numpy', 'omegaconf', 'transformers'} & set(sys.modules)))"
+        "import sys; from lyrics_asr.cli.main import main\n"
+        f"for verb in {verbs}:\n"
+        "    assert main([*verb, '--help']) == 0\n"
+        "    heavy = {'torch', 'numpy', 'omegaconf', 'transformers', 'lhotse', 'av'} & set(sys.modules)\n"
+        "    assert not heavy, (verb, heavy)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.splitlines()[-1] == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_defaults_of_the_data_verbs_are_those_of_what_they_call(capsys):
+    from lyrics_asr.cli import data_dali, data_synth
+    from lyrics_asr.corpora.dali import SplitThresholds
+    from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES, LYRICS_FOLDER
+
+    assert SplitThresholds(*data_dali._THRESHOLDS) == SplitThresholds()
+    assert (tuple(LANGUAGE_NAMES), LYRICS_FOLDER) == (data_synth._LANGUAGES, data_synth._LYRICS_FOLDER)
 
 
 def test_the_public_names_exist():

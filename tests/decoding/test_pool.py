@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -49,7 +50,7 @@ class CrashingSearch(BeamSearch):
 def test_a_worker_that_dies_loses_no_other_song(search):
     songs = [path_emissions("MY_|" * count) for count in (1, 2, 3, 4, 5, 6)]
     expected = [search.decode(song) for song in songs]
-    with DecodingPool(CrashingSearch(*search.__reduce__()[1]), 2) as pool, ThreadPoolExecutor(3) as threads:
+    with DecodingPool(partial(CrashingSearch, *search.__reduce__()[1]), 2) as pool, ThreadPoolExecutor(3) as threads:
         futures = [threads.submit(pool.decode, song) for song in songs * 2]
         for number, future in enumerate(futures):
             if number % 6 == 2:
@@ -87,7 +88,7 @@ def test_workers_decode_while_threads_of_the_caller_are_busy(search):
         torch.set_num_threads(2)
         parallel_region()  # in the thread that starts the workers, too
         try:
-            with DecodingPool(ParallelSearch(*search.__reduce__()[1]), 2) as pool:
+            with DecodingPool(partial(ParallelSearch, *search.__reduce__()[1]), 2) as pool:
                 assert pool.decode(song) == search.decode(song)
         finally:
             finished.set()
@@ -108,7 +109,7 @@ class MappedFiles(BeamSearch):
 def test_a_binary_language_model_is_mapped_and_not_copied(tmp_path):
     binary = tmp_path / "lm.bin"
     build_language_model(["hello my love", "my heart", "love my dear heart"], 3, binary)
-    with DecodingPool(MappedFiles(ENGLISH, binary, DecodingOptions()), 1) as pool:
+    with DecodingPool(partial(MappedFiles, ENGLISH, binary, DecodingOptions()), 1) as pool:
         files, parent = pool.decode(path_emissions("A|"))
     assert str(binary) in files
     assert parent != os.getpid()  # but the fork server
@@ -128,12 +129,13 @@ class ProcessIds(BeamSearch):
 
 CALLER = """
 import time
+from functools import partial
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.decoding.pool import DecodingPool
 from tests.decoding.test_pool import ProcessIds
 from tests.emissions import TINY, random_emissions
 
-with DecodingPool(ProcessIds(TINY, None, DecodingOptions()), 1) as pool:
+with DecodingPool(partial(ProcessIds, TINY, None, DecodingOptions()), 1) as pool:
     print(pool.decode(random_emissions(3, 0)), flush=True)
     time.sleep(100)
 """

@@ -7,9 +7,17 @@ import pytest
 import torch
 
 from lyrics_asr.audio import Audio
-from lyrics_asr.evaluation.predictions import Predictor, read_prediction, separation_scores
+from lyrics_asr.evaluation.predictions import (
+    EvaluateRequest,
+    EvaluateTask,
+    job_of,
+    kept_prediction,
+    read_prediction,
+    separation_scores,
+)
 from lyrics_asr.formats import parse_json
-from lyrics_asr.options import DecodingOptions, InferenceOptions, LineOptions
+from lyrics_asr.inference.run import run
+from lyrics_asr.options import InferenceOptions, LineOptions
 from tests.fake_model import BACKING, DURATION_SECONDS, RATE_HZ, VOICE, FakeModel, make_song
 
 
@@ -18,14 +26,25 @@ def model():
     return FakeModel()
 
 
-def predictor(model, folder, options=None, **changes):
-    return Predictor(
-        model, options or InferenceOptions(), folder / "out", **({"bss_eval": False, "cache": None} | changes)
+def predict(model, song, folder, options=None, overrides=(), **changes):
+    """What an evaluation of one song gives, by a task of one core, which needs no process for the beam search."""
+    job = job_of(song)
+    request = EvaluateRequest(
+        output=folder,
+        songs={job.stem.as_posix(): song},
+        options=options or InferenceOptions(),
+        overrides=overrides,
+        device="cpu",
+        **({"bss_eval": False} | changes),
     )
+    (outcome,) = run(request, [job], lambda request, progress, _: EvaluateTask(request, progress, 1, model=model))
+    if outcome.error is not None:
+        raise outcome.error
+    return kept_prediction(song, folder)
 
 
 def test_a_song_is_heard_and_aligned_by_one_run_of_each_network(tmp_path, model):
-    prediction = predictor(model, tmp_path).predict(make_song(tmp_path, model))
+    prediction = predict(model, make_song(tmp_path, model), tmp_path / "out")
     assert model.runs == ["vocals", "emissions"]
     assert prediction.greedy == "sun moon rain"
     assert prediction.text.split() == ["sun", "moon", "rain"]
@@ -36,15 +55,15 @@ def test_a_song_is_heard_and_aligned_by_one_run_of_each_network(tmp_path, model)
 
 def test_what_is_done_is_not_done_again(tmp_path, model):
     song = make_song(tmp_path, model)
-    first = predictor(model, tmp_path, bss_eval=True).predict(song)
+    first = predict(model, song, tmp_path / "out", bss_eval=True)
     model.runs.clear()
-    assert predictor(model, tmp_path, bss_eval=True).predict(song) == first
+    assert predict(model, song, tmp_path / "out", bss_eval=True) == first
     assert model.runs == []
 
 
 def test_predictions_are_the_files_of_the_command_line(tmp_path, model):
     song = dataclasses.replace(make_song(tmp_path, model), id="disc 1/song")
-    prediction = predictor(model, tmp_path).predict(song)
+    prediction = predict(model, song, tmp_path / "out")
     for kind, task in (("transcripts", "transcribe"), ("alignments", "align")):
         path = tmp_path / "out" / kind / "disc 1" / "song.json"
         assert parse_json(path.read_text(encoding="utf-8"), "x").task == task
@@ -66,33 +85,30 @@ def test_predictions_are_the_files_of_the_command_line(tmp_path, model):
 )
 def test_other_lyrics_audio_or_stems_are_worked_on_again(tmp_path, model, change):
     song = make_song(tmp_path, model)
-    predictor(model, tmp_path).predict(song)
+    predict(model, song, tmp_path / "out")
     model.runs.clear()
-    predictor(model, tmp_path).predict(change(song))
+    predict(model, change(song), tmp_path / "out")
     assert model.runs == ["vocals", "emissions"]
 
 
 @pytest.mark.parametrize("file", ["songs/song.json", "transcripts/song.json", "alignments/song.json"])
 @pytest.mark.parametrize("content", [None, "", "{}", "[1]"])
-def test_a_file_that_is_gone_or_damaged_is_made_again(tmp_path, model, file, content):
+def test_what_is_gone_or_damaged_is_no_prediction(tmp_path, model, file, content):
     song = make_song(tmp_path, model)
-    first = predictor(model, tmp_path).predict(song)
+    predict(model, song, tmp_path / "out")
     path = tmp_path / "out" / file
-    whole = path.read_text(encoding="utf-8")
     path.unlink() if content is None else path.write_text(content)
-    again = predictor(model, tmp_path).predict(song)
-    assert dataclasses.replace(again, seconds=None) == dataclasses.replace(first, seconds=None)
-    if not file.startswith("songs"):  # which holds times
-        assert path.read_text(encoding="utf-8") == whole
+    with pytest.raises(ValueError, match=r"song: what was kept of it cannot be read"):
+        kept_prediction(song, tmp_path / "out")
 
 
 def test_other_decoding_options_do_not_run_the_networks_when_emissions_are_kept(tmp_path, model):
     song = make_song(tmp_path, model)
     cache = tmp_path / "cache"
-    first = predictor(model, tmp_path, cache=cache, bss_eval=True).predict(song)
+    first = predict(model, song, tmp_path / "out", cache=cache, bss_eval=True)
     model.runs.clear()
-    other = InferenceOptions(decoding=DecodingOptions(beam_width=7), lines=LineOptions(pause_seconds=10.0))
-    second = predictor(model, tmp_path, other, cache=cache, bss_eval=True).predict(song)
+    other, overrides = InferenceOptions(lines=LineOptions(pause_seconds=10.0)), ("decoding.beam_width=7",)
+    second = predict(model, song, tmp_path / "out", other, overrides, cache=cache, bss_eval=True)
     assert model.runs == []
     assert second.separation == first.separation
     assert second.separation.vocals is not None
@@ -102,18 +118,18 @@ def test_other_decoding_options_do_not_run_the_networks_when_emissions_are_kept(
 def test_emissions_alone_do_not_tell_how_well_a_voice_was_separated(tmp_path, model):
     song = make_song(tmp_path, model)
     cache = tmp_path / "cache"
-    predictor(model, tmp_path, cache=cache).predict(song)
+    predict(model, song, tmp_path / "out", cache=cache)
     model.runs.clear()
-    assert Predictor(model, InferenceOptions(), tmp_path / "new", bss_eval=False, cache=cache).predict(song).separation
+    assert predict(model, song, tmp_path / "new", cache=cache).separation
     assert model.runs == ["vocals", "emissions"]
     without_stem = dataclasses.replace(song, vocals=None)
     model.runs.clear()
-    Predictor(model, InferenceOptions(), tmp_path / "newer", bss_eval=False, cache=cache).predict(without_stem)
+    predict(model, without_stem, tmp_path / "newer", cache=cache)
     assert model.runs == []
 
 
 def test_separation_is_that_of_orthogonal_tones(tmp_path, model):
-    scores = predictor(model, tmp_path).predict(make_song(tmp_path, model)).separation
+    scores = predict(model, make_song(tmp_path, model), tmp_path / "out").separation
     assert scores.mixture_si_sdr_db == pytest.approx(0, abs=0.01)
     assert scores.vocals_si_sdr_db == pytest.approx(20, abs=0.01)
     assert scores.vocals is None
@@ -130,7 +146,7 @@ def test_bss_eval_when_it_is_asked_for():
 
 
 def test_a_song_a_cappella_has_nothing_to_separate(tmp_path, model):
-    scores = predictor(model, tmp_path, bss_eval=True).predict(make_song(tmp_path, model, mixture=VOICE)).separation
+    scores = predict(model, make_song(tmp_path, model, mixture=VOICE), tmp_path / "out", bss_eval=True).separation
     assert set(dataclasses.astuple(scores)) == {None}
 
 
@@ -144,7 +160,10 @@ def test_a_stem_of_another_length_is_refused(tmp_path, model):
 @pytest.mark.parametrize("song_id", ["../../etc/song", "/etc/song", "a/../../b", "a\\b", "a\0b"])
 def test_an_id_never_leads_out_of_the_folder(tmp_path, model, song_id):
     song = dataclasses.replace(make_song(tmp_path, model), id=song_id)
-    for work in (predictor(model, tmp_path).predict, lambda song: read_prediction(song, tmp_path, None)):
+    for work in (
+        lambda song: predict(model, song, tmp_path / "out"),
+        lambda song: read_prediction(song, tmp_path, None),
+    ):
         with pytest.raises(ValueError, match="cannot name a file"):
             work(song)
     assert not (tmp_path / "out").exists()
@@ -174,7 +193,7 @@ def test_predictions_that_are_missing_or_damaged_are_named(tmp_path, model):
 
 
 def test_records_are_plain_json(tmp_path, model):
-    predictor(model, tmp_path, bss_eval=True).predict(make_song(tmp_path, model))
+    predict(model, make_song(tmp_path, model), tmp_path / "out", bss_eval=True)
     record = json.loads((tmp_path / "out" / "songs" / "song.json").read_text(encoding="utf-8"))
     assert record["schema"] == "lyrics-asr/evaluated-song/1"
     assert math.isfinite(record["separation"]["vocals_si_sdr_db"])

@@ -62,7 +62,7 @@ def song(
 
 
 def results(*songs, failed=(), missing=(), config=CONFIG):
-    return collect(Evaluation(tuple(songs), tuple(failed), tuple(missing)), config, None, None)
+    return collect(Evaluation(tuple(songs), tuple(failed), tuple(missing)), config)
 
 
 class Page(HTMLParser):

@@ -18,7 +18,7 @@ def scored(song_id, heard, language="en", genre=None):
 
 def collected(*songs, name="heard"):
     evaluation = Evaluation(songs, (FailedSong("f", "ValueError: no"),), ("m",))
-    return collect(evaluation, EvaluationConfig(transcripts=Path(name)), None, None)
+    return collect(evaluation, EvaluationConfig(transcripts=Path(name)))
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

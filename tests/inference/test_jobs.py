@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.inference.jobs import Job, LayoutError, check_targets, find_jobs
-from lyrics_asr.inference.run_log import append_log, logged_results
-from lyrics_asr.inference.runner import Outcome
+from lyrics_asr.inference.jobs import Job, LayoutError, Outcome, check_targets, find_jobs
+from lyrics_asr.inference.run import _log_entries, _logged_results, append_log
 
 
 def touch(folder, *names):
@@ -16,6 +15,10 @@ def touch(folder, *names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+def results_of(folder):
+    return _logged_results(list(_log_entries(folder)))
 
 
 def stems(jobs):
@@ -101,33 +104,33 @@ def test_results_over_inputs_are_refused(tmp_path):
     touch(tmp_path, "song.wav", "song.txt")
     (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
     aligned = replace(job, lyrics=tmp_path / "song.txt")
-    check_targets([aligned], tmp_path, [".json"], logged_results(tmp_path))
-    for suffix in (".wav", ".txt"):
-        with pytest.raises(LayoutError, match=rf"song\{suffix}: is an input and would be overwritten"):
-            check_targets([aligned], tmp_path, [suffix], logged_results(tmp_path))
+    check_targets([aligned], tmp_path, ["json"], results_of(tmp_path))
+    for suffix in ("wav", "txt"):
+        with pytest.raises(LayoutError, match=rf"song\.{suffix}: is an input and would be overwritten"):
+            check_targets([aligned], tmp_path, [suffix], results_of(tmp_path))
 
 
 def test_a_text_is_overwritten_only_as_it_was_written(tmp_path):
     touch(tmp_path, "song.wav", "song.srt")
     (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
     text = tmp_path / "song.txt"
-    check_targets([job], tmp_path, [".txt", ".srt"], logged_results(tmp_path))
+    check_targets([job], tmp_path, ["txt", "srt"], results_of(tmp_path))
 
     text.write_text("by hand")
     with pytest.raises(
         LayoutError, match=r"song\.txt: was not written by lyrics-asr, .* would be overwritten; move it"
     ):
-        check_targets([job], tmp_path, [".txt"], logged_results(tmp_path))
+        check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
 
     append_log(tmp_path, "render", Outcome(job, (text,), None))
     with (tmp_path / "run.jsonl").open("a") as log:
         log.write('\n[]\n{"time": 3}\n{"time": "now", "outputs": ["song.txt"]}\n{"outputs": ')
-    check_targets([job], tmp_path, [".txt"], logged_results(tmp_path))
+    check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
 
     changed = time.time() + 10
     os.utime(text, (changed, changed))
     with pytest.raises(LayoutError, match="or was changed since"):
-        check_targets([job], tmp_path, [".txt"], logged_results(tmp_path))
+        check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
 
 
 def test_results_stay_in_the_output_folder(tmp_path):
@@ -136,4 +139,4 @@ def test_results_stay_in_the_output_folder(tmp_path):
     output.mkdir()
     (output / "a").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LayoutError, match="symbolic link"):
-        check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, [".json"], logged_results(output))
+        check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, ["json"], results_of(output))

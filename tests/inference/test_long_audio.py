@@ -3,8 +3,7 @@ import torch
 
 from lyrics_asr import load_model, transcribe
 from lyrics_asr.audio import Audio, AudioError, write_audio
-from lyrics_asr.inference import long_audio as long_songs
-from lyrics_asr.inference import pipeline
+from lyrics_asr.inference import long_audio, tasks
 from lyrics_asr.models.demucs_weights import build_separator, load_separator
 from lyrics_asr.models.separator import Separator
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
@@ -17,8 +16,8 @@ def model(tiny_model_folder):
 
 @pytest.fixture
 def short_blocks(monkeypatch):
-    monkeypatch.setattr(long_songs, "BLOCK_SECONDS", 3)
-    monkeypatch.setattr(pipeline, "LONG_SECONDS", 3)
+    monkeypatch.setattr(long_audio, "BLOCK_SECONDS", 3)
+    monkeypatch.setattr(tasks, "LONG_SECONDS", 3)
 
 
 def noise(seconds, rate=44_100, channels=2):
@@ -28,9 +27,9 @@ def noise(seconds, rate=44_100, channels=2):
 
 
 def in_one_piece_and_in_blocks(path, model, options):
-    mixture = pipeline.read_mixture(path, model)
-    whole = model.voice(*model.vocals([mixture], options.separation))
-    return whole, long_songs.separate_in_blocks(path, model, options.separation)
+    mixture = tasks.read_mixture(path, model)
+    whole = model.to_16k_mono(*model.vocals([mixture], options.separation))
+    return whole, long_audio.separate_in_blocks(path, model, options.separation)
 
 
 @pytest.mark.parametrize("seconds", [3.001, 6.0, 7.3, 11.7])
@@ -78,7 +77,7 @@ def test_a_long_song_is_transcribed_as_a_short_one(model, short_blocks, tmp_path
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(shares) >= 3
-    monkeypatch.setattr(pipeline, "LONG_SECONDS", 60)
+    monkeypatch.setattr(tasks, "LONG_SECONDS", 60)
     whole = transcribe(path, model, options=options)
     assert in_blocks.text == whole.text
     assert in_blocks.audio == whole.audio

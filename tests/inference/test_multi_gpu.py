@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lyrics_asr.console import Counter
+from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.pool import usable_cores
-from lyrics_asr.inference import multi_gpu as local_engine
-from lyrics_asr.inference import runner as batch
+from lyrics_asr.inference import multi_gpu, runner
 from tests.fake_tasks import (
     TROUBLES,
     OddError,
     check_command_line,
     check_what_became,
+    config_for,
     names_with,
-    order_for,
     songs_named,
     told,
 )
@@ -25,7 +24,7 @@ from tests.fake_tasks import (
 pytestmark = pytest.mark.slow
 
 
-class SharesSeen(Counter):
+class SharesSeen(BatchProgress):
     """Notes what it is to show."""
 
     def __init__(self):
@@ -35,13 +34,10 @@ class SharesSeen(Counter):
     def show(self, name, audio_seconds, share):
         self.shares.append((name, audio_seconds, share))
 
-    def heard(self, name, audio_seconds):
-        self.shares.append((name, audio_seconds, None))
 
-
-def work(songs, order, devices=("cpu", "cpu"), counter=None):
+def work(songs, config, progress=None):
     outcomes = []
-    local_engine.work(songs, order, devices, counter=counter or Counter(), report=outcomes.append)
+    multi_gpu.work(songs, config, progress or BatchProgress(), outcomes.append)
     return outcomes
 
 
@@ -59,16 +55,16 @@ def loaded(folder):
 
 def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
     names = ("slow 5", *(f"good {number}" for number in range(8)), "odd", "fails", "kept")
-    songs, counter = songs_named(tmp_path, *names), SharesSeen()
-    outcomes = work(songs, order_for(tmp_path), counter=counter)
+    songs, progress, config = songs_named(tmp_path, *names), SharesSeen(), config_for(tmp_path)
+    outcomes = work(songs, config, progress)
     assert len(loaded(tmp_path)) == 2
     assert not any(map(is_alive, loaded(tmp_path)))
     heard = {name for name in names if name not in ("odd", "kept")}
-    assert set(counter.shares) == {(name, 60.0, 0.5) for name in heard} | {
+    assert set(progress.shares) == {(name, 60.0, share) for name in heard for share in (0.0, 0.5)} | {
         (name, 60.0 if name != "fails" else 0.0, None) for name in heard
     }
     expected = []
-    batch.work(songs, order_for(tmp_path).task("cpu", Counter()), kept=order_for(tmp_path).kept, report=expected.append)
+    runner.work(songs, config.task("cpu", BatchProgress()), resume=config.resume, on_result=expected.append)
     assert told(outcomes) == told(expected)
     assert {(each.job, each.outputs, each.key) for each in outcomes} == {
         (each.job, each.outputs, each.key) for each in expected
@@ -80,7 +76,7 @@ def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_workers_that_die_lose_no_song(trouble, tmp_path, capsys):
-    outcomes = work(songs_named(tmp_path, *names_with(trouble)), order_for(tmp_path, group_seconds=100.0))
+    outcomes = work(songs_named(tmp_path, *names_with(trouble)), config_for(tmp_path, group_seconds=100.0))
     check_what_became(outcomes, trouble)
     cause = "AcceleratorError: CUDA error: out of smoke" if trouble == "sparks" else "killed by SIGKILL"
     assert f"ended ({cause})" in capsys.readouterr().err
@@ -91,20 +87,21 @@ def test_workers_that_die_lose_no_song(trouble, tmp_path, capsys):
 
 def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path):
     with pytest.raises(ValueError, match="oven: burnt") as caught:
-        work(songs_named(tmp_path, "good", "better"), order_for(tmp_path), ["broken", "broken"])
+        work(songs_named(tmp_path, "good", "better"), config_for(tmp_path, oven="broken"))
     assert type(caught.value).__name__ == OddError.__name__
 
 
 def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, monkeypatch):
-    start = local_engine._Dispatcher._start
+    start = multi_gpu._Dispatcher._start
+    monkeypatch.setattr(multi_gpu, "find_devices", lambda names: tuple(names.split(",")))
 
     def start_one_late(dispatcher, device):
         start(dispatcher, device)
         while device == "cpu" and not loaded(tmp_path):
             time.sleep(0.01)
 
-    monkeypatch.setattr(local_engine._Dispatcher, "_start", start_one_late)
-    outcomes = work(songs_named(tmp_path, "slow 0", "good 1", "good 2"), order_for(tmp_path), ["cpu", "broken"])
+    monkeypatch.setattr(multi_gpu._Dispatcher, "_start", start_one_late)
+    outcomes = work(songs_named(tmp_path, "slow 0", "good 1", "good 2"), config_for(tmp_path, device="cpu,broken"))
     assert told(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
 
 
@@ -115,14 +112,14 @@ def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_pa
 PARENT = """
 from pathlib import Path
 import sys
-from lyrics_asr import local_engine
-from lyrics_asr.console import Counter
-from tests.fake_tasks import order_for, songs_named
+from lyrics_asr.console import BatchProgress
+from lyrics_asr.inference import multi_gpu
+from tests.fake_tasks import config_for, songs_named
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     songs = songs_named(folder, "slow 9", "slow 9 too")
-    local_engine.work(songs, order_for(folder), ["cpu", "cpu"], counter=Counter(), report=print)
+    multi_gpu.work(songs, config_for(folder), BatchProgress(), print)
 """
 
 

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import asdict, replace
 
 import pytest
@@ -7,8 +9,8 @@ from lyrics_asr import align, load_model, parse_lyrics, separate, transcribe
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
-from lyrics_asr.inference.pipeline import options_for, read_mixture
-from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions
+from lyrics_asr.inference.tasks import options_for, read_mixture
+from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError
 from tests.fake_model import FakeModel, make_song
 
@@ -34,7 +36,7 @@ def test_transcribe_is_the_stages_in_a_row(model, song):
     options = InferenceOptions()
     mixture = read_audio(song, sample_rate_hz=44_100, channels=2)
     (vocals,) = model.vocals([mixture], options.separation)
-    (emissions,) = model.emissions([model.voice(vocals)], options.acoustic)
+    (emissions,) = model.emissions([model.to_16k_mono(vocals)], options.acoustic)
     assert transcript.lines == cut_lines(greedy_search(emissions), options.lines)
     assert transcript.text == "\n".join(line.text for line in transcript.lines)
     assert transcript.task == "transcribe"
@@ -60,27 +62,70 @@ def test_hot_words_are_read_as_the_vocabulary_spells_them(tmp_path):
     assert heard.text.split() == ["sun", "mood", "rain"]
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_where_memory_runs_out_batches_and_windows_shrink(tmp_path, monkeypatch, error):
-    model, tried = FakeModel(), []
-    song = make_song(tmp_path, model).audio
+class Scarce:
+    """A network's method that raises an error, with a tensor in its frame, as long as it is asked for too much."""
 
-    def scarce(model, vocals, options, *, emissions=FakeModel.emissions):
-        tried.append((options.batch_size, options.window_seconds))
-        if options.window_seconds > limit_seconds:
-            raise error
-        return emissions(model, vocals, options)
+    def __init__(self, method, error, is_too_much):
+        self.method, self.error, self.is_too_much = method, error, is_too_much
+        self.tried, self.left_behind, self.alive = [], [], []
 
-    monkeypatch.setattr(FakeModel, "emissions", scarce)
+    def __call__(self, samples, options, *more):
+        gc.collect()
+        self.alive.append(sum(each() is not None for each in self.left_behind))
+        self.tried.append(options)
+        if self.is_too_much(options):
+            activations = torch.zeros(1000)
+            self.left_behind.append(weakref.ref(activations))
+            raise self.error
+        return self.method(samples, options, *more)
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.fixture
+def own_model(tiny_model_folder):
+    """A model that a test may change."""
+    return load_model(str(tiny_model_folder), device="cpu")
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_where_memory_runs_out_batches_and_windows_shrink(own_model, song, monkeypatch, error):
+    scarce = Scarce(own_model.acoustic.emissions, error, lambda options: options.window_seconds > limit_seconds)
+    monkeypatch.setattr(own_model.acoustic, "emissions", scarce)
     options = InferenceOptions(acoustic=AcousticOptions(window_seconds=40.0, context_seconds=2.0, batch_size=4))
     limit_seconds = 10.0
-    assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
+    assert transcribe(song, own_model, options=options).audio.duration_seconds == pytest.approx(2.0, abs=1e-4)
+    tried = [(each.batch_size, each.window_seconds) for each in scarce.tried]
     assert tried == [(4, 40.0), (1, 40.0), (1, 20.0), (1, 10.0)]
+    assert scarce.alive == [0, 0, 0, 0]
     limit_seconds = 0.0
     with pytest.raises(MemoryError, match=r"even with windows of 10 s, one at a time; close other programs"):
-        transcribe(song, model, options=options)
+        transcribe(song, own_model, options=options)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_where_memory_runs_out_the_separator_takes_shorter_segments(own_model, song, monkeypatch, error):
+    scarce = Scarce(
+        own_model.separator.separate, error, lambda options: (options.segment_seconds or 7.8) > limit_seconds
+    )
+    monkeypatch.setattr(own_model.separator, "separate", scarce)
+    options = InferenceOptions(SeparationOptions(batch_size=4))
+    limit_seconds = 2.0
+    assert separate(song, own_model, options=options).samples.shape == (2, 2 * 44_100)
+    tried = [(each.batch_size, each.segment_seconds) for each in scarce.tried]
+    assert tried == [(4, None), (1, None), (1, 4.0), (1, 2.0)]
+    assert scarce.alive == [0, 0, 0, 0]
+    scarce.tried.clear()
+    limit_seconds = 0.0
+    with pytest.raises(MemoryError, match=r"even with segments of 1 s, one at a time; close other programs"):
+        separate(song, own_model)
+    assert [each.segment_seconds for each in scarce.tried] == [None, 4.0, 2.0, 1.0]
+    assert len(set(scarce.tried)) == 4  # nothing is tried twice
 
 
 def test_other_errors_of_a_network_are_no_lack_of_memory(tmp_path, monkeypatch):

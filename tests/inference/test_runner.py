@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lyrics_asr.inference import runner as batch
-from lyrics_asr.inference.jobs import Job
-from lyrics_asr.inference.run_log import append_log, finished_results, summary
-from lyrics_asr.inference.runner import Outcome, Task
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.requests import Request
+from lyrics_asr.inference.run import FinishedResults, _keys, _log_entries, append_log, summary
+from lyrics_asr.inference.run import run as run_request
+from lyrics_asr.inference.runner import Song, Task
+from lyrics_asr.types import AudioInfo
 
 
 class Cook(Task):
@@ -31,7 +33,7 @@ class Cook(Task):
     def check(self, job):
         if job.stem.name == "unusable":
             raise ValueError("unusable: no audio; get it again")
-        return 60.0
+        return Song(job, AudioInfo(str(job.source), 60.0, 16_000))
 
     @contextmanager
     def load(self):
@@ -41,20 +43,20 @@ class Cook(Task):
         yield
         self.events.append("closed")
 
-    def key(self, job):
-        return f"key of {job.stem.name}"
+    def key(self, song):
+        return f"key of {song.job.stem.name}"
 
-    def read(self, job):
-        return [self._note("read", job)]
+    def read(self, song):
+        return [self._note("read", song.job)]
 
     def infer(self, songs, stopwatch):
         self.groups.append(len(songs))
         with stopwatch("inference"):
-            return [[*content, self._note("infer", job)] for job, content in songs]
+            return [[*content, self._note("infer", song.job)] for song, content in songs]
 
-    def finish(self, job, inferred, stopwatch):
-        path = job.target(self.folder, ".json")
-        path.write_text(json.dumps([*inferred, self._note("finish", job)]))
+    def finish(self, song, inferred, stopwatch):
+        path = song.job.target(self.folder, ".json")
+        path.write_text(json.dumps([*inferred, self._note("finish", song.job)]))
         return [path]
 
 
@@ -62,12 +64,20 @@ def jobs_named(folder, *names):
     return tuple(Job(folder / name, Path(name)) for name in names)
 
 
-def run(folder, task, *names, kept=lambda job, key: None):
-    outcomes = batch.run(
-        jobs_named(folder, *names), task, kept=kept, report=lambda outcome: append_log(folder, "cook", outcome)
-    )
+class CookRequest(Request):
+    verb = "cook"
+
+
+def run(folder, task, *names, overwrite=True):
+    request = CookRequest(output=folder, overwrite=overwrite)
+    outcomes = run_request(request, jobs_named(folder, *names), lambda *_: task)
     path = folder / "run.jsonl"
     return outcomes, [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"time')]
+
+
+def finished(folder, verb, formats, name, key):
+    keys = _keys(list(_log_entries(folder)), verb)
+    return FinishedResults(folder, tuple(formats), keys)(Song(*jobs_named(folder, name)), key)
 
 
 NAMES = ("good", "fails in read", "unusable", "fails in infer", "better", "fails in finish", "best")
@@ -89,7 +99,7 @@ def test_one_failing_song_does_not_stop_the_others(tmp_path):
         ]
     assert (task.loads, task.events[-1]) == (1, "closed")
     assert summary(outcomes, 90.0, tmp_path) == (
-        f"3 of 7 songs done in 2 min, 3 min of audio (RTF 0.500); 4 of 7 songs failed; {tmp_path}/run.jsonl tells why"
+        f"3 of 7 songs done in 2 min, 3 min of audio (RTF 0.500); 4 of 7 songs failed; see {tmp_path}/run.jsonl"
     )
 
 
@@ -149,18 +159,16 @@ def test_finished_songs_are_known_by_their_key_and_files(tmp_path):
         entry = next(entry for entry in log if entry["stem"] == "c")
         file.write(json.dumps(entry | {"key": "of other content"}) + '\n[]\n{"outputs": [1], "time": 3}\n{"outp')
     del task.events[:]
-    outcomes, _ = run(
-        tmp_path, task, "a", "b", "c", "fails in infer", kept=finished_results(tmp_path, "cook", [".json"])
-    )
+    outcomes, _ = run(tmp_path, task, "a", "b", "c", "fails in infer", overwrite=False)
     assert {outcome.job.stem.name: outcome.is_kept for outcome in outcomes if outcome.error is None} == {
         "a": True,
         "b": False,
         "c": False,
     }
     assert {event[1] for event in task.events if event != "closed"} == {"b", "c", "fails in infer"}
-    assert outcomes[0].outputs == (tmp_path / "a.json",)
+    assert next(each.outputs for each in outcomes if each.is_kept) == (tmp_path / "a.json",)
     assert "1 kept from an earlier run" in summary(outcomes, 1.0, tmp_path)
-    assert finished_results(tmp_path, "stew", [".json"])(*jobs_named(tmp_path, "a"), "key of a") is None
+    assert finished(tmp_path, "stew", ["json"], "a", "key of a") is None
 
 
 def test_a_torn_line_of_the_log_harms_no_other(tmp_path):
@@ -169,8 +177,8 @@ def test_a_torn_line_of_the_log_harms_no_other(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     append_log(tmp_path, "cook", Outcome(*jobs_named(tmp_path, "b"), (), None, "key"))
     assert json.loads(path.read_text().splitlines()[-1])["stem"] == "b"
-    assert finished_results(tmp_path, "cook", [])(*jobs_named(tmp_path, "b"), "key") == ()
-    assert finished_results(tmp_path, "cook", [])(*jobs_named(tmp_path, "a"), "key") is None
+    assert finished(tmp_path, "cook", [], "b", "key") == ()
+    assert finished(tmp_path, "cook", [], "a", "key") is None
 
 
 def test_nothing_is_loaded_when_no_song_is_usable(tmp_path):
@@ -188,7 +196,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path):
 def test_an_interrupt_ends_the_run_and_its_threads(tmp_path):
     class Interrupted(Cook):
         def infer(self, songs, stopwatch):
-            if songs[0][0].stem.name == "b":
+            if songs[0][0].job.stem.name == "b":
                 raise KeyboardInterrupt
             return super().infer(songs, stopwatch)
 

@@ -146,7 +146,7 @@ def test_song_through_both_stages():
     (vocals,) = model.vocals([song], SeparationOptions(), shares.append)
     assert (vocals.sample_rate_hz, tuple(vocals.samples.shape)) == (44_100, (2, 44_100))
     assert shares[-1] == 1
-    (emissions,) = model.emissions([model.voice(vocals)], AcousticOptions())
+    (emissions,) = model.emissions([model.to_16k_mono(vocals)], AcousticOptions())
     assert len(emissions.log_probs) == model.acoustic.grid.count(16_000)
     assert emissions.duration_seconds == 1.0
     assert emissions.vocabulary == model.acoustic.vocabulary

@@ -3,9 +3,11 @@ import torch
 
 from lyrics_asr.audio import read_header
 from lyrics_asr.evaluation.metrics import word_errors
-from lyrics_asr.inference.pipeline import align, for_device, options_for, transcribe
+from lyrics_asr.inference.pipeline import align, transcribe
+from lyrics_asr.inference.tasks import options_for
 from lyrics_asr.lyrics.text import read_lyrics
-from lyrics_asr.models.registry import find_device, has_bfloat16, load_model
+from lyrics_asr.models.lyrics_model import for_device, has_bfloat16
+from lyrics_asr.models.registry import find_device, load_model
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 from tests.paths import DEMO
 
@@ -13,9 +15,9 @@ CPU = torch.device("cpu")
 
 
 def test_a_cpu_computes_in_float32_unless_told_otherwise():
-    resolved = for_device(InferenceOptions(acoustic=AcousticOptions(batch_size=3)), CPU)
-    assert (resolved.separation.precision, resolved.separation.batch_size) == ("float32", 1)
-    assert (resolved.acoustic.precision, resolved.acoustic.batch_size) == ("float32", 3)
+    separation, acoustic = for_device(SeparationOptions(), CPU), for_device(AcousticOptions(batch_size=3), CPU)
+    assert (separation.precision, separation.batch_size) == ("float32", 1)
+    assert (acoustic.precision, acoustic.batch_size) == ("float32", 3)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -24,13 +26,13 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
         torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": native, "cpu_name": "bf16"}
     )
     assert has_bfloat16(CPU) == native
-    options = InferenceOptions(SeparationOptions(precision="bfloat16"))
-    if native:
-        resolved = for_device(options, CPU)
-        assert (resolved.separation.precision, resolved.acoustic.precision) == ("bfloat16", "float32")
-    else:
-        with pytest.raises(ValueError, match=r"precision bfloat16: cpu has no instructions.*use float32"):
-            for_device(options, CPU)
+    assert for_device(AcousticOptions(), CPU).precision == "float32"
+    for options in (SeparationOptions(precision="bfloat16"), AcousticOptions(precision="bfloat16")):
+        if native:
+            assert for_device(options, CPU).precision == "bfloat16"
+        else:
+            with pytest.raises(ValueError, match=r"precision bfloat16: cpu has no instructions.*use float32"):
+                for_device(options, CPU)
 
 
 @pytest.mark.slow

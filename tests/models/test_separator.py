@@ -104,6 +104,27 @@ def test_separate_equals_demucs(kind, samples, overlap, batch_size):
     assert expected.abs().max() > 0.01
 
 
+@pytest.mark.parametrize("kind", [HTDemucs, HDemucs, Demucs])
+@pytest.mark.parametrize("samples", [3000, 20011])
+def test_shorter_segments_are_those_of_demucs(kind, samples):
+    """`segment` of `apply_model`; one that is longer than the network's own changes nothing."""
+    mixture, network = song(samples), tiny_network(kind=kind)
+    if kind is HTDemucs:
+        network.use_train_segment = False  # Demucs pads to the network's own segment then, whatever is asked for
+    expected = apply_model(network, mixture[None], shifts=0, split=True, segment=0.5)[0, 3]
+    separator = Separator("tiny", [tiny_network(kind=kind)])
+    (vocals,) = separator.separate([mixture], SeparationOptions(overlap=0.25, batch_size=1, segment_seconds=0.5))
+    assert vocals.shape == mixture.shape
+    (whole,) = separator.separate([mixture], LIKE_DEMUCS)
+    (longer,) = separator.separate([mixture], SeparationOptions(overlap=0.25, segment_seconds=60.0))
+    assert torch.equal(longer, whole)
+    if kind is HTDemucs:  # which is padded to its segment
+        assert vocals.isfinite().all()
+        assert (vocals - whole).abs().mean() < 0.5 * whole.abs().mean()
+    else:
+        torch.testing.assert_close(vocals, expected, atol=2e-6, rtol=1e-4)
+
+
 def test_bag_equals_demucs_and_leaves_out_networks_without_vocals(tmp_path):
     weights = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.5], [0.0, 0.0, 0.0, 1.0]]
     networks = {"aaaa0000": None, "bbbb0000": tiny_network(1), "cccc0000": tiny_network(2)}

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from lyrics_asr.audio import Audio, read_audio, read_header, write_audio
-from lyrics_asr.inference.emission_cache import weights_fingerprint
-from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
@@ -82,7 +81,7 @@ class SeparatedCuts:
                 path = self._audio(self._songs[index].id, variant)
                 if not path.exists():
                     (vocals,) = self._model.vocals([self._mixture(index, variant)], SeparationOptions())
-                    write_audio(path, self._model.voice(vocals).cpu())
+                    write_audio(path, self._model.to_16k_mono(vocals).cpu())
         separator.train(was_training)
 
     def write_cuts(self, limit_gb: float) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 from lhotse.serialization import load_jsonl
 
 from lyrics_asr.audio import read_header
-from lyrics_asr.inference.emission_cache import weights_fingerprint
 from lyrics_asr.inference.jobs import Job, can_name_results
-from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
 from lyrics_asr.training.data.cut_reader import SEPARATOR
 from lyrics_asr.training.data.lhotse_io import make_recording, manifest_files, write_cuts
 
@@ -109,10 +108,10 @@ def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
             for cut in islice(read_cuts(file), 1):
                 made_by = (cut.get("custom") or {}).get(SEPARATOR)
                 if made_by is not None:
-                    _require_same(path, made_by, model)
+                    require_same_separator(path, made_by, model)
 
 
-def _require_same(place: Path, made_by: Any, model: LyricsModel) -> None:
+def require_same_separator(place: Path, made_by: Any, model: LyricsModel) -> None:
     fingerprint = made_by.get("fingerprint") if isinstance(made_by, dict) else None
     if fingerprint != weights_fingerprint(model.separator):
         name = made_by.get("name") if isinstance(made_by, dict) else made_by

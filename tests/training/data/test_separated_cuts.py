@@ -53,7 +53,7 @@ def separated(model, cuts, folder, augmentation=QUIET, limit_gb=1.0):
 
 
 def heard(model, mixture):
-    return model.voice(*model.vocals([mixture], SeparationOptions())).samples
+    return model.to_16k_mono(*model.vocals([mixture], SeparationOptions())).samples
 
 
 def audio_of(path, song, variant):

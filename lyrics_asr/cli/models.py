@@ -1,0 +1,131 @@
+"""`lyrics-asr models`: list, download, find, export and average models."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lyrics_asr.console import DONE, UsageError
+
+if TYPE_CHECKING:
+    from lyrics_asr.cli.main import VerbParser
+
+
+def declare_models(parser: "VerbParser") -> None:
+    """Actions of `lyrics-asr models`."""
+    parser.add_verbs(
+        "action",
+        [
+            ("list", "the models that are known by name, and whether they are on this computer", _declare_list),
+            ("download", "fetch a model, to work offline later", _declare_download),
+            ("path", "print the folders that hold a model", _declare_path),
+            ("export", "write the best model of a training run as a folder that --model takes", _declare_export),
+            ("average", "write the weighted mean of several models' weights as a model's folder", _declare_average),
+        ],
+    )
+
+
+def _declare_list(parser: "VerbParser") -> None:
+    parser.runs(_list, "lyrics-asr models list")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths
+
+    for model in KNOWN_MODELS.values():
+        state = "on this computer" if cached_paths(model.name) else "not downloaded"
+        print(f"{model.name:<18}{state:<18}{model.description}")
+    return DONE
+
+
+def _declare_download(parser: "VerbParser") -> None:
+    parser.runs(_download, "lyrics-asr models download published")
+    _add_name(parser)
+
+
+def _download(args: argparse.Namespace) -> int:
+    from lyrics_asr.models.registry import download
+
+    print(*download(args.name), sep="\n")
+    return DONE
+
+
+def _declare_path(parser: "VerbParser") -> None:
+    parser.runs(_path, "lyrics-asr models path published")
+    _add_name(parser)
+
+
+def _path(args: argparse.Namespace) -> int:
+    from lyrics_asr.models.registry import cached_paths
+
+    paths = cached_paths(args.name)
+    if not paths:
+        raise FileNotFoundError(
+            f"{args.name}: not on this computer; get it with lyrics-asr models download {args.name}"
+        )
+    print(*paths, sep="\n")
+    return DONE
+
+
+def _add_name(parser: "VerbParser") -> None:
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="published",
+        metavar="MODEL",
+        help="published, embedded or embedded-english (default: %(default)s)",
+    )
+
+
+def _declare_export(parser: "VerbParser") -> None:
+    parser.runs(_export, "lyrics-asr models export runs/finetune_dali my-lyrics-model")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run's output, or the folder of a checkpoint")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+    parser.add_argument("--half", action="store_true", help="store the weights in float16")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from lyrics_asr.training.export import export
+
+    export(args.run_folder, args.folder, half=args.half)
+    print(args.folder)
+    return DONE
+
+
+def _declare_average(parser: "VerbParser") -> None:
+    parser.runs(_average, "lyrics-asr models average runs/second/model=2 runs/first/model=1 -o averaged")
+    parser.add_argument(
+        "weighted",
+        nargs="+",
+        metavar="MODEL[=WEIGHT]",
+        help="models of one architecture, by name or folder; a weight is a positive number (default: 1); all but the "
+        "weights comes from the first",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
+    parser.add_argument(
+        "--acoustic-only", action="store_true", help="average the acoustic models and keep the first one's separator"
+    )
+    parser.add_argument("--half", action="store_true", help="store the weights in float16")
+
+
+def _average(args: argparse.Namespace) -> int:
+    from lyrics_asr.models.average import average_models
+
+    average_models(_weights(args.weighted), acoustic_only=args.acoustic_only).save(args.output, half=args.half)
+    print(args.output)
+    return DONE
+
+
+def _weights(arguments: Sequence[str]) -> dict[str, float]:
+    """Models with their weights, from arguments such as `folder=2` or `folder`."""
+    weights: dict[str, float] = {}
+    for argument in arguments:
+        name, separator, weight = argument.rpartition("=")
+        name = name if separator else argument
+        if name in weights:
+            raise UsageError(f"{name}: is given twice; give every model once, with its weight")
+        try:
+            weights[name] = float(weight) if separator else 1.0
+        except ValueError as error:
+            raise UsageError(f"{argument}: {weight!r} is not a number; give MODEL=WEIGHT, such as {name}=2") from error
+    return weights

@@ -1,0 +1,206 @@
+"""A run over songs, as the command line, Python users, evaluation and the server start it.
+
+`run.jsonl` in the folder of the results has a line for each song that was processed. Beside what a person wants to
+know, it holds the key of everything that the results depend on: whether a song is finished is decided by content, not
+by name. Interrupted runs resume.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lyrics_asr.console import BatchProgress, describe, duration
+from lyrics_asr.files import OutputError, require_writable_folder
+from lyrics_asr.inference.jobs import Job, Outcome, check_targets
+from lyrics_asr.inference.requests import ModelRequest, Request
+from lyrics_asr.inference.runner import ResumeLookup, Song, Task, check, work
+
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+
+
+def run(
+    request: AnyRequest,
+    jobs: Sequence[Job],
+    make_task: Callable[[AnyRequest, BatchProgress, int | None], Task[Any, Any]],
+    *,
+    progress: BatchProgress | None = None,
+    on_result: Callable[[Outcome], None] = lambda outcome: None,
+    debug: bool = False,
+) -> tuple[Outcome, ...]:
+    """Process songs as a request says, whatever becomes of single ones.
+
+    Args:
+        request: what to do; it and `make_task` can be pickled.
+        jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
+        make_task: a task's class, such as `tasks.AlignTask`: makes the task of a request, a progress display and a
+            number of processor cores (None for all).
+        progress: shows how far the run is.
+        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
+        debug: whether workers show the remarks of libraries.
+
+    Returns:
+        What became of every job.
+
+    Raises:
+        LayoutError: results would overwrite an input, somebody's text or each other.
+        OutputError: the output folder cannot be written.
+        ModelNotFoundError: the model is out of reach.
+        ValueError: an unknown device or option.
+    """
+    progress = progress or BatchProgress()
+    output = request.output
+    resume: ResumeLookup | None = None
+    if output is not None:
+        entries = list(_log_entries(output))
+        check_targets(jobs, output, request.formats, _logged_results(entries))
+        require_writable_folder(output)
+        resume = FinishedResults(output, request.formats, {} if request.overwrite else _keys(entries, request.verb))
+    outcomes: list[Outcome] = []
+
+    def keep(outcome: Outcome) -> None:
+        if outcome.is_kept:
+            progress.skip(outcome.audio_seconds)
+        else:
+            progress.finish()
+        if output is not None and not outcome.is_kept:
+            append_log(output, request.verb, outcome)
+        on_result(outcome)
+        outcomes.append(outcome)
+
+    task = make_task(request, progress, None)
+    songs = check(jobs, task, keep)
+    engine = _engine(request, len(songs)) if songs and isinstance(request, ModelRequest) else None
+    if engine is not None and isinstance(request, ModelRequest):
+        from lyrics_asr.inference.workers import WorkerConfig
+
+        engine(songs, WorkerConfig(make_task, request, resume, debug), progress, keep)
+    elif songs:
+        work(songs, task, resume=resume, on_result=keep)
+    return tuple(outcomes)
+
+
+def _engine(request: ModelRequest, songs: int) -> Callable[..., None] | None:
+    """What works on the songs in other processes; None where this process does."""
+    if request.engine == "ray":
+        from lyrics_asr.inference import ray_engine
+
+        return ray_engine.work
+    from lyrics_asr.models.registry import find_devices
+
+    devices = find_devices(request.device)[: max(1, songs)]
+    if len(devices) == 1:
+        return None
+    from lyrics_asr.inference import multi_gpu
+
+    return multi_gpu.work
+
+
+@dataclass(frozen=True)
+class FinishedResults:
+    """A `runner.ResumeLookup`: the results in these formats, where the log has the key and all exist.
+
+    Args:
+        keys: of the songs that were done, by their stems.
+    """
+
+    output: Path
+    formats: tuple[str, ...]
+    keys: Mapping[str, Any]
+
+    def __call__(self, song: Song, key: str) -> tuple[Path, ...] | None:
+        """The results; None where there are none for this key."""
+        if self.keys.get(song.job.stem.as_posix()) != key:
+            return None
+        results = tuple(song.job.target(self.output, f".{name}") for name in self.formats)
+        return results if all(path.is_file() for path in results) else None
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) -> str:
+    """What became of a run, in a line."""
+    failures = sum(outcome.error is not None for outcome in outcomes)
+    kept = sum(outcome.is_kept for outcome in outcomes)
+    done = [outcome for outcome in outcomes if outcome.error is None and not outcome.is_kept]
+    audio_seconds = math.fsum(outcome.audio_seconds for outcome in done)
+    parts = [f"{len(done)} of {len(outcomes)} songs done in {duration(seconds)}"]
+    if audio_seconds:
+        parts[0] += f", {duration(audio_seconds)} of audio (RTF {seconds / audio_seconds:.3f})"
+    if kept:
+        parts.append(f"{kept} kept from an earlier run (--overwrite processes them again)")
+    if failures:
+        log = f"; see {output / 'run.jsonl'}" if output is not None else ""
+        parts.append(f"{failures} of {len(outcomes)} songs failed{log}")
+    return "; ".join(parts)
+
+
+def append_log(output: Path, verb: str, outcome: Outcome) -> None:
+    """Add an outcome to `run.jsonl`, in one write, so that runs side by side do not mix their lines."""
+    seconds = math.fsum(outcome.stages.values())
+    outputs, stages = [], {}
+    for result in outcome.outputs:
+        outputs.append(result.relative_to(output).as_posix())
+    for stage, took_seconds in outcome.stages.items():
+        stages[stage] = round(took_seconds, 3)
+    entry = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "verb": verb,
+        "source": str(outcome.job.source),
+        "stem": outcome.job.stem.as_posix(),
+        "status": "done" if outcome.error is None else "failed",
+        "outputs": outputs,
+        "seconds": round(seconds, 3),
+        "audio_seconds": round(outcome.audio_seconds, 3),
+        "rtf": round(seconds / outcome.audio_seconds, 4) if outcome.audio_seconds else None,
+        "stages": stages,
+        "error": None if outcome.error is None else describe(outcome.error),
+        "key": outcome.key,
+    }
+    path = output / "run.jsonl"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"  # by a run that was killed
+            line = ("\n" if torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
+            os.write(descriptor, line.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; check the folder and the disk") from error
+
+
+def _log_entries(output: Path) -> Iterator[dict[str, Any]]:
+    """The outcomes in `run.jsonl`, without lines that are cut off or not ours."""
+    try:
+        lines = (output / "run.jsonl").read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if (
+                isinstance(entry, dict)
+                and isinstance(entry.get("outputs"), list)
+                and isinstance(entry.get("time"), str)
+            ):
+                yield entry
+
+
+def _logged_results(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The results that the log names, relative to the output, and when they were written, in seconds since 1970."""
+    results: dict[str, float] = {}
+    for entry in entries:
+        with suppress(ValueError, TypeError):
+            results.update(dict.fromkeys(entry["outputs"], datetime.fromisoformat(entry["time"]).timestamp()))
+    return results
+
+
+def _keys(entries: Sequence[Mapping[str, Any]], verb: str) -> dict[str, Any]:
+    """The key of every song that a verb finished, by the song's stem."""
+    latest = {str(entry.get("stem")): entry for entry in entries if entry.get("verb") == verb}
+    return {stem: entry.get("key") for stem, entry in latest.items() if entry.get("status") == "done"}
