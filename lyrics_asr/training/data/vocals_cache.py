@@ -112,6 +112,7 @@ def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
 
 
 def require_same_separator(place: Path, made_by: Any, model: LyricsModel) -> None:
+    """Refuse vocals of another separator than that of `model`; the message names where they are."""
     fingerprint = made_by.get("fingerprint") if isinstance(made_by, dict) else None
     if fingerprint != weights_fingerprint(model.separator):
         name = made_by.get("name") if isinstance(made_by, dict) else made_by
