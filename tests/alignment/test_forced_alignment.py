@@ -113,6 +113,7 @@ def test_repeated_lines_are_each_found_in_their_place():
     assert [frames_of(line.words[2]) for line in lines] == [(38, 40), (90, 92), (112, 114)]
 
 
+@pytest.mark.slow
 def test_a_known_path_is_recovered_from_a_long_noisy_song():
     generator = torch.Generator().manual_seed(0)
     lyrics = "\n".join(path.read_text("utf-8") for path in sorted((LYRICS / "en").glob("*.txt"))[:3])
@@ -187,6 +188,7 @@ def test_lyrics_that_just_fit_and_lyrics_that_do_not():
         align_lyrics(random_emissions(10, 0, ENGLISH), lyrics)
 
 
+@pytest.mark.slow
 def test_ten_thousand_words_do_not_fit_ten_seconds():
     with pytest.raises(AlignmentError, match=r"10000 words need at least 49999 frames .* has 500 frames in 10\.0 s"):
         align_lyrics(random_emissions(500, 0, ENGLISH), parse_lyrics("word " * 10_000))

@@ -172,6 +172,7 @@ def test_empty_lyrics(cli, tmp_path):
     assert_refused(cli("align", song), "song.txt")
 
 
+@pytest.mark.slow
 def test_lyrics_that_cannot_fit(cli, tmp_path):
     song = write_song(tmp_path / "song.wav", noise(10.0))
     song.with_suffix(".txt").write_text("word " * 10_000)
@@ -257,6 +258,7 @@ def test_ctrl_c_in_process_leaves_no_file_and_ends_the_caller(cli, tmp_path, mon
     assert capsys.readouterr().err == "lyrics-asr: interrupted; finished files are kept, the one in progress is not\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     for song in range(3):

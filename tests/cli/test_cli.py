@@ -87,6 +87,7 @@ def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
     assert re.fullmatch(r"lyrics-asr: 2 of 2 songs done in \d+ s, 2 s of audio \(RTF \d+\.\d{3}\)", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["transcribe", "align", "separate"])
 def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys, verb):
     output, suffix = tmp_path / "results", "wav" if verb == "separate" else "json"
@@ -151,6 +152,7 @@ def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, t
             assert words[0] == words[1]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
     noise = 0.2 * torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     for number in range(30):
@@ -507,6 +509,7 @@ def test_the_public_names_exist():
         _ = lyrics_asr.unheard
 
 
+@pytest.mark.slow
 def test_a_native_stderr_is_quiet_and_messages_come_through(songs, tiny_model_folder):
     code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
     arguments = [

@@ -220,6 +220,7 @@ def planted_predictions(folder, songs, late_seconds):
             write_text(folder / kind / f"{song.id}.json", render(transcript, "json"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not JAMENDO.is_dir(), reason="needs JamendoLyrics; name its folder in LYRICS_ASR_JAMENDO")
 @pytest.mark.parametrize("late_seconds", [0.0, 0.25])
 def test_the_annotations_of_jamendolyrics_against_themselves(tmp_path, late_seconds):

@@ -32,6 +32,7 @@ def in_one_piece_and_in_blocks(path, model, options):
     return whole, long_audio.separate_in_blocks(path, model, options.separation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [3.001, 6.0, 7.3, 11.7])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
 def test_blocks_give_what_the_whole_song_gives(model, short_blocks, tmp_path, seconds, overlap):

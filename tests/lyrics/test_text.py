@@ -205,6 +205,7 @@ def test_normalized_form(text, expected):
     assert normalize(text) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.one_of(st.text(), st.text("0123456789.,$€%' -'sthe&ndrº[]\n")), st.sampled_from(["en", "fr", "de", "es", "ja"])
@@ -228,6 +229,7 @@ def test_any_word_is_spelled_with_letters_between_single_delimiters(word, vocabu
         assert columns[0] != delimiter != columns[-1]
 
 
+@pytest.mark.slow
 def test_spelling_and_normal_form_agree_on_real_lyrics():
     words = [
         word

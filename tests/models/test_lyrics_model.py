@@ -309,6 +309,7 @@ except ModelNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_offline_without_weights_fails_fast_in_a_fresh_process(tmp_path):
     """Imports are not counted: their time is that of the machine's load, and they are the same with weights."""
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "", "PYTHONPATH": str(Path.cwd())}

@@ -83,6 +83,7 @@ def test_a_seed_gives_the_same_songs_however_many_processes_make_them(corpus, tm
         assert ours.audio.read_bytes() == theirs.audio.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_manifest_reads_back_and_complete_songs_are_kept(corpus):
     folder, songs = corpus
     assert read_manifest(folder / "manifest.jsonl") == tuple(songs)
@@ -92,7 +93,7 @@ def test_the_manifest_reads_back_and_complete_songs_are_kept(corpus):
 
 
 def test_a_folder_of_other_songs_is_not_mixed_with_these(corpus):
-    with pytest.raises(ValueError, match=r"made with other options or lyrics .*choose another folder"):
+    with pytest.raises(ValueError, match=r"songs with other options or lyrics .*choose another folder"):
         synthetic.generate(corpus[0], replace(OPTIONS, lines=3), LYRICS)
 
 

@@ -53,6 +53,7 @@ def test_the_learning_rate_rises_and_falls():
     assert factors == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.5, 0.0])
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_and_started_again_ends_where_the_uninterrupted_one_does(config, tmp_path):
     whole = loop.train(config, JsonLog(Path(config.output)))
 

@@ -144,6 +144,7 @@ def test_two_processes_hear_what_one_process_does(cuts):
     assert one.state_dict()["epoch"] >= 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_the_very_batches(cuts):
     """... whatever its workers had read ahead, and with as many workers as there are."""
     settings = {"augmentation": LOUD, "batch_seconds": 20.0}
