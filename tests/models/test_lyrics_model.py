@@ -141,7 +141,7 @@ def test_resampling_in_the_graph_agrees_with_resampling_outside():
 
 def test_song_through_both_stages():
     model = tiny_model()
-    song = Audio(chunks(22_050)[0, :1], 22_050)
+    song = Audio(chunks(44_100)[0], 44_100)
     shares: list[float] = []
     (vocals,) = model.vocals([song], SeparationOptions(), shares.append)
     assert (vocals.sample_rate_hz, tuple(vocals.samples.shape)) == (44_100, (2, 44_100))
