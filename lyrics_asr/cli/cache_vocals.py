@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: "VerbParser") -> None:
     """The options of `lyrics-asr data cache-vocals`."""
-    parser.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="files of cuts, such as train.jsonl.gz")
+    parser.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="cut files, such as train.jsonl.gz")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals and their cuts go"
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="output folder for vocals and cuts"
     )
     add_overwrite(parser)
     add_model_options(parser, recognition=False)

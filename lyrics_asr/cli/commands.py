@@ -47,17 +47,19 @@ def declare_transcribe(parser: "VerbParser") -> None:
     parser.add_argument(
         "--language-model",
         metavar="FILE",
-        help="KenLM model (.arpa, .arpa.gz or .bin) in place of the model's own; none for none",
+        help="KenLM model (.arpa, .arpa.gz or .bin) to use instead of the model's own; none for no language model",
     )
     parser.add_argument(
         "--hotwords",
         action="append",
         default=[],
         metavar="WORDS",
-        help="words that may well be sung: 'Artist, Title'; tags, for the artist and title that the song's file names; "
-        "a .txt file, such as lyrics that are nearly right; a folder of them, with song.txt for song.mp3; repeatable",
+        help="words to expect: 'Artist, Title'; tags, for artist and title from the file's tags; a .txt file, such as "
+        "approximate lyrics; or a folder with song.txt for song.mp3; repeatable",
     )
-    parser.add_argument("--greedy", action="store_true", help="no beam search, no language model: faster, less exact")
+    parser.add_argument(
+        "--greedy", action="store_true", help="greedy search without language model: faster, less accurate"
+    )
 
 
 def transcribe(args: argparse.Namespace) -> int:
@@ -86,7 +88,7 @@ def declare_align(parser: "VerbParser") -> None:
         nargs="+",
         type=Path,
         metavar="SONG [LYRICS]",
-        help="a song and its lyrics; songs and folders with song.txt beside song.mp3; or lists of both (.jsonl, .csv)",
+        help="a song and its lyrics; songs or folders with song.txt next to song.mp3; or lists of both (.jsonl, .csv)",
     )
     _add_transcript_options(parser, "lrc")
     add_model_options(parser)
@@ -106,12 +108,12 @@ def declare_separate(parser: "VerbParser") -> None:
     """Arguments of `lyrics-asr separate`."""
     parser.runs(separate, "lyrics-asr separate songs/ -o vocals --format flac")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="SONG", help="audio or video files, or folders of them")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the vocals go")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="output folder")
     parser.add_argument(
         "--format",
         choices=("wav", "flac", "mp3", "ogg", "opus", "m4a"),
         default="wav",
-        help="of the audio files (default: %(default)s)",
+        help="format of the audio files (default: %(default)s)",
     )
     add_overwrite(parser)
     add_model_options(parser, recognition=False)
@@ -155,13 +157,13 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="where the results go, one file for each song and format (default: stdout, for one song)",
+        help="output folder, one file per song and format (default: stdout, for a single song)",
     )
     parser.add_argument(
         "--format",
         metavar="F[,F...]",
         help="json, txt, lrc (line times), elrc (word times), srt, vtt "
-        f"(default: {default_format} to stdout, json to a folder)",
+        f"(default: {default_format} on stdout, json in a folder)",
     )
     add_overwrite(parser)
 
@@ -171,7 +173,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="work again on songs that an earlier run finished with the same model and options (default: keep them)",
+        help="process songs again that an earlier run finished with the same model and options (default: skip them)",
     )
 
 
@@ -187,32 +189,34 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
     parser.add_argument(
         "--separator",
         metavar="NAME",
-        help="another Demucs model: name or folder; none for unaccompanied singing (default: the model's)",
+        help="another Demucs model, by name or folder; none for a cappella songs (default: the model's own)",
     )
     if recognition:
         parser.add_argument(
-            "--acoustic", metavar="NAME", help="another Hugging Face CTC model: name or folder (default: the model's)"
+            "--acoustic",
+            metavar="NAME",
+            help="another Hugging Face CTC model, by name or folder (default: the model's own)",
         )
         parser.add_argument(
             "--language",
             default="en",
             metavar="CODE",
-            help="of the lyrics, such as en or fr; three letters, such as fra, also pick the adapter of a "
-            "multilingual model (default: %(default)s)",
+            help="language of the lyrics, such as en or fr; three letters, such as fra, also select the adapter of "
+            "a multilingual model (default: %(default)s)",
         )
     parser.add_argument(
         "--device",
         default="auto",
         metavar="NAME[,NAME...]",
-        help="cpu, cuda, cuda:1, ...; several, such as cuda:0,cuda:1, share the songs; auto is all CUDA devices, or "
-        "the CPU where there are none (default: %(default)s)",
+        help="cpu, cuda, cuda:1, ...; songs are distributed over several, such as cuda:0,cuda:1; auto is all CUDA "
+        "devices, else the CPU (default: %(default)s)",
     )
     parser.add_argument(
         "--engine",
         choices=("local", "ray"),
         default="local",
-        help="ray: spread the songs over the GPUs of a Ray cluster, whose machines share the files; RAY_ADDRESS names "
-        "the cluster, without it Ray is started here (default: %(default)s)",
+        help="ray: distribute songs over the GPUs of a Ray cluster with a shared file system; RAY_ADDRESS selects the "
+        "cluster, otherwise Ray is started locally (default: %(default)s)",
     )
     parser.add_argument(
         "--set",

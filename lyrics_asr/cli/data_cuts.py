@@ -16,9 +16,14 @@ if TYPE_CHECKING:  # Lhotse takes seconds to load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data cuts`."""
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="songs with the times of their words (.jsonl)")
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="songs with word times (.jsonl)")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where cuts.jsonl.gz and report.json go"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="output folder for cuts.jsonl.gz and report.json",
     )
     add_chunk_arguments(parser)
 

@@ -22,18 +22,18 @@ if TYPE_CHECKING:  # Lhotse takes seconds to load
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data dali`."""
-    parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="folder of DALI's .gz files, or of JSON")
-    parser.add_argument("audio", type=Path, metavar="AUDIO", help="folder of the songs' audio, named by their DALI ids")
+    parser.add_argument("annotations", type=Path, metavar="ANNOTATIONS", help="folder of DALI's .gz or JSON files")
+    parser.add_argument("audio", type=Path, metavar="AUDIO", help="folder of the audio files, named by DALI id")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="where train.jsonl.gz, validation.jsonl.gz, test.jsonl.gz and report.json go",
+        help="output folder for train.jsonl.gz, validation.jsonl.gz, test.jsonl.gz and report.json",
     )
     parser.add_argument(
-        "--language", default="english", metavar="NAME", help="of the songs, or all (default: %(default)s)"
+        "--language", default="english", metavar="NAME", help="language of the songs, or all (default: %(default)s)"
     )
     parser.add_argument(
         "--thresholds",
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=_THRESHOLDS,
         metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="the least NCC of each split; songs below the first are in none (default: %(default)s)",
+        help="minimum NCC of each split; songs below the first are in no split (default: %(default)s)",
     )
     add_chunk_arguments(parser)
     parser.add_argument(
@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--remarks",
         type=Path,
         metavar="CSV",
-        help="a reviewer's table (id;url;corrupt from;noisy;offset;non-english): songs are cut where they go wrong, "
-        "their offset is added to the times, noisy and foreign ones are dropped",
+        help="table of manual remarks (id;url;corrupt from;noisy;offset;non-english): corrupt parts are cut, offsets "
+        "are added to the times, and noisy or foreign songs are dropped",
     )
     parser.add_argument(
-        "--shar", action="store_true", help="also write FOLDER/shar: the chunks with their sound, for streaming"
+        "--shar", action="store_true", help="also write FOLDER/shar: the chunks with audio, for streaming"
     )
 
 
@@ -74,7 +74,7 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=chunks.pause_seconds,
         metavar="S",
-        help="longest stretch without words in a chunk (default: %(default)s)",
+        help="maximum pause between words in a chunk (default: %(default)s)",
     )
 
 

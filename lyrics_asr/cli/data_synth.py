@@ -14,39 +14,39 @@ _LYRICS_FOLDER = Path("data/lyrics")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `lyrics-asr data synth`."""
     defaults = SyntheticOptions()
-    parser.add_argument("out", type=Path, help="folder of the corpus; songs that are complete there are kept")
+    parser.add_argument("out", type=Path, help="folder of the corpus; complete songs in it are kept")
     parser.add_argument(
         "--split",
         choices=("training", "development", "held_out"),
         default=defaults.split,
-        help="lyrics and voices (default: %(default)s)",
+        help="which lyrics and voices to use (default: %(default)s)",
     )
     parser.add_argument("--language", choices=_LANGUAGES, default=defaults.language, help="default: %(default)s")
-    parser.add_argument("--songs", type=int, default=defaults.songs, help="how many (default: %(default)s)")
+    parser.add_argument("--songs", type=int, default=defaults.songs, help="number of songs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     parser.add_argument(
-        "--lines", type=int, default=defaults.lines, help="lines of a training song (default: %(default)s)"
+        "--lines", type=int, default=defaults.lines, help="distinct lines per training song (default: %(default)s)"
     )
     parser.add_argument(
         "--word-salad-share",
         type=float,
         default=defaults.word_salad_share,
-        help="share of lines with words in random order (default: %(default)s)",
+        help="fraction of lines with words in random order (default: %(default)s)",
     )
     parser.add_argument(
         "--generated-share",
         type=float,
         default=defaults.generated_share,
-        help="share of lines with generated words (default: %(default)s)",
+        help="fraction of lines with generated words (default: %(default)s)",
     )
     parser.add_argument(
         "--a-cappella-share",
         type=float,
         default=defaults.a_cappella_share,
-        help="share of songs with no band (default: %(default)s)",
+        help="fraction of songs without accompaniment (default: %(default)s)",
     )
     parser.add_argument(
-        "--processes", type=int, default=defaults.processes, help="songs made at once (default: %(default)s)"
+        "--processes", type=int, default=defaults.processes, help="number of worker processes (default: %(default)s)"
     )
     parser.add_argument("--lyrics", type=Path, default=_LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
 

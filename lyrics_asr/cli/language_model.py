@@ -35,10 +35,10 @@ def _declare_build(parser: "VerbParser") -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=".arpa, .arpa.gz, or .bin, which loads at once and which KenLM's build_binary makes",
+        help=".arpa, .arpa.gz or .bin file; .bin loads fast and needs KenLM's build_binary",
     )
     parser.add_argument(
-        "--order", type=int, default=4, metavar="N", help="words in the longest n-grams (default: %(default)s)"
+        "--order", type=int, default=4, metavar="N", help="length of the longest n-grams (default: %(default)s)"
     )
     parser.add_argument(
         "--prune",
@@ -46,37 +46,40 @@ def _declare_build(parser: "VerbParser") -> None:
         type=int,
         default=[],
         metavar="N",
-        help="leave out n-grams that occur N times or less, a number for each order as for lmplz: 0 0 1 leaves out "
-        "trigrams and longer ones that occur once (default: none)",
+        help="prune n-grams that occur at most N times, one threshold per order as in lmplz: 0 0 1 prunes n-grams of "
+        "order 3 and higher that occur once (default: no pruning)",
     )
     words = parser.add_mutually_exclusive_group()
     words.add_argument(
         "--vocabulary",
         type=Path,
         metavar="FILE",
-        help="know the words in FILE alone, parted by white space, as lmplz's --limit_vocab_file",
+        help="limit the vocabulary to the words in FILE, separated by white space, as in lmplz's --limit_vocab_file",
     )
-    words.add_argument("--max-vocab", type=int, metavar="N", help="know the N most frequent words alone")
+    words.add_argument("--max-vocab", type=int, metavar="N", help="limit the vocabulary to the N most frequent words")
     parser.add_argument(
         "--held-out",
         nargs="+",
         type=Path,
         metavar="TEXT",
-        help="lyrics like those to be recognised: every TEXT before becomes a model of its own, and the output is "
-        "their mixture that predicts these best",
+        help="lyrics of the target domain: build one model per TEXT, and interpolate them with weights tuned on these "
+        "lyrics",
     )
     parser.add_argument(
         "--estimator",
         choices=("auto", "kenlm", "own"),
         default="auto",
-        help="kenlm: lmplz, from PATH or the folder $KENLM_BIN; own: the same model, but everything in memory, about "
-        "25 bytes for a byte of text at order 4; auto: lmplz where it is there (default: %(default)s)",
+        help="kenlm: lmplz, from PATH or the folder $KENLM_BIN; own: the same model in memory, about 25 bytes "
+        "per byte of text at order 4; auto: lmplz if installed (default: %(default)s)",
     )
     parser.add_argument(
-        "--memory", default="1G", metavar="SIZE", help="what lmplz may take, as its -S (default: %(default)s)"
+        "--memory", default="1G", metavar="SIZE", help="memory for lmplz, as in its -S (default: %(default)s)"
     )
     parser.add_argument(
-        "--temporary", type=Path, metavar="FOLDER", help="where lmplz sorts, as its -T (default: the output's folder)"
+        "--temporary",
+        type=Path,
+        metavar="FOLDER",
+        help="where lmplz sorts, as in its -T (default: the output's folder)",
     )
     _add_text_language(parser)
 
@@ -136,12 +139,12 @@ def _info(args: argparse.Namespace) -> int:
 
 def _declare_tune(parser: "VerbParser") -> None:
     parser.runs(_tune, "lyrics-asr lm tune runs/mine/model data/prepared/development/manifest.jsonl")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model's folder; its decoder.yaml is written anew")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of a model; its decoder.yaml is replaced")
     parser.add_argument(
-        "manifest", type=Path, metavar="MANIFEST", help="songs that no part of the model was trained on"
+        "manifest", type=Path, metavar="MANIFEST", help="songs that are not in any training data of the model"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N songs")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep emissions here, for the next time")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="cache emissions in this folder")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (default: %(default)s)")
 
 
@@ -199,5 +202,8 @@ def _with_interval(share: float | None, low: float | None, high: float | None) -
 
 def _add_text_language(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--language", default="en", metavar="CODE", help="in which numbers are spelled out (default: %(default)s)"
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="language in which numbers are spelled out (default: %(default)s)",
     )

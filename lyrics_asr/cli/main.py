@@ -102,7 +102,7 @@ class VerbParser(argparse.ArgumentParser):
     def runs(self, run: Callable[[argparse.Namespace], int], example: str) -> None:
         """Set what the verb runs, and add what every verb has: an example and `--debug`."""
         self.epilog = f"Example: {example}"
-        self.add_argument("--debug", action="store_true", help="show tracebacks and what the libraries say")
+        self.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
         self.set_defaults(run=run)
 
     def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:

@@ -79,8 +79,10 @@ def _add_name(parser: "VerbParser") -> None:
 
 def _declare_export(parser: "VerbParser") -> None:
     parser.runs(_export, "lyrics-asr models export runs/finetune_dali my-lyrics-model")
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="a run's output, or the folder of a checkpoint")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the model goes")
+    parser.add_argument(
+        "run_folder", type=Path, metavar="RUN", help="output folder of a training run, or of one of its checkpoints"
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of the model")
     parser.add_argument("--half", action="store_true", help="store the weights in float16")
 
 
@@ -98,8 +100,8 @@ def _declare_average(parser: "VerbParser") -> None:
         "weighted",
         nargs="+",
         metavar="MODEL[=WEIGHT]",
-        help="models of one architecture, by name or folder; a weight is a positive number (default: 1); all but the "
-        "weights comes from the first",
+        help="models of the same architecture, by name or folder, with positive weights (default: 1); all but the "
+        "network weights comes from the first",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     parser.add_argument(

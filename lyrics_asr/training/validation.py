@@ -9,7 +9,8 @@ Conventions
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,22 +22,24 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from lhotse import CutSet
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, read_audio
-from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_audio
+from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
 from lyrics_asr.evaluation.metrics import character_errors, si_sdr, word_errors
-from lyrics_asr.inference.tasks import read_mixture
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
+from lyrics_asr.inference.tasks import compute_emissions, read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separator import Separator
-from lyrics_asr.options import AcousticOptions, SeparationOptions
+from lyrics_asr.options import InferenceOptions
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import Batch, SoundFormat
 from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
-from lyrics_asr.types import TimedWord
+from lyrics_asr.types import Emissions, TimedWord
 
 MAX_SI_SDR_DB = 100.0
 
@@ -48,7 +51,7 @@ class Example:
     Args:
         id: name in messages and logs.
         reference: normalised lyrics.
-        read: returns the mixture, or vocals.
+        read: returns the mixture, or its path where it is too long for memory; or vocals.
         is_separated: whether `read` returns vocals, so that the separator is skipped.
         read_vocals: returns the reference vocals at the separator's rate, where they are known.
         language: ISO 639-1 code; empty if unknown.
@@ -56,7 +59,7 @@ class Example:
 
     id: str
     reference: str
-    read: Callable[[], Audio]
+    read: Callable[[], Audio | Path]
     is_separated: bool = False
     read_vocals: Callable[[], Audio] | None = None
     language: str = ""
@@ -99,21 +102,28 @@ class ValidationMetrics:
     si_sdr_to_initial_db: float | None
 
 
-def examples_of(songs: Sequence[Song], model: LyricsModel) -> list[Example]:
+def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel) -> list[Example]:
     """Whole songs."""
     rate_hz = model.separator.sample_rate_hz
 
-    def example(song: Song) -> Example:
+    def example(song: ReferenceSong) -> Example:
         vocals = song.vocals
         return Example(
             song.id,
             normalize(song.lyrics, song.language),
-            lambda: read_mixture(song.audio, model),
+            lambda: _read_song(song, model),
             read_vocals=None if vocals is None else lambda: read_audio(vocals, sample_rate_hz=rate_hz, channels=2),
             language=song.language,
         )
 
     return [example(song) for song in songs]
+
+
+def _read_song(song: ReferenceSong, model: LyricsModel) -> Audio | Path:
+    """The mixture of a song, whole if it is to be compared with its vocals."""
+    if song.vocals is not None:
+        return read_mixture(song.audio, model)
+    return read_song(Song(Job(song.audio, Path(song.id)), probe(song.audio)), model)
 
 
 def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Example]:
@@ -203,16 +213,13 @@ def measure(
         The metrics, the same in every process, and the hypotheses in the order of the examples.
     """
     model.eval()
-    search = None
-    if with_text and model.language_model_path is not None:
-        search = BeamSearch(model.acoustic.vocabulary, model.language_model_path, model.decoding)
     if start is not None:
         start.eval()
     own = examples[accelerator.process_index :: accelerator.num_processes]
-    hypotheses = [
-        _transcribe(model, example, start, search, with_text, keeps=accelerator.is_main_process and number < kept)
-        for number, example in enumerate(own)
-    ]
+    task = _ValidationTask(model, own, start, with_text, kept if accelerator.is_main_process else 0)
+    songs = [Song(Job(Path(example.id), Path(str(number)))) for number, example in enumerate(own)]
+    work(songs, task, resume=None, on_result=_raise_error)
+    hypotheses = [task.hypotheses[number] for number in range(len(own))]
     accelerator.wait_for_everyone()  # the slowest process may take longer than a collective is allowed to
     everything: list[Hypothesis] = gather_object(hypotheses)
     order = {example.id: number for number, example in enumerate(examples)}
@@ -232,33 +239,94 @@ def rates_by_language(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
     return rates
 
 
-def _transcribe(
-    model: LyricsModel,
-    example: Example,
-    start: Separator | None,
-    search: BeamSearch | None,
-    with_text: bool,
-    *,
-    keeps: bool,
-) -> Hypothesis:
-    sound = example.read()
-    separated = None if example.is_separated else model.vocals([sound], SeparationOptions())[0]
-    vocals = sound if separated is None else separated.cpu()
-    gain_db = si_sdr_to_initial_db = None
-    if example.read_vocals is not None and not example.is_separated:
-        truth = example.read_vocals().samples.mean(0)
-        gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(sound.samples.mean(0), truth)
-    if start is not None and not example.is_separated:
-        (before,) = start.separate([sound.samples], SeparationOptions())
-        si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
-    text = beam = None
-    if with_text:
-        voice = sound if separated is None else model.to_16k_mono(separated)
-        (emissions,) = model.emissions([voice], AcousticOptions())
-        text = _text(greedy(emissions))
-        beam = None if search is None else _text(search.decode(emissions))
-    kept = vocals if keeps else None
-    return Hypothesis(example.id, example.reference, example.language, text, beam, gain_db, si_sdr_to_initial_db, kept)
+@dataclass(frozen=True)
+class _Measured:
+    """What the networks give for an example; None for what was not computed."""
+
+    vocals: Audio | None
+    emissions: Emissions | None
+    gain_db: float | None
+    si_sdr_to_initial_db: float | None
+
+
+class _ValidationTask(Task[Audio | Path, _Measured]):
+    """Validation as a task of the runner: the job of example n has the stem n."""
+
+    def __init__(
+        self, model: LyricsModel, examples: Sequence[Example], start: Separator | None, with_text: bool, kept: int
+    ) -> None:
+        self._model, self._examples, self._start = model, examples, start
+        self._with_text, self._kept = with_text, kept
+        self._search: BeamSearch | None = None
+        self.hypotheses: dict[int, Hypothesis] = {}
+
+    def check(self, job: Job) -> Song:
+        """See `Task`."""
+        return Song(job)
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """See `Task`."""
+        path = self._model.language_model_path
+        if self._with_text and path is not None:
+            self._search = BeamSearch(self._model.acoustic.vocabulary, path, self._model.decoding)
+        yield
+
+    def key(self, song: Song) -> str:
+        """See `Task`; validation does not resume."""
+        raise NotImplementedError
+
+    def read(self, song: Song) -> Audio | Path:
+        """See `Task`."""
+        return self._example(song).read()
+
+    def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[_Measured]:
+        """See `Task`."""
+        return [self._measure(self._example(song), sound) for song, sound in songs]
+
+    def finish(self, song: Song, inferred: _Measured, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        example, number = self._example(song), int(song.job.stem.name)
+        emissions = inferred.emissions
+        self.hypotheses[number] = Hypothesis(
+            example.id,
+            example.reference,
+            example.language,
+            None if emissions is None else _text(greedy(emissions)),
+            None if emissions is None or self._search is None else _text(self._search.decode(emissions)),
+            inferred.gain_db,
+            inferred.si_sdr_to_initial_db,
+            inferred.vocals if number < self._kept else None,
+        )
+        return ()
+
+    def _example(self, song: Song) -> Example:
+        return self._examples[int(song.job.stem.name)]
+
+    def _measure(self, example: Example, sound: Audio | Path) -> _Measured:
+        model, options = self._model, InferenceOptions()
+        if isinstance(sound, Path):  # a long song, which is separated in blocks
+            emissions = compute_emissions([sound], model, options)[0] if self._with_text else None
+            return _Measured(None, emissions, None, None)
+        separated = None if example.is_separated else model.vocals([sound], options.separation)[0]
+        vocals = sound if separated is None else separated.cpu()
+        gain_db = si_sdr_to_initial_db = emissions = None
+        if example.read_vocals is not None and not example.is_separated:
+            truth = example.read_vocals().samples.mean(0)
+            gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(sound.samples.mean(0), truth)
+        if self._start is not None and not example.is_separated:
+            (before,) = self._start.separate([sound.samples], options.separation)
+            si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
+        if self._with_text:
+            voice = sound if separated is None else model.to_16k_mono(separated)
+            (emissions,) = model.emissions([voice], options.acoustic)
+        return _Measured(vocals, emissions, gain_db, si_sdr_to_initial_db)
+
+
+def _raise_error(outcome: Outcome) -> None:
+    """An example that fails ends the run: without it, the metrics would be of other songs than before."""
+    if outcome.error is not None:
+        raise outcome.error
 
 
 def _text(words: Sequence[TimedWord]) -> str:
