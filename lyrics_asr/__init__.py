@@ -14,7 +14,9 @@ from lyrics_asr.version import __version__
 if TYPE_CHECKING:
     from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
     from lyrics_asr.formats import parse_json, render
-    from lyrics_asr.inference.pipeline import align, separate, transcribe
+    from lyrics_asr.inference.jobs import Job, Outcome, find_jobs
+    from lyrics_asr.inference.pipeline import align, process, separate, transcribe
+    from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
     from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
     from lyrics_asr.models.hub import ModelNotFoundError
     from lyrics_asr.models.lyrics_model import LyricsModel
@@ -24,22 +26,29 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AlignRequest",
     "AlignmentError",
     "Audio",
     "AudioError",
     "Emissions",
     "InferenceOptions",
+    "Job",
     "Lyrics",
     "LyricsModel",
     "ModelNotFoundError",
+    "Outcome",
+    "SeparateRequest",
     "TimedLine",
     "TimedWord",
+    "TranscribeRequest",
     "Transcript",
     "__version__",
     "align",
+    "find_jobs",
     "load_model",
     "parse_json",
     "parse_lyrics",
+    "process",
     "read_audio",
     "read_lyrics",
     "render",
@@ -55,7 +64,9 @@ _MODULES = {
     "models.hub": ("ModelNotFoundError",),
     "models.lyrics_model": ("LyricsModel",),
     "models.registry": ("load_model",),
-    "inference.pipeline": ("align", "separate", "transcribe"),
+    "inference.jobs": ("Job", "Outcome", "find_jobs"),
+    "inference.pipeline": ("align", "process", "separate", "transcribe"),
+    "inference.requests": ("AlignRequest", "SeparateRequest", "TranscribeRequest"),
     "lyrics.text": ("Lyrics", "parse_lyrics", "read_lyrics"),
     "types": ("AlignmentError", "Emissions", "TimedLine", "TimedWord", "Transcript"),
 }

@@ -1,6 +1,7 @@
 """What the command line shows: messages on stderr, a counter on a terminal, no noise from libraries."""
 
 import contextlib
+import faulthandler
 import logging
 import os
 import shutil
@@ -218,9 +219,10 @@ def _handler(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]
 
 @contextlib.contextmanager
 def _no_native_stderr() -> Iterator[None]:
-    """Take file descriptor 2 from compiled code; our own messages go out through a copy of it.
+    """Hide what compiled code writes to file descriptor 2; our own messages go out through a copy of it.
 
     KenLM writes there whatever it is told. The copy stays open, for libraries that are imported meanwhile may keep it.
+    A crash of compiled code still prints where it happened.
     """
     shown = sys.stderr
     try:
@@ -234,9 +236,14 @@ def _no_native_stderr() -> Iterator[None]:
     with open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), 2)
     sys.stderr = os.fdopen(copy, "w", encoding=shown.encoding, errors=shown.errors, buffering=1)
+    shows_crashes = not faulthandler.is_enabled()
+    if shows_crashes:
+        faulthandler.enable(copy)
     try:
         yield
     finally:
+        if shows_crashes:
+            faulthandler.disable()
         os.dup2(copy, 2)
         sys.stderr = shown
 

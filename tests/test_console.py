@@ -1,6 +1,9 @@
 """The log file beside an output: tracebacks go there, and not to the terminal."""
 
 import logging
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +60,17 @@ def test_a_run_without_records_leaves_no_log_file_and_a_second_run_appends(tmp_p
         "first",
         "second",
     ]
+
+
+def test_a_crash_of_compiled_code_is_shown_though_its_messages_are_hidden():
+    code = """
+import ctypes, os
+from lyrics_asr.console import quiet
+with quiet(debug=False):
+    os.write(2, b"remark of a library")
+    ctypes.string_at(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr
+    assert "remark" not in done.stderr

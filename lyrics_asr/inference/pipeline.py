@@ -1,9 +1,10 @@
-"""One song at a time, from Python: `transcribe`, `align`, `separate`, and the emissions that both start from.
+"""For Python users: one song at a time by `transcribe`, `align` and `separate`, many songs by `process`.
 
-These run the stages of `tasks` in this process. Many songs, several devices and results in files: `run.run`.
+The first three run the stages of `tasks` in this process and return results. `process` does what the command line does:
+several devices, results in files, interrupted runs resume.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,14 @@ from pathlib import Path
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.inference.emission_cache import EmissionCache
-from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
+from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.tasks import (
+    AlignTask,
+    SeparateTask,
+    TranscribeTask,
     align_emissions,
     compute_emissions,
     decode_transcript,
@@ -95,6 +101,37 @@ def align(
     """
     audio, emissions = _emissions_of(Path(path), model, options or options_for(model), progress)
     return align_emissions(audio, emissions, lyrics, model, language=language)
+
+
+def process(
+    request: TranscribeRequest | AlignRequest | SeparateRequest,
+    jobs: Sequence[Job],
+    *,
+    on_result: Callable[[Outcome], None] = lambda outcome: None,
+) -> tuple[Outcome, ...]:
+    """Process many songs as the command line does.
+
+    Worker processes are started, so that a script needs `if __name__ == "__main__":`.
+
+    Args:
+        request: what to do.
+        jobs: what `find_jobs` gives; for alignment, with their lyrics.
+        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
+
+    Returns:
+        What became of every job; one that fails does not stop the others.
+
+    Raises:
+        LayoutError: results would overwrite an input, somebody's text or each other.
+        OutputError: the output folder cannot be written.
+        ModelNotFoundError: the model is out of reach.
+        ValueError: an unknown device or option.
+    """
+    if isinstance(request, TranscribeRequest):
+        return run(request, jobs, TranscribeTask, on_result=on_result)
+    if isinstance(request, AlignRequest):
+        return run(request, jobs, AlignTask, on_result=on_result)
+    return run(request, jobs, SeparateTask, on_result=on_result)
 
 
 def emissions_of(

@@ -4,7 +4,6 @@ Both functions are called while the error is handled and return what to try next
 before the next try, which lets go of the error, its traceback and with them the tensors of the failed attempt.
 """
 
-import gc
 import logging
 import traceback
 from dataclasses import replace
@@ -74,6 +73,5 @@ def _require_out_of_memory(error: Exception) -> None:
     if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
         raise error
     traceback.clear_frames(error.__traceback__)  # they hold the tensors of the failed attempt
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

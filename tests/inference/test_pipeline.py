@@ -1,12 +1,21 @@
-import gc
 import weakref
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from lyrics_asr import align, load_model, parse_lyrics, separate, transcribe
+from lyrics_asr import (
+    SeparateRequest,
+    align,
+    find_jobs,
+    load_model,
+    parse_lyrics,
+    process,
+    separate,
+    transcribe,
+)
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+from lyrics_asr.cli.main import main
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.inference.tasks import options_for, read_mixture
@@ -70,7 +79,6 @@ class Scarce:
         self.tried, self.left_behind, self.alive = [], [], []
 
     def __call__(self, samples, options, *more):
-        gc.collect()
         self.alive.append(sum(each() is not None for each in self.left_behind))
         self.tried.append(options)
         if self.is_too_much(options):
@@ -193,3 +201,15 @@ def test_overrides_go_over_the_tuned_options_of_the_model(model):
         model.decoding = DecodingOptions()
     assert options.decoding == replace(tuned, alpha=0.1)
     assert asdict(options.acoustic) == {**asdict(InferenceOptions().acoustic), "window_seconds": 11.0}
+
+
+def test_many_songs_from_python_are_processed_as_on_the_command_line(song, tmp_path, tiny_model_folder):
+    request = SeparateRequest(model=str(tiny_model_folder), device="cpu", output=tmp_path / "vocals", formats=("flac",))
+    (outcome,) = process(request, find_jobs([song.parent], {".wav"}, request.output))
+    assert outcome.error is None
+    assert (
+        main(["separate", str(song), "-o", str(tmp_path / "same"), "--format", "flac", "--model", request.model]) == 0
+    )
+    assert outcome.outputs[0].read_bytes() == (tmp_path / "same" / f"{song.stem}.flac").read_bytes()
+    (again,) = process(request, find_jobs([song.parent], {".wav"}, request.output))
+    assert again.is_kept
