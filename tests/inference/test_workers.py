@@ -1,6 +1,7 @@
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,7 +98,8 @@ def test_what_ray_needs_is_said_before_the_work(tmp_path, capsys, monkeypatch):
 
 def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):
     now = iter([100.0, 110.0, 120.0, 130.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+    # Not of the module `time` itself, which other threads of the test run use.
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(now)))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: type("Size", (), {"columns": 200}))
     progress = BatchProgress()

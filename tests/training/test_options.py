@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -274,7 +275,7 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
 
 def test_the_step_counter_shows_rate_and_time_left_on_a_terminal_alone(monkeypatch, capsys):
     times = iter([100.0, 110.0])
-    monkeypatch.setattr("lyrics_asr.console.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("lyrics_asr.console.time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with step_counter("tuned", 20, 60) as show:
         show(40)
