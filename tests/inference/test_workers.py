@@ -101,7 +101,7 @@ def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):
     # Not of the module `time` itself, which other threads of the test run use.
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(now)))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: type("Size", (), {"columns": 200}))
+    monkeypatch.setattr(console, "shutil", SimpleNamespace(get_terminal_size=lambda: SimpleNamespace(columns=200)))
     progress = BatchProgress()
     for _ in range(3):
         progress.expect(100.0)
