@@ -145,6 +145,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         """See `Task`."""
         with super().load(), self.beam_search() as self._decode:
             self._cache = None
+            self._networks_keys: dict[Path, str] = {}
             if self.request.cache is not None:
                 options = self.options
                 self._cache = EmissionCache(self.request.cache, self.model, options.separation, options.acoustic)
@@ -229,7 +230,10 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         return _Measured(emissions, separation)
 
     def _networks_key(self, song: Song) -> str:
-        """A hash of everything that emissions and separation scores depend on."""
+        """A hash of everything that emissions and separation scores depend on; files are read for it once."""
+        known = self._networks_keys.get(song.job.stem)
+        if known is not None:
+            return known
         stem = self._reference(song).vocals
         parts = [
             self.fingerprint,
@@ -237,7 +241,8 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             "" if stem is None else file_fingerprint(stem),
             str(self.request.bss_eval),
         ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        key = self._networks_keys[song.job.stem] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return key
 
     def _reference(self, song: Song) -> ReferenceSong:
         return self.request.songs[song.job.stem.as_posix()]
