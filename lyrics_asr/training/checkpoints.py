@@ -161,7 +161,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         rest = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
         return Checkpoint(read_run(folder), load_file(folder / "model.safetensors"), **rest)
     except Exception as error:
-        raise ValueError(f"{folder}: not a checkpoint that can be read ({error})") from error
+        raise ValueError(f"{folder}: not a checkpoint that can be read ({error}); remove it") from error
 
 
 def read_run(folder: Path) -> RunState:

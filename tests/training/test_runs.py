@@ -222,14 +222,14 @@ def test_one_chunk_is_learnt_by_heart(training_config):
     norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
     no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
     constant = OptimizerOptions(3e-3, warmup_steps=10, schedule="plateau", plateau_patience=9)
-    stage = StageOptions("overfit", steps=120, input="vocals", acoustic=constant, frame_weight=1.0)
+    stage = StageOptions("overfit", steps=120, input="vocals", acoustic=constant)
     config = replace(
         training_config,
         acoustic={**training_config.acoustic, **sizes, **norms, **no_dropout},
         stages=[stage],
         spec_augment=None,
         overfit_chunks=1,
-        validate_every_steps=60,
+        validate_every_steps=120,
         threads=1,
     )
     loop.train(config, JsonLog(Path(config.output)))

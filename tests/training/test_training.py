@@ -377,4 +377,4 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     folder.mkdir(parents=True)
     (folder / "training.pt").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"step-00000001: not a checkpoint that can be read .*; remove it"):
-        load_checkpoint(newest_checkpoint(tmp_path))
+        load_checkpoint(folder)
