@@ -32,8 +32,8 @@ def tiny_model_folder(tmp_path_factory):
     """A LyricsModel with random weights and a language model, as `save` writes it."""
     from lyrics_asr.language_model import build_language_model
     from lyrics_asr.models.acoustic import build_acoustic
-    from lyrics_asr.models.demucs_weights import build_separator
     from lyrics_asr.models.lyrics_model import LyricsModel
+    from lyrics_asr.models.separators.loading import build_separator
 
     folder = tmp_path_factory.mktemp("model")
     language_model = folder / "words.arpa"

@@ -5,8 +5,8 @@ import torch
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.models.acoustic import build_acoustic
-from lyrics_asr.models.demucs_weights import load_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.types import Emissions, TimedWord
 
 RATE_HZ = 44_100

@@ -86,7 +86,6 @@ def _architecture(model: LyricsModel, acoustic_only: bool) -> dict[str, object]:
     found: dict[str, object] = {name: getattr(config, name, None) for name in _ACOUSTIC_SETTINGS}
     found["vocabulary"] = model.acoustic.vocabulary.tokens
     if not acoustic_only:
-        found["separator's sample rate"] = model.separator.sample_rate_hz
-        found["separator's bag weights"] = list(model.separator.weights)
+        found |= {f"separator's {key}": value for key, value in model.separator.settings.items()}
     shapes = {key: tuple(value.shape) for key, value in _parameters(model, acoustic_only)}
     return found | shapes

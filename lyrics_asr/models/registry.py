@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, is_complete, load_acoustic
-from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, load_separator
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.lyrics_model import (
     ASSETS_FOLDER,
@@ -23,6 +22,8 @@ from lyrics_asr.models.lyrics_model import (
     LyricsModel,
     language_model_suffix,
 )
+from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
+from lyrics_asr.models.separators.loading import load_separator
 
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"

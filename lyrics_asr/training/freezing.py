@@ -10,7 +10,7 @@ from torch import nn
 
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.training.config import FreezingPhase, LoraOptions, StageOptions
 
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -117,8 +117,8 @@ def _freeze_acoustic(acoustic: AcousticModel, phase: FreezingPhase) -> None:
 
 
 def _last_layers(separator: Separator, layers: int) -> Iterator[nn.Module]:
-    for index in range(len(separator.networks)):
-        network: Any = separator.network(index)
+    network: Any
+    for network in separator.networks:
         if layers > len(network.decoder):
             raise ValueError(
                 f"separator_last_layers is {layers}, the decoder of the separator has {len(network.decoder)}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.training.config import StageOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, frame_cross_entropy, frame_targets

@@ -9,10 +9,10 @@ import torch
 
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic import build_acoustic
-from lyrics_asr.models.demucs_weights import build_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
 from lyrics_asr.training.data.phones import phone_names

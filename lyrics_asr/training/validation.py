@@ -32,7 +32,7 @@ from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
 from lyrics_asr.inference.tasks import compute_emissions, read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import Batch, SoundFormat

@@ -22,8 +22,8 @@ from lyrics_asr.inference.tasks import read_mixture
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.models.acoustic import build_acoustic
-from lyrics_asr.models.demucs_weights import load_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
 from tests.fake_model import BACKING, RATE_HZ, TINY, VOICE, FakeModel, make_song
 from tests.paths import CONFIGS, JAMENDO, ROOT

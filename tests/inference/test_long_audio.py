@@ -4,8 +4,8 @@ import torch
 from lyrics_asr import load_model, transcribe
 from lyrics_asr.audio import Audio, AudioError, write_audio
 from lyrics_asr.inference import long_audio, tasks
-from lyrics_asr.models.demucs_weights import build_separator, load_separator
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.demucs import DemucsSeparator
+from lyrics_asr.models.separators.loading import build_separator, load_separator
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 
 
@@ -62,7 +62,7 @@ def test_blocks_with_several_networks_and_with_none(tiny_model_folder, short_blo
     kwargs = {"sources": ["rest", "vocals"], "channels": 4, "depth": 4, "dconv_comp": 2, "t_layers": 1, "t_heads": 2}
     torch.manual_seed(0)
     networks = [build_separator({**kwargs, "bottom_channels": 16, "segment": s}).network(0) for s in (1, 2)]
-    for separator in (Separator("bag", networks, [1.0, 0.5]).eval(), load_separator("none")):
+    for separator in (DemucsSeparator("bag", networks, [1.0, 0.5]).eval(), load_separator("none")):
         model = load_model(str(tiny_model_folder), device="cpu")
         model.separator = separator
         whole, blocks = in_one_piece_and_in_blocks(path, model, InferenceOptions())

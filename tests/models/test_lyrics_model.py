@@ -18,11 +18,12 @@ from lyrics_asr.audio import Audio
 from lyrics_asr.cli.doctor import examine
 from lyrics_asr.files import OutputError
 from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, AcousticModel, build_acoustic, save_acoustic
-from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, build_separator, load_separator, save_separator
 from lyrics_asr.models.hub import ModelNotFoundError
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import PUBLISHED_ACOUSTIC, cached_paths, download, load_model
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.demucs import DemucsSeparator
+from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
+from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 
 HTDEMUCS = {
@@ -50,7 +51,7 @@ WAV2VEC2 = {
 }
 
 
-def tiny_separator() -> Separator:
+def tiny_separator() -> DemucsSeparator:
     torch.manual_seed(0)
     return build_separator(HTDEMUCS)
 

@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest, write_manifest
 from lyrics_asr.models.acoustic import build_acoustic
-from lyrics_asr.models.demucs_weights import build_separator
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run

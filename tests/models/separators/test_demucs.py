@@ -25,11 +25,12 @@ from demucs.htdemucs import HTDemucs
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-import lyrics_asr.models.demucs_weights
 import lyrics_asr.models.hub
-from lyrics_asr.models.demucs_weights import SEPARATOR_REVISIONS, build_separator, load_separator, save_separator
+import lyrics_asr.models.separators.demucs_weights
 from lyrics_asr.models.hub import ModelNotFoundError
-from lyrics_asr.models.separator import Separator
+from lyrics_asr.models.separators.demucs import DemucsSeparator
+from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
+from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.options import SeparationOptions
 
 SOURCES = ["drums", "bass", "other", "vocals"]
@@ -71,7 +72,7 @@ def write_bag(folder: Path, name: str, networks: dict, **bag) -> None:
     (folder / f"{name}.yaml").write_text(yaml.safe_dump({"models": list(networks), **bag}))
     for signature, network in networks.items():
         if network is not None:
-            save_separator(Separator("x", [network]), folder / "one", half=False)
+            save_separator(DemucsSeparator("x", [network]), folder / "one", half=False)
             (written,) = (folder / "one").glob("*.safetensors")
             written.rename(folder / f"{signature}.safetensors")
 
@@ -98,7 +99,7 @@ def offline_cache(tmp_path, monkeypatch) -> Path:
 def test_separate_equals_demucs(kind, samples, overlap, batch_size):
     mixture = song(samples)
     expected = apply_model(tiny_network(kind=kind), mixture[None], shifts=0, split=True, overlap=overlap)[0, 3]
-    separator = Separator("tiny", [tiny_network(kind=kind)])
+    separator = DemucsSeparator("tiny", [tiny_network(kind=kind)])
     vocals = separator.separate([mixture], SeparationOptions(overlap=overlap, batch_size=batch_size))[0]
     torch.testing.assert_close(vocals, expected, atol=2e-6, rtol=1e-4)
     assert expected.abs().max() > 0.01
@@ -112,7 +113,7 @@ def test_shorter_segments_are_those_of_demucs(kind, samples):
     if kind is HTDemucs:
         network.use_train_segment = False  # Demucs pads to the network's own segment then, whatever is asked for
     expected = apply_model(network, mixture[None], shifts=0, split=True, segment=0.5)[0, 3]
-    separator = Separator("tiny", [tiny_network(kind=kind)])
+    separator = DemucsSeparator("tiny", [tiny_network(kind=kind)])
     (vocals,) = separator.separate([mixture], SeparationOptions(overlap=0.25, batch_size=1, segment_seconds=0.5))
     assert vocals.shape == mixture.shape
     (whole,) = separator.separate([mixture], LIKE_DEMUCS)
@@ -141,14 +142,14 @@ def test_a_network_that_stands_twice_in_a_bag_runs_once(tmp_path):
     write_bag(tmp_path / "bag", "bag", {"aaaa0000": tiny_network(1)})
     (tmp_path / "bag" / "bag.yaml").write_text("models: [aaaa0000, aaaa0000]")
     separator = load_separator(str(tmp_path / "bag"))
-    expected = Separator("one", [tiny_network(1)]).separate([song(5000)], SeparationOptions())[0]
+    expected = DemucsSeparator("one", [tiny_network(1)]).separate([song(5000)], SeparationOptions())[0]
     assert len(separator.networks) == 1
     torch.testing.assert_close(separator.separate([song(5000)], SeparationOptions())[0], expected)
 
 
 @pytest.mark.parametrize("kind", [HTDemucs, Demucs])
 def test_songs_that_share_batches_are_as_each_alone(kind):
-    separator = Separator("tiny", [tiny_network(1, kind=kind), tiny_network(2, kind=kind)], [1.0, 0.5])
+    separator = DemucsSeparator("tiny", [tiny_network(1, kind=kind), tiny_network(2, kind=kind)], [1.0, 0.5])
     songs, shares = [song(20011), song(300), song(3000, 2), song(20011, 3)], []
     together = separator.separate(songs, SeparationOptions(batch_size=5), shares.append)
     for mixture, vocals in zip(songs, together, strict=True):
@@ -160,7 +161,7 @@ def test_songs_that_share_batches_are_as_each_alone(kind):
 
 
 def test_same_song_same_vocals_and_progress_to_the_end():
-    separator = Separator("tiny", [tiny_network()])
+    separator = DemucsSeparator("tiny", [tiny_network()])
     shares = []
     first = separator.separate([song(20000)], SeparationOptions(batch_size=2), shares.append)[0]
     torch.rand(3)
@@ -175,7 +176,7 @@ def test_same_song_same_vocals_and_progress_to_the_end():
 def test_a_short_end_of_a_song_goes_through_a_network_of_spectrograms_alone(tail):
     torch.manual_seed(0)
     network = HDemucs(["vocals"], channels=4, nfft=256, depth=4, hybrid=False, samplerate=8000, segment=1).eval()
-    separator = Separator("spectrograms", [network])
+    separator = DemucsSeparator("spectrograms", [network])
     song = torch.randn(2, 12_000 + tail)  # the third segment begins at sample 12,000
     vocals = separator.separate([song], SeparationOptions())[0]
     assert vocals.shape == song.shape
@@ -197,7 +198,7 @@ def test_forward_of_any_length_is_differentiable_and_keeps_the_segment(samples):
 
 def test_forward_pads_as_demucs_does_in_evaluation():
     expected = apply_model(tiny_network(), song(3001)[None], shifts=0, split=False)[:, 3]
-    torch.testing.assert_close(Separator("tiny", [tiny_network()]).eval()(song(3001)[None]), expected)
+    torch.testing.assert_close(DemucsSeparator("tiny", [tiny_network()]).eval()(song(3001)[None]), expected)
 
 
 def test_separate_does_not_leave_training_mode():
@@ -215,7 +216,7 @@ def test_none_is_the_mixture_itself():
 
 
 def test_saved_separator_is_read_by_demucs_and_by_us(tmp_path):
-    separator = Separator("two", [tiny_network(1), tiny_network(2, segment=Fraction(1, 2))], [1.0, 3.0])
+    separator = DemucsSeparator("two", [tiny_network(1), tiny_network(2, segment=Fraction(1, 2))], [1.0, 3.0])
     save_separator(separator, tmp_path / "two", half=False)
     bag = yaml.safe_load((tmp_path / "two" / "two.yaml").read_text())
     networks = [demucs.hf.load_safetensors_model(tmp_path / "two" / f"{name}.safetensors") for name in bag["models"]]
@@ -249,7 +250,7 @@ def test_names_are_found_in_the_hub_cache(offline_cache, name, repository, bag):
     folder = hub_folder(offline_cache, repository, SEPARATOR_REVISIONS.get(repository, "0" * 40))
     write_bag(folder, bag, {"955717e8": tiny_network(7)})
     separator = load_separator(name)
-    expected = Separator("x", [tiny_network(7)]).separate([song(3000)], SeparationOptions())[0]
+    expected = DemucsSeparator("x", [tiny_network(7)]).separate([song(3000)], SeparationOptions())[0]
     torch.testing.assert_close(separator.separate([song(3000)], SeparationOptions())[0], expected)
     assert separator.name == name
 
@@ -272,7 +273,7 @@ def test_legacy_packages_in_torchs_cache(offline_cache, tmp_path, name):
     path = tmp_path / "torch" / "checkpoints" / "955717e8-8726e21a.th"
     path.parent.mkdir(parents=True)
     torch.save(legacy_package(), path)
-    expected = Separator("x", [tiny_network(5)]).separate([song(3000)], SeparationOptions())[0]
+    expected = DemucsSeparator("x", [tiny_network(5)]).separate([song(3000)], SeparationOptions())[0]
     torch.testing.assert_close(load_separator(name).separate([song(3000)], SeparationOptions())[0], expected)
 
 
@@ -347,7 +348,7 @@ def test_download_from_a_hub(hub, tmp_path, monkeypatch):
     names = ["htdemucs_own.yaml", "bbbb0000.safetensors"]  # the network without vocals is not even asked for
     monkeypatch.setattr(hub, "files", {name: (tmp_path / "bag" / name).read_bytes() for name in names})
     separator = load_separator("hf://someone/htdemucs_own")
-    expected = Separator("x", [tiny_network(2)]).separate([song(3000)], SeparationOptions())[0]
+    expected = DemucsSeparator("x", [tiny_network(2)]).separate([song(3000)], SeparationOptions())[0]
     torch.testing.assert_close(separator.separate([song(3000)], SeparationOptions())[0], expected)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     load_separator("hf://someone/htdemucs_own")
@@ -403,7 +404,7 @@ def test_a_server_that_never_comes_to_the_end_is_left(offline_cache, dribbling_s
     monkeypatch.setattr(constants, "ENDPOINT", dribbling_server)
     monkeypatch.setattr(lyrics_asr.models.hub, "HUB_TIMEOUT_SECONDS", 0.5)
     packages = {"955717e8": f"{dribbling_server}/955717e8-8726e21a.th"}
-    monkeypatch.setattr(lyrics_asr.models.demucs_weights, "_legacy_packages", lambda: packages)
+    monkeypatch.setattr(lyrics_asr.models.separators.demucs_weights, "_legacy_packages", lambda: packages)
     started = time.monotonic()
     with pytest.raises(ModelNotFoundError, match=r"TimeoutError: no answer within 0\.5 s"):
         load_separator(name)
@@ -482,7 +483,7 @@ def test_bad_folders_and_files(tmp_path):
 
 
 def test_bad_values():
-    separator = Separator("tiny", [tiny_network()])
+    separator = DemucsSeparator("tiny", [tiny_network()])
     with pytest.raises(ValueError, match=r"overlap 1\.0"):
         separator.separate([song(1000)], SeparationOptions(overlap=1.0))[0]
     with pytest.raises(ValueError, match="batch_size 0"):
@@ -490,4 +491,4 @@ def test_bad_values():
     with pytest.raises(ValueError, match="takes 2 channels, the mixture has 1"):
         separator.separate([song(1000)[:1]], SeparationOptions())[0]
     with pytest.raises(ValueError, match="'vocals' is needed"):
-        Separator("drums", [tiny_network(sources=["drums", "bass"])])
+        DemucsSeparator("drums", [tiny_network(sources=["drums", "bass"])])

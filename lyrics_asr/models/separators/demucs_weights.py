@@ -1,4 +1,4 @@
-"""Load, build and save Demucs separators: published names, folders, bags and weights files.
+"""Read, build and write Demucs separators: published names, folders, bags and weights files.
 
 Conventions
 - A bag is a YAML file that lists the signatures of its networks and their weights per source. Only networks with a
@@ -41,7 +41,7 @@ from lyrics_asr.models.hub import (
     not_found,
     probe_hub,
 )
-from lyrics_asr.models.separator import VOCALS, DemucsNetwork, Separator
+from lyrics_asr.models.separators.demucs import VOCALS, DemucsNetwork, DemucsSeparator
 
 # Pinned commits of published weights on the Hugging Face hub; other repositories are used at their default branch.
 SEPARATOR_REVISIONS = {
@@ -50,8 +50,8 @@ SEPARATOR_REVISIONS = {
 }
 
 
-def load_separator(name: str) -> Separator:
-    """Load a separator on the CPU, in evaluation mode.
+def load_demucs(name: str) -> DemucsSeparator:
+    """Load a Demucs separator on the CPU, in evaluation mode.
 
     Args:
         name: "none" (a cappella: the mixture is the vocals); a folder with a bag (NAME.yaml and SIGNATURE.safetensors)
@@ -65,21 +65,21 @@ def load_separator(name: str) -> Separator:
     """
     path = Path(name)
     if name == "none":
-        separator = Separator(name, [])
+        separator = DemucsSeparator(name, [])
     elif path.is_dir():
         separator = _load_folder(name, path)
     elif path.is_file():
-        separator = Separator(name, [_load_network(path)])
+        separator = DemucsSeparator(name, [_load_network(path)])
     elif not name.startswith("hf://") and (path.suffix or len(path.parts) > 1):
         raise FileNotFoundError(f"{name}: no such separator folder or file; check the path")
     elif name in _legacy_packages():
-        separator = Separator(name, [_load_network(_legacy_file(name, download=True))])
+        separator = DemucsSeparator(name, [_load_network(_legacy_file(name, download=True))])
     else:
         separator = _load_published_bag(name)
     return separator.eval()
 
 
-def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separator:
+def build_demucs(kwargs: Mapping[str, Any], name: str = "custom") -> DemucsSeparator:
     """Build a separator with random weights, to train from scratch.
 
     Args:
@@ -95,10 +95,10 @@ def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separato
     class_name = arguments.pop("network", "HTDemucs")
     if class_name not in classes:
         raise ValueError(f"separator network {class_name!r} is unknown; choose one of {', '.join(classes)}")
-    return Separator(name, [classes[class_name](**arguments)])
+    return DemucsSeparator(name, [classes[class_name](**arguments)])
 
 
-def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> None:
+def save_demucs(separator: DemucsSeparator, folder: Path, *, half: bool = True) -> None:
     """Write a separator in Demucs' hub layout: `FOLDER.yaml`, and a `SIGNATURE.safetensors` per network.
 
     Args:
@@ -133,7 +133,7 @@ def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> 
     write_text(folder / f"{folder.name}.yaml", yaml.safe_dump(bag))
 
 
-def _load_folder(name: str, folder: Path) -> Separator:
+def _load_folder(name: str, folder: Path) -> DemucsSeparator:
     bags = sorted(folder.glob("*.yaml"))
     named = folder / f"{folder.name}.yaml"
     if named in bags:
@@ -142,7 +142,7 @@ def _load_folder(name: str, folder: Path) -> Separator:
         return _load_bag(name, bags[0], functools.partial(_signature_file, folder))
     files = sorted(path for suffix in ("*.safetensors", "*.th") for path in folder.glob(suffix))
     if not bags and len(files) == 1:
-        return Separator(name, [_load_network(files[0])])
+        return DemucsSeparator(name, [_load_network(files[0])])
     raise FileNotFoundError(
         f"{folder}: found {len(bags)} bags (*.yaml) and {len(files)} weight files; "
         "a separator folder has one bag with its weight files, or one weight file"
@@ -156,7 +156,7 @@ def _signature_file(folder: Path, signature: str) -> Path:
     raise FileNotFoundError(f"{folder}: weights {signature}.safetensors of the bag are missing; copy them there")
 
 
-def _load_published_bag(name: str) -> Separator:
+def _load_published_bag(name: str) -> DemucsSeparator:
     namespace, slash, short = name.removeprefix("hf://").partition("/")
     if not slash:
         namespace, short = DEFAULT_NAMESPACE, namespace
@@ -209,7 +209,7 @@ def _legacy_file(signature: str, download: bool) -> Path:
     return path
 
 
-def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> Separator:
+def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> DemucsSeparator:
     """Load the networks of a bag with a non-zero vocals weight; the files of the others are not read."""
     bag = yaml.safe_load(bag_path.read_text(encoding="utf-8"))
     signatures = bag.get("models") if isinstance(bag, dict) else None
@@ -229,7 +229,7 @@ def _load_bag(name: str, bag_path: Path, find: Callable[[str], Path]) -> Separat
             network.segment = segment
         networks.append(network)
         vocals_weights.append(weight)
-    return Separator(name, networks, vocals_weights)
+    return DemucsSeparator(name, networks, vocals_weights)
 
 
 def _is_signature(item: object) -> bool:

@@ -1,9 +1,6 @@
-"""Vocal separation with Demucs networks: mixture in, vocals out.
+"""Vocal separation with Demucs networks.
 
-Conventions
-- Samples are float32 at the separator's own rate, shaped `channels samples`.
-- Separation is deterministic: there are no random shifts, and batching does not change results.
-- Only the networks with a non-zero vocals weight are run. For a bag such as htdemucs_ft, that is one network of four.
+Only the networks with a non-zero vocals weight are run. For a bag such as htdemucs_ft, that is one network of four.
 """
 
 import contextlib
@@ -19,11 +16,12 @@ from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
 from lyrics_asr.models.segments import equal_length_batches
+from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import SeparationOptions
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
@@ -31,7 +29,7 @@ DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
 VOCALS = "vocals"
 
 
-class Separator(nn.Module):
+class DemucsSeparator(Separator):
     """Estimates vocals as the weighted mean of one or more Demucs networks; without networks, returns the mixture.
 
     Args:
@@ -44,11 +42,12 @@ class Separator(nn.Module):
     """
 
     def __init__(self, name: str, networks: Sequence[DemucsNetwork], weights: Sequence[float] | None = None) -> None:
-        super().__init__()
-        self.name = name
-        self.sample_rate_hz = int(networks[0].samplerate) if networks else SEPARATOR_SAMPLE_RATE_HZ
-        self.audio_channels = int(networks[0].audio_channels) if networks else 2
-        self.networks = nn.ModuleList(networks)
+        super().__init__(
+            name,
+            networks,
+            sample_rate_hz=int(networks[0].samplerate) if networks else SEPARATOR_SAMPLE_RATE_HZ,
+            audio_channels=int(networks[0].audio_channels) if networks else 2,
+        )
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(networks)
         for network in networks:
             if VOCALS not in network.sources:
@@ -88,18 +87,7 @@ class Separator(nn.Module):
     ) -> list[Float[Tensor, "channels _"]]:
         """Separate whole songs, by overlap-add of segments with triangular weights (`demucs.apply.apply_model`).
 
-        Segments of different songs share batches.
-
-        Args:
-            mixtures: whole songs at the separator's rate, on any device.
-            options: overlap, batch size and precision.
-            progress: progress callback; receives the completed fraction, in 0..1.
-
-        Returns:
-            The vocals of each song, on the separator's device.
-
-        Raises:
-            ValueError: a mixture has the wrong number of channels.
+        Arguments, result and errors are those of `Separator.separate`.
         """
         if not (self.networks and mixtures):
             return list(mixtures)
@@ -117,14 +105,14 @@ class Separator(nn.Module):
             self.train(was_training)
 
     def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
-        """How to split a song into blocks such that separating the blocks equals separating the whole song.
-
-        Returns:
-            The number of samples that a block must start at a multiple of; and the number of samples to drop at both
-            ends of a block, except at the ends of the song, because they differ from those of the whole song.
-        """
+        """See `Separator.block_grid`."""
         segments = [self.segment_samples(index, options) for index in range(len(self.networks))]
         return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments, default=0)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """See `Separator.settings`."""
+        return {"sample rate": self.sample_rate_hz, "bag weights": list(self.weights)}
 
     def segment_samples(self, index: int, options: SeparationOptions | None = None) -> int:
         """Length of the segments of network `index` in `separate`."""
@@ -187,12 +175,6 @@ class Separator(nn.Module):
         if self._pads_to_segment[index] and not self.training:
             return max(samples, segment)
         return samples
-
-    def _check_channels(self, channels: int) -> None:
-        if channels != self.audio_channels:
-            raise ValueError(
-                f"separator {self.name!r} takes {self.audio_channels} channels, the mixture has {channels}"
-            )
 
 
 @contextlib.contextmanager

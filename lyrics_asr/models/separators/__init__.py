@@ -1,0 +1,1 @@
+"""Vocal separators: mixture in, vocals out."""

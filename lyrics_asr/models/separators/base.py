@@ -1,0 +1,78 @@
+"""The interface of vocal separators.
+
+Conventions
+- Samples are float32 at the separator's own rate, shaped `channels samples`.
+- Separation is deterministic: there are no random shifts, and batching does not change results.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lyrics_asr.options import SeparationOptions
+
+
+class Separator(nn.Module, ABC):
+    """Estimates vocals.
+
+    Args:
+        name: the name that `load_separator` takes.
+        networks: all weights; each network has its last layers in `decoder`. Empty for a separator that returns the
+            mixture.
+        sample_rate_hz: of mixture and vocals.
+        audio_channels: of mixture and vocals.
+    """
+
+    def __init__(self, name: str, networks: Sequence[nn.Module], sample_rate_hz: int, audio_channels: int) -> None:
+        super().__init__()
+        self.name = name
+        self.networks = nn.ModuleList(networks)
+        self.sample_rate_hz = sample_rate_hz
+        self.audio_channels = audio_channels
+
+    @abstractmethod
+    def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:
+        """Separate segments of any length in one differentiable pass."""
+
+    @abstractmethod
+    def separate(
+        self,
+        mixtures: Sequence[Float[Tensor, "channels _"]],
+        options: SeparationOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[Float[Tensor, "channels _"]]:
+        """Separate whole songs, segment by segment, in evaluation mode. Segments of different songs share batches.
+
+        Args:
+            mixtures: whole songs at the separator's rate, on any device.
+            options: segments, batch size and precision.
+            progress: progress callback; receives the completed fraction, in 0..1.
+
+        Returns:
+            The vocals of each song, on the separator's device.
+
+        Raises:
+            ValueError: a mixture has the wrong number of channels.
+        """
+
+    @abstractmethod
+    def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
+        """How to split a song into blocks such that separating the blocks equals separating the whole song.
+
+        Returns:
+            The number of samples that a block must start at a multiple of; and the number of samples to drop at both
+            ends of a block, except at the ends of the song, because they differ from those of the whole song.
+        """
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, object]:
+        """What the output depends on beside the weights and their shapes."""
+
+    def _check_channels(self, channels: int) -> None:
+        if channels != self.audio_channels:
+            raise ValueError(
+                f"separator {self.name!r} takes {self.audio_channels} channels, the mixture has {channels}"
+            )
