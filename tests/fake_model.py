@@ -1,4 +1,4 @@
-"""A model that hears what was planted, whatever is sung, and songs for it: fast tests of what is around a model."""
+"""A fake model that returns the same words for every song, and songs for it, to test the code around a model fast."""
 
 import torch
 
@@ -22,8 +22,8 @@ TINY = {
     "num_conv_pos_embeddings": 4,
     "num_conv_pos_embedding_groups": 2,
 }
-HEARD = {"sun": 10, "moon": 60, "rain": 100}
-"""Words that the planted emissions spell, and the frame where each begins."""
+WORD_FRAMES = {"sun": 10, "moon": 60, "rain": 100}
+"""The words that the fake emissions spell, and the first frame of each."""
 
 
 def tone(hz, seconds=DURATION_SECONDS):
@@ -35,11 +35,11 @@ VOICE, BACKING = 0.1 * tone(440), 0.1 * tone(110)
 
 
 class FakeModel(LyricsModel):
-    """Takes a tenth of the backing for voice and hears HEARD, whatever is sung; counts its runs."""
+    """Returns the voice and a tenth of the backing as vocals, and WORD_FRAMES as emissions; counts its runs."""
 
     def __init__(self):
         torch.manual_seed(0)
-        super().__init__(load_separator("none"), build_acoustic(TINY, "abcdefghijklmnopqrstuvwxyz"), name="planted")
+        super().__init__(load_separator("none"), build_acoustic(TINY, "abcdefghijklmnopqrstuvwxyz"), name="fake")
         self.runs = []
 
     def vocals(self, songs, options, progress=None):
@@ -48,12 +48,12 @@ class FakeModel(LyricsModel):
 
     def emissions(self, voices, options):
         self.runs.append("emissions")
-        return [self._planted(voice) for voice in voices]
+        return [self._emissions_of(voice) for voice in voices]
 
-    def _planted(self, voice):
+    def _emissions_of(self, voice):
         vocabulary, grid = self.acoustic.vocabulary, self.acoustic.grid
         symbols = [vocabulary.blank_id] * grid.count(voice.samples.shape[1])
-        for word, first in HEARD.items():
+        for word, first in WORD_FRAMES.items():
             # A letter and a blank in turn, so that double letters stay two.
             for index, letter in enumerate(word):
                 symbols[first + 2 * index] = vocabulary.character_ids[letter]
@@ -64,10 +64,10 @@ class FakeModel(LyricsModel):
 
 
 def make_song(folder, model, name="song", lyrics="Sun, moon\nrain!\n", late_seconds=0.0, mixture=None):
-    """A song whose words are late by `late_seconds` against what the planted emissions say."""
+    """A song whose fake emissions are late by `late_seconds` against its words."""
     samples = VOICE + BACKING if mixture is None else mixture
     write_audio(folder / f"{name}.wav", Audio(samples, RATE_HZ))
     write_audio(folder / f"{name}.vocals.wav", Audio(VOICE[:, : samples.shape[1]], RATE_HZ))
-    onsets = [model.acoustic.grid.seconds(frame) - late_seconds for frame in HEARD.values()]
+    onsets = [model.acoustic.grid.seconds(frame) - late_seconds for frame in WORD_FRAMES.values()]
     words = tuple(TimedWord(word, at, at + 0.1, 1.0) for word, at in zip(lyrics.split(), onsets, strict=False))
     return Song(name, folder / f"{name}.wav", lyrics, words, "en", vocals=folder / f"{name}.vocals.wav")

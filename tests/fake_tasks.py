@@ -1,4 +1,4 @@
-"""A task for workers in other processes: the names of its songs say what becomes of them."""
+"""A fake task for workers in other processes: the name of a song says how it ends."""
 
 import json
 import os
@@ -19,28 +19,28 @@ from lyrics_asr.inference.workers import WorkerConfig
 from lyrics_asr.types import AudioInfo
 
 
-class OddError(ValueError):
-    """Cannot be made again from what is pickled of it."""
+class UnpicklableError(ValueError):
+    """An error that pickle cannot restore: its argument is keyword-only."""
 
-    def __init__(self, *, dish):
-        super().__init__(f"{dish}: burnt")
+    def __init__(self, *, source):
+        super().__init__(f"{source}: failed")
 
 
-class Cook(Task):
-    """Writes NAME.json with who did it, after what the first word of NAME tells."""
+class FakeTask(Task):
+    """Writes NAME.json with its process id, after what the first word of NAME asks for."""
 
-    def __init__(self, folder, group_seconds, oven, request, progress, cores):
+    def __init__(self, folder, group_seconds, can_load, request, progress, cores):
         self.folder, self.group_seconds, self.progress = folder, group_seconds, progress
-        self.ovens = (request.device, oven)
-        self.is_burnt_out = False
+        self.can_load = can_load and request.device != "broken"
+        self.device_is_lost = False
 
     def check(self, job):
         return Song(job, AudioInfo(str(job.source), 60.0, 16_000))
 
     @contextmanager
     def load(self):
-        if "broken" in self.ovens:
-            raise OddError(dish="oven")
+        if not self.can_load:
+            raise UnpicklableError(source="model")
         (self.folder / f"loaded {os.getpid()}").touch()
         yield
 
@@ -49,33 +49,33 @@ class Cook(Task):
 
     def read(self, song):
         name = song.job.stem.name
-        if name.startswith("odd"):
-            raise OddError(dish=name)
+        if name.startswith("unpicklable"):
+            raise UnpicklableError(source=name)
         return name
 
     def infer(self, songs, stopwatch):
         for song, name in songs:
             with self.progress.songs(name, 60.0) as progress:
                 progress(0.5)
-                self._cook(song.job, name)
+                self._infer(song.job, name)
         return [name for _, name in songs]
 
-    def _cook(self, job, name):
+    def _infer(self, job, name):
         tried = self.folder / f"tried {name}"
-        if self.is_burnt_out:
-            raise torch.AcceleratorError("CUDA error: out of smoke")
-        first_time = not tried.exists()
+        if self.device_is_lost:
+            raise torch.AcceleratorError("CUDA error: device lost")
+        is_first_time = not tried.exists()
         tried.touch()
         match name.split()[0]:
             case "fails":
-                raise LookupError("out of eggs")
-            case "deadly":
+                raise LookupError("no such entry")
+            case "crashes":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "stumbles" if first_time:
+            case "crashes-once" if is_first_time:
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "sparks" if first_time:
-                self.is_burnt_out = True
-                raise torch.AcceleratorError("CUDA error: out of smoke")
+            case "loses-device" if is_first_time:
+                self.device_is_lost = True
+                raise torch.AcceleratorError("CUDA error: device lost")
             case "slow":
                 others = len(list(self.folder.glob("good*.json")))
                 deadline = time.monotonic() + 60
@@ -91,49 +91,51 @@ class Cook(Task):
         return [path]
 
 
-def kept_songs(song, key):
-    """Those of earlier runs."""
-    return [Path("pantry.json")] if song.job.stem.name == "kept" and key == "key of kept" else None
+def find_kept(song, key):
+    """The outputs of an earlier run, which did the song "kept" only."""
+    return [Path("kept.json")] if song.job.stem.name == "kept" and key == "key of kept" else None
 
 
-def config_for(folder, group_seconds=0.0, device="cpu,cpu", oven="sound"):
-    return WorkerConfig(partial(Cook, folder, group_seconds, oven), ModelRequest(device=device), kept_songs)
+def config_for(folder, group_seconds=0.0, device="cpu,cpu", can_load=True):
+    return WorkerConfig(partial(FakeTask, folder, group_seconds, can_load), ModelRequest(device=device), find_kept)
 
 
 def songs_named(folder, *names):
     return [Song(Job(folder / name, Path(name)), AudioInfo(name, 60.0, 16_000)) for name in names]
 
 
-def told(outcomes):
-    """What became of each song."""
+def statuses(outcomes):
+    """By song: its error message, None if it is done, "kept" if an earlier run did it."""
     return {
         str(outcome.job.stem): "kept" if outcome.is_kept else outcome.error and describe(outcome.error)
         for outcome in outcomes
     }
 
 
-TROUBLES = ("deadly", "stumbles", "sparks")
-"""Songs that a worker dies with. There is one of them in a run: a song that was there when another one's worker died,
-and then has trouble of its own, is to blame as far as anybody can see."""
+CRASHES = ("crashes", "crashes-once", "loses-device")
+"""Songs that end a worker. A run has one of them: a song that was in a worker that died, and then fails on its own,
+is taken for the cause."""
 
 
-def names_with(trouble):
-    return ("good 1", "odd", trouble, "good 2", "kept", "fails", "good 3", "good 4", "good 5")
+def names_with(crash):
+    return ("good 1", "unpicklable", crash, "good 2", "kept", "fails", "good 3", "good 4", "good 5")
 
 
-def check_what_became(outcomes, trouble):
-    """All of `names_with` were done by workers, of which some died."""
-    assert len(outcomes) == len(names_with(trouble))
-    became = told(outcomes)
-    if trouble == "deadly":
-        assert "deadly: the worker ended with this song, and another one that had no other song" in became.pop("deadly")
-    expected = dict.fromkeys(set(names_with(trouble)) - {"deadly"})
-    expected |= {"odd": "odd: burnt", "kept": "kept"}
-    assert became == expected | {"fails": "LookupError: out of eggs (unexpected; --debug shows where)"}
+def check_outcomes(outcomes, crash):
+    """Workers finished all of `names_with`, although some of them died."""
+    assert len(outcomes) == len(names_with(crash))
+    ended = statuses(outcomes)
+    if crash == "crashes":
+        assert "crashes: the worker ended with this song, and another one that had no other song" in ended.pop(
+            "crashes"
+        )
+    expected = dict.fromkeys(set(names_with(crash)) - {"crashes"})
+    expected |= {"unpicklable": "unpicklable: failed", "kept": "kept"}
+    assert ended == expected | {"fails": "LookupError: no such entry (unexpected; --debug shows where)"}
 
 
 def check_command_line(folder, model, devices, threads, *options):
-    """`transcribe` with several devices writes what it writes with one, of good songs and bad ones."""
+    """`transcribe` writes the same with several devices as with one, for good songs and bad ones."""
     from lyrics_asr.cli.main import main
 
     noise = 0.2 * torch.randn(1, 24_000, generator=torch.Generator().manual_seed(0))

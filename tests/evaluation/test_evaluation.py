@@ -204,8 +204,8 @@ def test_songs_are_chosen_by_language_and_genre(tmp_path, model):
         chosen(language="fr")
 
 
-def planted_predictions(folder, songs, late_seconds):
-    """Every song's own annotations as a prediction, late by so much."""
+def write_predictions(folder, songs, late_seconds):
+    """Writes every song's annotations, late by `late_seconds`, as its prediction."""
     for song in songs:
         remaining = iter(song.words)
         lines = []
@@ -226,7 +226,7 @@ def planted_predictions(folder, songs, late_seconds):
 def test_the_annotations_of_jamendolyrics_against_themselves(tmp_path, late_seconds):
     songs = read_jamendo(JAMENDO)
     assert len(songs) >= 71
-    planted_predictions(tmp_path, songs, late_seconds)
+    write_predictions(tmp_path, songs, late_seconds)
     config = EvaluationConfig(transcripts=tmp_path / "transcripts", alignments=tmp_path / "alignments")
     evaluation = evaluate(songs, config)
     assert evaluation.failed == evaluation.missing_audio == ()
@@ -294,7 +294,7 @@ def test_the_script_prints_figures_and_writes_results_and_reports(script, setup,
 
 def test_the_script_measures_predictions_of_any_system(script, setup, model, capsys):
     songs = load_songs(EvaluationConfig(folder=setup))
-    planted_predictions(setup / "theirs", songs, 0.25)
+    write_predictions(setup / "theirs", songs, 0.25)
     own = [f"transcripts={setup}/theirs/transcripts", f"alignments={setup}/theirs/alignments"]
     assert script.main([str(setup / "config.yaml"), *own, f"output={setup}/theirs_results", "--limit", "2"]) == 0
     assert "0.250 s" in capsys.readouterr().out
@@ -318,7 +318,7 @@ def test_the_script_isolates_a_failing_song(script, setup, model, capsys):
 def test_the_script_compares_two_results(script, setup, capsys):
     songs = load_songs(EvaluationConfig(folder=setup))
     for name, late_seconds in (("right", 0.0), ("late", 0.25)):
-        planted_predictions(setup / name, songs, late_seconds)
+        write_predictions(setup / name, songs, late_seconds)
         own = [f"alignments={setup}/{name}/alignments", f"output={setup}/{name}_results"]
         assert script.main([str(setup / "config.yaml"), *own]) == 0
     capsys.readouterr()

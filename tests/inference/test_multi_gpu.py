@@ -11,21 +11,21 @@ from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.pool import usable_cores
 from lyrics_asr.inference import multi_gpu, runner
 from tests.fake_tasks import (
-    TROUBLES,
-    OddError,
+    CRASHES,
+    UnpicklableError,
     check_command_line,
-    check_what_became,
+    check_outcomes,
     config_for,
     names_with,
     songs_named,
-    told,
+    statuses,
 )
 
 pytestmark = pytest.mark.slow
 
 
 class SharesSeen(BatchProgress):
-    """Notes what it is to show."""
+    """Keeps what it is asked to show."""
 
     def __init__(self):
         super().__init__()
@@ -54,41 +54,41 @@ def loaded(folder):
 
 
 def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
-    names = ("slow 5", *(f"good {number}" for number in range(8)), "odd", "fails", "kept")
+    names = ("slow 5", *(f"good {number}" for number in range(8)), "unpicklable", "fails", "kept")
     songs, progress, config = songs_named(tmp_path, *names), SharesSeen(), config_for(tmp_path)
     outcomes = work(songs, config, progress)
     assert len(loaded(tmp_path)) == 2
     assert not any(map(is_alive, loaded(tmp_path)))
-    heard = {name for name in names if name not in ("odd", "kept")}
-    assert set(progress.shares) == {(name, 60.0, share) for name in heard for share in (0.0, 0.5)} | {
-        (name, 60.0 if name != "fails" else 0.0, None) for name in heard
+    inferred = {name for name in names if name not in ("unpicklable", "kept")}
+    assert set(progress.shares) == {(name, 60.0, share) for name in inferred for share in (0.0, 0.5)} | {
+        (name, 60.0 if name != "fails" else 0.0, None) for name in inferred
     }
     expected = []
     runner.work(songs, config.task("cpu", BatchProgress()), resume=config.resume, on_result=expected.append)
-    assert told(outcomes) == told(expected)
+    assert statuses(outcomes) == statuses(expected)
     assert {(each.job, each.outputs, each.key) for each in outcomes} == {
         (each.job, each.outputs, each.key) for each in expected
     }
-    odd = next(outcome.error for outcome in outcomes if outcome.job.stem.name == "odd")
-    assert type(odd).__name__ == "OddError"
-    assert "in read" in str(odd.__cause__)  # its traceback
+    failed = next(outcome.error for outcome in outcomes if outcome.job.stem.name == "unpicklable")
+    assert type(failed).__name__ == "UnpicklableError"
+    assert "in read" in str(failed.__cause__)  # its traceback
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_workers_that_die_lose_no_song(trouble, tmp_path, capsys):
-    outcomes = work(songs_named(tmp_path, *names_with(trouble)), config_for(tmp_path, group_seconds=100.0))
-    check_what_became(outcomes, trouble)
-    cause = "AcceleratorError: CUDA error: out of smoke" if trouble == "sparks" else "killed by SIGKILL"
+@pytest.mark.parametrize("crash", CRASHES)
+def test_workers_that_die_lose_no_song(crash, tmp_path, capsys):
+    outcomes = work(songs_named(tmp_path, *names_with(crash)), config_for(tmp_path, group_seconds=100.0))
+    check_outcomes(outcomes, crash)
+    cause = "AcceleratorError: CUDA error: device lost" if crash == "loses-device" else "killed by SIGKILL"
     assert f"ended ({cause})" in capsys.readouterr().err
-    given_up = [str(outcome.error) for outcome in outcomes if outcome.job.stem.name == "deadly"]
+    given_up = [str(outcome.error) for outcome in outcomes if outcome.job.stem.name == "crashes"]
     assert all("(killed by SIGKILL)" in error for error in given_up)
     assert not any(map(is_alive, loaded(tmp_path)))
 
 
 def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path):
-    with pytest.raises(ValueError, match="oven: burnt") as caught:
-        work(songs_named(tmp_path, "good", "better"), config_for(tmp_path, oven="broken"))
-    assert type(caught.value).__name__ == OddError.__name__
+    with pytest.raises(ValueError, match="model: failed") as caught:
+        work(songs_named(tmp_path, "good", "better"), config_for(tmp_path, can_load=False))
+    assert type(caught.value).__name__ == UnpicklableError.__name__
 
 
 def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, monkeypatch):
@@ -102,7 +102,7 @@ def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, m
 
     monkeypatch.setattr(multi_gpu._Dispatcher, "_start", start_one_late)
     outcomes = work(songs_named(tmp_path, "slow 0", "good 1", "good 2"), config_for(tmp_path, device="cpu,broken"))
-    assert told(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
+    assert statuses(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
 
 
 def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_path, tiny_model_folder):

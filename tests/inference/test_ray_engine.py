@@ -1,7 +1,7 @@
 import pytest
 
 from lyrics_asr.console import BatchProgress
-from tests.fake_tasks import TROUBLES, check_command_line, check_what_became, config_for, names_with, songs_named
+from tests.fake_tasks import CRASHES, check_command_line, check_outcomes, config_for, names_with, songs_named
 
 ray_engine = pytest.importorskip(
     "lyrics_asr.inference.ray_engine", reason="ray is not installed: pip install 'lyrics-asr[ray]'"
@@ -19,11 +19,11 @@ def local_ray():
     ray.shutdown()
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_workers_that_die_lose_no_song(trouble, tmp_path, local_ray, capsys):
-    songs, outcomes = songs_named(tmp_path, *names_with(trouble)), []
+@pytest.mark.parametrize("crash", CRASHES)
+def test_workers_that_die_lose_no_song(crash, tmp_path, local_ray, capsys):
+    songs, outcomes = songs_named(tmp_path, *names_with(crash)), []
     ray_engine.work(songs, config_for(tmp_path, 100.0), BatchProgress(), outcomes.append)
-    check_what_became(outcomes, trouble)
+    check_outcomes(outcomes, crash)
     assert len(list(tmp_path.glob("loaded *"))) >= 2
     assert capsys.readouterr().out == ""
 
@@ -35,8 +35,8 @@ def test_the_command_line_writes_with_ray_what_it_writes_without(tmp_path, local
 
 
 def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path, local_ray):
-    config = config_for(tmp_path, device="cpu", oven="broken")
-    with pytest.raises(ValueError, match="oven: burnt"):
+    config = config_for(tmp_path, device="cpu", can_load=False)
+    with pytest.raises(ValueError, match="model: failed"):
         ray_engine.work(songs_named(tmp_path, "good", "better"), config, BatchProgress(), pytest.fail)
 
 

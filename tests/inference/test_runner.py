@@ -15,7 +15,7 @@ from lyrics_asr.inference.runner import Song, Task
 from lyrics_asr.types import AudioInfo
 
 
-class Cook(Task):
+class FakeTask(Task):
     """Writes NAME.json with what was read and inferred; fails as the names of the jobs say."""
 
     def __init__(self, folder, *, can_load=True, seconds=0.0):
@@ -27,7 +27,7 @@ class Cook(Task):
         time.sleep(self.seconds)
         self.events.append((stage, job.stem.name, "ends"))
         if job.stem.name == f"fails in {stage}":
-            raise RuntimeError("out of luck")
+            raise RuntimeError("no such entry")
         return f"{job.stem.name} {stage}"
 
     def check(self, job):
@@ -64,12 +64,12 @@ def jobs_named(folder, *names):
     return tuple(Job(folder / name, Path(name)) for name in names)
 
 
-class CookRequest(Request):
-    verb = "cook"
+class FakeRequest(Request):
+    verb = "fake"
 
 
 def run(folder, task, *names, overwrite=True):
-    request = CookRequest(output=folder, overwrite=overwrite)
+    request = FakeRequest(output=folder, overwrite=overwrite)
     outcomes = run_request(request, jobs_named(folder, *names), lambda *_: task)
     path = folder / "run.jsonl"
     return outcomes, [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"time')]
@@ -84,12 +84,12 @@ NAMES = ("good", "fails in read", "unusable", "fails in infer", "better", "fails
 
 
 def test_one_failing_song_does_not_stop_the_others(tmp_path):
-    task = Cook(tmp_path)
+    task = FakeTask(tmp_path)
     outcomes, log = run(tmp_path, task, *NAMES)
     failed = {entry["source"]: entry["error"] for entry in log if entry["status"] == "failed"}
     assert set(failed) == {str(tmp_path / name) for name in NAMES if name not in ("good", "better", "best")}
     assert failed[str(tmp_path / "unusable")] == "unusable: no audio; get it again"
-    assert failed[str(tmp_path / "fails in infer")].startswith("RuntimeError: out of luck (unexpected")
+    assert failed[str(tmp_path / "fails in infer")].startswith("RuntimeError: no such entry (unexpected")
     assert {entry["stem"]: entry["outputs"] for entry in log if entry["status"] == "done"} == {
         name: [f"{name}.json"] for name in ("good", "better", "best")
     }
@@ -104,7 +104,7 @@ def test_one_failing_song_does_not_stop_the_others(tmp_path):
 
 
 def test_songs_are_inferred_in_groups_and_fail_alone(tmp_path):
-    task = Cook(tmp_path, seconds=0.01)
+    task = FakeTask(tmp_path, seconds=0.01)
     task.group_seconds = 150.0  # songs have 60
     names = ("a", "fails in read", "b", "c", "fails in infer", "d", "e", "f")
     _, log = run(tmp_path, task, *names)
@@ -116,7 +116,7 @@ def test_songs_are_inferred_in_groups_and_fail_alone(tmp_path):
 
 
 def test_the_log_tells_what_each_song_took(tmp_path):
-    _, (entry,) = run(tmp_path, Cook(tmp_path, seconds=0.05), "song")
+    _, (entry,) = run(tmp_path, FakeTask(tmp_path, seconds=0.05), "song")
     assert list(entry["stages"]) == ["reading", "inference"]
     assert all(0.05 <= seconds < 1 for seconds in entry["stages"].values())
     assert entry["seconds"] == pytest.approx(sum(entry["stages"].values()), abs=2e-3)
@@ -127,7 +127,7 @@ def test_the_log_tells_what_each_song_took(tmp_path):
 def test_stages_of_different_songs_overlap_and_no_more_than_that(tmp_path):
     names = [str(number) for number in range(6)]
 
-    class Waiting(Cook):
+    class Waiting(FakeTask):
         """Infers while the next song is read, and finishes while the next one is inferred; waits for it."""
 
         def _note(self, stage, job):
@@ -152,7 +152,7 @@ def test_stages_of_different_songs_overlap_and_no_more_than_that(tmp_path):
 
 
 def test_finished_songs_are_known_by_their_key_and_files(tmp_path):
-    task = Cook(tmp_path)
+    task = FakeTask(tmp_path)
     _, log = run(tmp_path, task, "a", "b", "c", "fails in infer")
     (tmp_path / "b.json").unlink()
     with (tmp_path / "run.jsonl").open("a") as file:
@@ -168,21 +168,21 @@ def test_finished_songs_are_known_by_their_key_and_files(tmp_path):
     assert {event[1] for event in task.events if event != "closed"} == {"b", "c", "fails in infer"}
     assert next(each.outputs for each in outcomes if each.is_kept) == (tmp_path / "a.json",)
     assert "1 kept from an earlier run" in summary(outcomes, 1.0, tmp_path)
-    assert finished(tmp_path, "stew", ["json"], "a", "key of a") is None
+    assert finished(tmp_path, "other", ["json"], "a", "key of a") is None
 
 
 def test_a_torn_line_of_the_log_harms_no_other(tmp_path):
-    append_log(tmp_path, "cook", Outcome(*jobs_named(tmp_path, "a"), (), None, "key"))
+    append_log(tmp_path, "fake", Outcome(*jobs_named(tmp_path, "a"), (), None, "key"))
     path = tmp_path / "run.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    append_log(tmp_path, "cook", Outcome(*jobs_named(tmp_path, "b"), (), None, "key"))
+    append_log(tmp_path, "fake", Outcome(*jobs_named(tmp_path, "b"), (), None, "key"))
     assert json.loads(path.read_text().splitlines()[-1])["stem"] == "b"
-    assert finished(tmp_path, "cook", [], "b", "key") == ()
-    assert finished(tmp_path, "cook", [], "a", "key") is None
+    assert finished(tmp_path, "fake", [], "b", "key") == ()
+    assert finished(tmp_path, "fake", [], "a", "key") is None
 
 
 def test_nothing_is_loaded_when_no_song_is_usable(tmp_path):
-    task = Cook(tmp_path)
+    task = FakeTask(tmp_path)
     outcomes, _ = run(tmp_path, task, "unusable")
     assert [str(outcome.error) for outcome in outcomes] == ["unusable: no audio; get it again"]
     assert task.loads == 0
@@ -190,11 +190,11 @@ def test_nothing_is_loaded_when_no_song_is_usable(tmp_path):
 
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="weights"):
-        run(tmp_path, Cook(tmp_path, can_load=False), "a")
+        run(tmp_path, FakeTask(tmp_path, can_load=False), "a")
 
 
 def test_an_interrupt_ends_the_run_and_its_threads(tmp_path):
-    class Interrupted(Cook):
+    class Interrupted(FakeTask):
         def infer(self, songs, stopwatch):
             if songs[0][0].job.stem.name == "b":
                 raise KeyboardInterrupt

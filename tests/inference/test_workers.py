@@ -15,7 +15,7 @@ from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.workers import WorkerResult
 from lyrics_asr.models.registry import find_devices
-from tests.fake_tasks import OddError, config_for, songs_named
+from tests.fake_tasks import UnpicklableError, config_for, songs_named
 
 
 def raised(error):
@@ -39,7 +39,7 @@ def an_error_of_no_module():
         (FileNotFoundError(2, "No such file", "song.mp3"), True),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
         (KeyError("line"), True),
-        (OddError(dish="soup"), False),
+        (UnpicklableError(source="song.wav"), False),
         (an_error_of_no_module(), False),
     ],
 )

@@ -83,10 +83,10 @@ def test_cuts_hold_the_sound_and_the_times_of_their_words(corpus, channels, kind
     assert {type(cut) for cut in cuts} == {kind}
     with gzip.open(corpus.output / "train.jsonl.gz", "rt") as file:
         assert [json.loads(line) for line in file] == [json.loads(json.dumps(cut.to_dict())) for cut in cuts]
-    planted = read_audio(corpus.audio / "a.wav").samples.numpy()
+    song = read_audio(corpus.audio / "a.wav").samples.numpy()
     for cut in cuts:
         first = round(cut.start * RATE_HZ)
-        window = planted[:, first : first + round(cut.duration * RATE_HZ)]
+        window = song[:, first : first + round(cut.duration * RATE_HZ)]
         np.testing.assert_array_equal(cut.load_audio(), window)
         with our_decoder():
             np.testing.assert_array_equal(cut.load_audio(), window)
