@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import time
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -120,10 +119,14 @@ def decode_all(
         return list(threads.map(pool.decode, songs, [frozenset()] * len(songs) if hot_words is None else hot_words))
 
 
-def end_with(parent: int) -> None:
-    """Wait for the end of the parent process, then end this one. For a thread: a killed parent closes no queue."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
+def end_with_caller() -> None:
+    """Wait for the end of the process that started this one, then end too. For a thread: a killed caller says nothing.
+
+    By process id, the parent of a worker may be the fork server, which lives as long as its workers do.
+    """
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    caller.join()
     os._exit(1)
 
 
@@ -137,7 +140,7 @@ def _initialize(make_search: bytes) -> None:
     """Prepare a worker process."""
     global _make_search
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the caller
-    Thread(target=_end_with_caller, daemon=True).start()
+    Thread(target=end_with_caller, daemon=True).start()
     torch.set_num_threads(1)
     _make_search = pickle.loads(make_search)
 
@@ -147,14 +150,6 @@ def _search() -> BeamSearch:
     """The beam search of this worker process; an error in making it is that of every song."""
     assert _make_search is not None  # `_initialize` has run
     return _make_search()
-
-
-def _end_with_caller() -> None:
-    # The parent by process id is the fork server, which lives as long as its workers do.
-    caller = multiprocessing.parent_process()
-    assert caller is not None
-    caller.join()
-    os._exit(1)
 
 
 def _decode(hot_words: Set[str], log_probs: NDArray[np.float32], *others: Any) -> tuple[TimedWord, ...]:

@@ -7,7 +7,6 @@ has no other song meanwhile: the one to blame then dies alone, and all others ge
 
 import logging
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from lyrics_asr.console import BatchProgress, quiet, say
-from lyrics_asr.decoding.pool import end_with, usable_cores
+from lyrics_asr.decoding.pool import end_with_caller, usable_cores
 from lyrics_asr.inference.jobs import Outcome
 from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.workers import (
@@ -31,7 +30,7 @@ from lyrics_asr.inference.workers import (
     lost_song,
     serve,
 )
-from lyrics_asr.models.registry import find_devices
+from lyrics_asr.models.devices import find_devices
 
 _END_SECONDS = 10.0
 """How long a worker that is told to end may tidy up."""
@@ -171,7 +170,7 @@ class _Dispatcher:
     def _start(self, device: str) -> None:
         context = multiprocessing.get_context("spawn")
         connection, theirs = context.Pipe()
-        arguments = (theirs, self._config, device, self._cores, os.getpid())
+        arguments = (theirs, self._config, device, self._cores)
         process = context.Process(target=_live, args=arguments, name=f"lyrics-asr {device}")
         process.start()
         theirs.close()  # so that the death of the process closes the pipe
@@ -227,11 +226,11 @@ class _Dispatcher:
             self._start(worker.device)
 
 
-def _live(connection: Connection, config: WorkerConfig, device: str, cores: int, parent: int) -> None:
+def _live(connection: Connection, config: WorkerConfig, device: str, cores: int) -> None:
     """What a worker process does until it is told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the parent
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    Thread(target=end_with, args=(parent,), daemon=True).start()
+    Thread(target=end_with_caller, daemon=True).start()
     lock = Lock()
 
     def send(message: object) -> None:

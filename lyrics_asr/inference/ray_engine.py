@@ -17,6 +17,7 @@ import pickle
 import queue
 import signal
 import socket
+import time
 from collections import Counter as Multiset
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -34,7 +35,6 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
 from lyrics_asr.console import BatchProgress, quiet
-from lyrics_asr.decoding.pool import end_with
 from lyrics_asr.inference.jobs import Outcome
 from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.workers import PackedError, WorkerConfig, WorkerResult, is_device_failure, lost_song, serve
@@ -180,7 +180,7 @@ class Service:
         self._failure: PackedError | None = None
         self._turn = Condition()
         self._guests, self._is_reserved = 0, False
-        Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
         Thread(target=self._live, args=(config, layout, folder), daemon=True).start()
 
     def end(self) -> None:
@@ -266,6 +266,13 @@ class Service:
                 waiting = list(self._outcomes.values())
             for coming in waiting:
                 coming.set_result(self._failure)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Wait for the end of a parent that Ray started, then end this process."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 @contextmanager

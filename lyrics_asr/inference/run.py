@@ -91,7 +91,7 @@ def _engine(request: ModelRequest, songs: int) -> Callable[..., None] | None:
         from lyrics_asr.inference import ray_engine
 
         return ray_engine.work
-    from lyrics_asr.models.registry import find_devices
+    from lyrics_asr.models.devices import find_devices
 
     devices = find_devices(request.device)[: max(1, songs)]
     if len(devices) == 1:

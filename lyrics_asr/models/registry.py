@@ -11,9 +11,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, is_complete, load_acoustic
+from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.lyrics_model import (
     ASSETS_FOLDER,
@@ -188,42 +187,3 @@ def _expanded(name: str) -> str:
 
 def _has_safetensors(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
-
-
-def find_devices(names: str) -> tuple[str, ...]:
-    """The devices that share a run's songs, one worker each.
-
-    Args:
-        names: as in `find_device`, several parted by commas; "auto" stands for all CUDA devices.
-
-    Raises:
-        ValueError: no such device.
-    """
-    if names == "auto" and torch.cuda.is_available():
-        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-    chosen = tuple(map(str.strip, names.split(",")))
-    for name in chosen:
-        find_device(name)
-    return chosen
-
-
-def find_device(name: str = "auto") -> torch.device:
-    """Parse a device name, and check that the device exists.
-
-    Args:
-        name: "auto" for CUDA if available, or a device name of PyTorch.
-
-    Raises:
-        ValueError: no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r} is unknown; use auto, cpu or cuda") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r}: this computer has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
-        )
-    return device

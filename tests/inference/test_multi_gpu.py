@@ -1,9 +1,11 @@
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +24,14 @@ from tests.fake_tasks import (
 )
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Workers come from a fork server that has imported PyTorch once, which takes seconds in each spawned process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([multi_gpu.__name__])
+    monkeypatch.setattr(multi_gpu, "multiprocessing", SimpleNamespace(get_context=lambda method: context))
 
 
 class SharesSeen(BatchProgress):
@@ -53,7 +63,7 @@ def loaded(folder):
     return [int(path.name.split()[1]) for path in folder.glob("loaded *")]
 
 
-def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
+def test_two_workers_do_what_one_does_and_none_hoards(tmp_path, forked):
     names = ("slow 5", *(f"good {number}" for number in range(8)), "unpicklable", "fails", "kept")
     songs, progress, config = songs_named(tmp_path, *names), SharesSeen(), config_for(tmp_path)
     outcomes = work(songs, config, progress)
@@ -75,7 +85,7 @@ def test_two_workers_do_what_one_does_and_none_hoards(tmp_path):
 
 
 @pytest.mark.parametrize("crash", CRASHES)
-def test_workers_that_die_lose_no_song(crash, tmp_path, capsys):
+def test_workers_that_die_lose_no_song(crash, tmp_path, forked, capsys):
     outcomes = work(songs_named(tmp_path, *names_with(crash)), config_for(tmp_path, group_seconds=100.0))
     check_outcomes(outcomes, crash)
     cause = "AcceleratorError: CUDA error: device lost" if crash == "loses-device" else "killed by SIGKILL"
@@ -85,13 +95,13 @@ def test_workers_that_die_lose_no_song(crash, tmp_path, capsys):
     assert not any(map(is_alive, loaded(tmp_path)))
 
 
-def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path):
+def test_a_task_that_cannot_be_loaded_ends_the_run_once(tmp_path, forked):
     with pytest.raises(ValueError, match="model: failed") as caught:
         work(songs_named(tmp_path, "good", "better"), config_for(tmp_path, can_load=False))
     assert type(caught.value).__name__ == UnpicklableError.__name__
 
 
-def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, capsys, monkeypatch):
+def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, forked, monkeypatch):
     start = multi_gpu._Dispatcher._start
     monkeypatch.setattr(multi_gpu, "find_devices", lambda names: tuple(names.split(",")))
 

@@ -14,7 +14,7 @@ from lyrics_asr.inference import multi_gpu, run
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.workers import WorkerResult
-from lyrics_asr.models.registry import find_devices
+from lyrics_asr.models.devices import find_devices
 from tests.fake_tasks import UnpicklableError, config_for, songs_named
 
 
