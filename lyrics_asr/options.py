@@ -14,14 +14,17 @@ class SeparationOptions:
     """How a song is separated, segment by segment.
 
     Args:
-        overlap: fraction of a segment that overlaps with the next one, 0 <= overlap < 1.
+        overlap: fraction of a segment that overlaps with the next one, 0 <= overlap < 1; of Demucs networks.
         segment_seconds: longest segment, to save memory; None for the network's own length.
+        mask_extension: mask of a U-Net above the frequencies that it sees, 11 kHz for Spleeter's: "zeros" to remove
+            them, or "average" for the mean of the mask below. It makes no difference to the acoustic model.
         batch_size: segments per forward pass; None to choose by device.
         precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
     """
 
     overlap: float = 0.1
     segment_seconds: float | None = None
+    mask_extension: str = "zeros"
     batch_size: int | None = None
     precision: str = "auto"
 
@@ -29,6 +32,8 @@ class SeparationOptions:
         check_range("separation.overlap", self.overlap, 0 <= self.overlap < 1, "at least 0 and less than 1")
         if self.segment_seconds is not None:
             check_range("separation.segment_seconds", self.segment_seconds, self.segment_seconds > 0, "above 0")
+        if self.mask_extension not in ("zeros", "average"):
+            raise ValueError(f"separation.mask_extension must be zeros or average, not {self.mask_extension!r}")
         check_computing("separation", self.batch_size, self.precision)
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(path for folder in (".", "docs", "data", "benchmarks") for path in (ROOT / folder).glob("*.md"))
 PRESENT = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
 """Those that name nothing of earlier versions."""
-PATH = re.compile(r"(?<![\w./])(?:lyrics_asr|configs|benchmarks|tests|docs|data/demo)/[\w./-]*\w(?:/|\b)")
+PATH = re.compile(r"(?<![\w./])(?:lyrics_asr|configs|benchmarks|scripts|tests|docs|data/demo)/[\w./-]*\w(?:/|\b)")
 
 
 def _text(document: Path) -> str:

@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.types import FrameGrid
@@ -189,3 +190,13 @@ def equal_length_batches(segments: Sequence[T], samples: Callable[[T], int], bat
         equal = list(group)
         for start in range(0, len(equal), batch_size):
             yield equal[start : start + batch_size]
+
+
+def padded_slice(
+    mixture: Float[Tensor, "channels samples"], start: int, samples: int
+) -> Float[Tensor, "channels segment"]:
+    """`samples` samples from `start` on, zero-padded beyond the ends of the song."""
+    total = mixture.shape[-1]
+    end = start + samples
+    inside = mixture[:, max(0, start) : min(total, end)]
+    return pad(inside, (max(0, -start), max(0, end - total)))

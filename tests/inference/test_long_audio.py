@@ -56,13 +56,15 @@ def test_blocks_of_any_file(model, short_blocks, tmp_path, suffix, rate, channel
     torch.testing.assert_close(blocks.samples, whole.samples, atol=2e-3, rtol=0)
 
 
-def test_blocks_with_several_networks_and_with_none(tiny_model_folder, short_blocks, tmp_path):
+def test_blocks_with_several_networks_with_a_unet_and_with_none(tiny_model_folder, short_blocks, tmp_path):
     path = tmp_path / "song.wav"
     write_audio(path, noise(7.5))
     kwargs = {"sources": ["rest", "vocals"], "channels": 4, "depth": 4, "dconv_comp": 2, "t_layers": 1, "t_heads": 2}
     torch.manual_seed(0)
     networks = [build_separator({**kwargs, "bottom_channels": 16, "segment": s}).network(0) for s in (1, 2)]
-    for separator in (DemucsSeparator("bag", networks, [1.0, 0.5]).eval(), load_separator("none")):
+    bag = DemucsSeparator("bag", networks, [1.0, 0.5])
+    unet = build_separator({"network": "UNet", "n_fft": 512, "bins": 64, "patch_frames": 128, "channels": [2, 2]})
+    for separator in (bag.eval(), unet.eval(), load_separator("none")):
         model = load_model(str(tiny_model_folder), device="cpu")
         model.separator = separator
         whole, blocks = in_one_piece_and_in_blocks(path, model, InferenceOptions())

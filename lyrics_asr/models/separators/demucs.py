@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
-from lyrics_asr.models.segments import equal_length_batches
+from lyrics_asr.models.segments import equal_length_batches, padded_slice
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import SeparationOptions
 
@@ -146,7 +146,7 @@ class DemucsSeparator(Separator):
             ]
             done = 0
             for batch in equal_length_batches(segments, attrgetter("padded"), options.batch_size or 1):
-                inputs = [_padded_slice(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
+                inputs = [padded_slice(mixtures[each.song], each.offset - each.left, each.padded) for each in batch]
                 outputs = self._run(index, torch.stack(inputs)).float()
                 for each, output in zip(batch, outputs, strict=True):
                     span = slice(each.offset, each.offset + each.length)
@@ -210,13 +210,3 @@ def _split(samples: int, segment: int, options: SeparationOptions) -> Iterator[t
 
 def _stride(segment: int, options: SeparationOptions) -> int:
     return max(1, int((1 - options.overlap) * segment))
-
-
-def _padded_slice(
-    mixture: Float[Tensor, "channels samples"], start: int, samples: int
-) -> Float[Tensor, "channels segment"]:
-    """`samples` samples from `start` on, zero-padded beyond the ends of the song."""
-    total = mixture.shape[-1]
-    end = start + samples
-    inside = mixture[:, max(0, start) : min(total, end)]
-    return pad(inside, (max(0, -start), max(0, end - total)))

@@ -7,6 +7,8 @@ from typing import Any, cast
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.demucs_weights import build_demucs, load_demucs, save_demucs
+from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
+from lyrics_asr.models.separators.unet_weights import CONFIG_FILE, load_unet, save_unet
 
 
 def load_separator(name: str) -> Separator:
@@ -20,19 +22,24 @@ def load_separator(name: str) -> Separator:
         FileNotFoundError: no such folder or file.
         ValueError: the weights are damaged, or of an unknown class.
     """
-    return load_demucs(name)
+    folder = Path(name)
+    return load_unet(name, folder) if (folder / CONFIG_FILE).is_file() else load_demucs(name)
 
 
 def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separator:
     """Build a separator with random weights, to train from scratch.
 
     Args:
-        kwargs: arguments of the network's class and, as `network`, the class, see `build_demucs`.
+        kwargs: as `network`, the class: "UNet" or one of those of `build_demucs`; and its arguments: the fields
+            of `UNetConfig` for a U-Net, or those of the Demucs class.
         name: name of the separator.
 
     Raises:
-        ValueError: no such class.
+        ValueError: no such class, or arguments that do not fit it.
     """
+    if kwargs.get("network") == "UNet":
+        arguments = {key: value for key, value in kwargs.items() if key != "network"}
+        return UNetSeparator(name, UNetConfig(**arguments))
     return build_demucs(kwargs, name)
 
 
@@ -47,4 +54,7 @@ def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> 
     Raises:
         ValueError: the separator has no networks.
     """
-    save_demucs(cast(DemucsSeparator, separator), folder, half=half)
+    if isinstance(separator, UNetSeparator):
+        save_unet(separator, folder, half=half)
+    else:
+        save_demucs(cast(DemucsSeparator, separator), folder, half=half)
