@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,6 +11,7 @@ from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference import tasks
+from tests import command_line
 
 RATE_HZ = 16_000
 
@@ -263,17 +262,16 @@ def test_ctrl_c_in_process_leaves_no_file_and_ends_the_caller(cli, tmp_path, mon
 def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     for song in range(3):
         write_song(tmp_path / "songs" / f"{song}.wav", noise(1.0 if song == 0 else 600.0))
-    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
-    arguments = ["separate", tmp_path / "songs", "-o", tmp_path / "out", "--model", tiny_model_folder]
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 180
-        while not (tmp_path / "out/run.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=180)
-    assert process.returncode == 130, errors
+    process = command_line.start(
+        ["separate", tmp_path / "songs", "-o", tmp_path / "out", "--model", tiny_model_folder], tmp_path / "stderr"
+    )
+    deadline = time.monotonic() + 180
+    while not (tmp_path / "out/run.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    process.join(180)
+    errors = (tmp_path / "stderr").read_text()
+    assert process.exitcode == 130, errors
     assert "interrupted" in errors.splitlines()[-1]
     assert "Traceback" not in errors
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "run.jsonl", "run.log"]

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
 
@@ -31,6 +30,7 @@ from lyrics_asr.inference.run import run as run_songs
 from lyrics_asr.models import lyrics_model
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions
+from tests import command_line
 from tests.test_formats import GOLDEN, TRANSCRIPT
 
 VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
@@ -51,6 +51,23 @@ def songs(tmp_path):
 @pytest.fixture
 def model(tiny_model_folder):
     return ("--model", str(tiny_model_folder), "--device", "cpu")
+
+
+@pytest.fixture
+def stdin():
+    """Gives a text through a pipe to the standard input of this process."""
+    before = os.dup(0)
+
+    def give(text):
+        read, write = os.pipe()
+        os.write(write, text.encode())
+        os.close(write)
+        os.dup2(read, 0)
+        os.close(read)
+
+    yield give
+    os.dup2(before, 0)
+    os.close(before)
 
 
 def run(*arguments):
@@ -157,20 +174,18 @@ def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
     noise = 0.2 * torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
     for number in range(30):
         write_audio(tmp_path / f"songs/{number:02}.wav", Audio(noise * (1 + number) / 31, 16_000))
-    arguments = ["transcribe", str(tmp_path / "songs"), "-o", str(tmp_path / "out"), *model]
-    context = get_context("forkserver")  # whose processes need not import everything again
-    context.set_forkserver_preload(["lyrics_asr.inference.tasks"])
+    arguments = ["transcribe", tmp_path / "songs", "-o", tmp_path / "out", "--greedy", *model]
     log, rng = tmp_path / "out/run.jsonl", random.Random(0)
     for kill in range(21):
         lines = len(log.read_text().splitlines()) if log.exists() else 0
-        process = context.Process(target=main, args=(arguments,))
-        process.start()
+        process = command_line.start(arguments)
         # At a random moment of a random one of the next songs, so that some 20 kills get through all of them.
         songs = rng.randrange(3)
         while kill < 20 and process.is_alive():
             if len(log.read_text().splitlines() if log.exists() else []) >= lines + songs:
                 time.sleep(rng.uniform(0, 0.1))
                 process.kill()
+            time.sleep(0.01)
         process.join()
         outputs = [path.name for path in (tmp_path / "out").glob("[!.]*.json")]
         for name in outputs:
@@ -190,16 +205,13 @@ def test_align_a_pair_to_stdout_as_lrc(songs, model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("to_folder", [False, True])
-def test_lyrics_come_from_a_pipe(songs, tiny_model_folder, tmp_path, to_folder):
+def test_lyrics_come_from_a_pipe(songs, model, tmp_path, capsys, stdin, to_folder):
     """`align song.wav /dev/stdin`: a pipe can be read once."""
-    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
+    stdin("Hello, 2 You\n")
     more = ["-o", tmp_path / "results"] if to_folder else ["--format", "json"]
-    arguments = ["align", songs / "one.wav", "/dev/stdin", *more, "--model", tiny_model_folder, "--device", "cpu"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], input="Hello, 2 You\n", capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "results/one.json").read_text() if to_folder else done.stdout
+    assert run("align", songs / "one.wav", "/dev/stdin", *more, *model) == 0
+    shown = capsys.readouterr().out
+    text = (tmp_path / "results/one.json").read_text() if to_folder else shown
     assert parse_json(text, "one").text == "Hello, 2 You\n"
 
 
