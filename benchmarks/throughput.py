@@ -256,7 +256,7 @@ def operations_per_second(model: LyricsModel) -> float:
     """Floating-point operations of both networks for a second of audio, with our overlaps."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    segment, windows = model.separator.segment_samples(0), AcousticOptions()
+    segment, windows = model.separator.segment_samples(0), model.acoustic.with_windows(AcousticOptions())
     stride = segment * (1 - SeparationOptions().overlap)
     torch.backends.mha.set_fastpath_enabled(False)  # it hides its operations
     with torch.no_grad():

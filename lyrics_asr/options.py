@@ -67,32 +67,30 @@ class AcousticOptions:
     """How the acoustic model runs over a song, in overlapping windows.
 
     Args:
-        window_seconds: longest window, context included; more than twice the context.
-        context_seconds: context at both ends of a window; its frames are dropped.
+        window_seconds: longest window, context included; more than twice the context. None for what suits the model:
+            20 s over raw audio, and the 30 s that Whisper's encoder was trained with.
+        context_seconds: context at both ends of a window, whose frames are dropped. None for what suits the model: 1 s
+            over raw audio, 2.5 s for Whisper's encoder.
         silence: which regions are skipped.
         batch_size: windows per forward pass; None to choose by device.
         precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
     """
 
-    window_seconds: float = 20.0
-    context_seconds: float = 1.0
+    window_seconds: float | None = None
+    context_seconds: float | None = None
     silence: SilenceOptions = field(default_factory=SilenceOptions)
     batch_size: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        check_range(
-            "acoustic.context_seconds", self.context_seconds, 0 <= self.context_seconds < math.inf, "finite, at least 0"
-        )
-        check_range(
-            "acoustic.window_seconds", self.window_seconds, 0 < self.window_seconds < math.inf, "finite, above 0"
-        )
-        check_range(
-            "acoustic.window_seconds",
-            self.window_seconds,
-            self.window_seconds > 2 * self.context_seconds,
-            f"more than twice acoustic.context_seconds {self.context_seconds}",
-        )
+        window, context = self.window_seconds, self.context_seconds
+        if context is not None:
+            check_range("acoustic.context_seconds", context, 0 <= context < math.inf, "finite, at least 0")
+        if window is not None:
+            check_range("acoustic.window_seconds", window, 0 < window < math.inf, "finite, above 0")
+        if window is not None and context is not None:
+            needed = f"more than twice acoustic.context_seconds {context}"
+            check_range("acoustic.window_seconds", window, window > 2 * context, needed)
         check_computing("acoustic", self.batch_size, self.precision)
 
 

@@ -1,10 +1,13 @@
-"""The acoustic model: vocals in, CTC log-probabilities out. Any Hugging Face CTC checkpoint over raw audio.
+"""The acoustic model: vocals in, CTC log-probabilities out.
+
+Any Hugging Face CTC checkpoint over raw audio, and Whisper's encoder with a CTC head (`whisper_ctc`).
 
 Conventions
 - Waveforms are mono float32 at 16 kHz.
 - The checkpoint's tokenizer names the columns. Its padding token is the CTC blank.
-- The checkpoint's feature extractor decides whether the input is normalized and whether padding is masked.
-- Convolutions have no padding, so a song of n samples has exactly `grid.count(n)` frames, with or without windows.
+- The checkpoint's feature extractor decides whether the input is normalized, whether padding is masked, and whether
+  the network takes a log-mel spectrogram, which is computed in the graph (`log_mel`).
+- A song of n samples has exactly `grid.count(n)` frames, with or without windows.
 - Safetensors are preferred. A checkpoint without them is read with `torch.load(weights_only=True)`, which does not run
   code from the file. Code in a repository is never run (`trust_remote_code=False`).
 
@@ -18,11 +21,11 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -38,18 +41,23 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    WhisperFeatureExtractor,
 )
 from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.hub import hub_snapshot
+from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
+from lyrics_asr.models.whisper_ctc import WhisperForCTC, with_ctc_head
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
 # Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
 ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
 _VARIANCE_FLOOR = 1e-7  # as in the Hugging Face feature extractor
+_WINDOW_SECONDS, _CONTEXT_SECONDS = 20.0, 1.0
+_LOG_MEL_CONTEXT_SECONDS = 2.5
 _MASKED_LOG_PROB = -1e4  # finite, because infinities become NaN in the decoders' sums
 _SILENCE_LOG_PROB = -10.0  # of each letter in a silence: low, but forced alignment can still place lyrics there
 _DELIMITER_LOG_ODDS = 2.0  # of the word delimiter against the blank, at the frame in mid-silence that ends a word
@@ -70,7 +78,7 @@ class AcousticModel(nn.Module):
 
     Args:
         name: the name that `load_acoustic` takes.
-        network: a Hugging Face `...ForCTC` network over raw audio.
+        network: a Hugging Face `...ForCTC` network over raw audio, or a `whisper_ctc.WhisperForCTC`.
         tokenizer: the one the network was trained with; its columns are the network's outputs.
         feature_extractor: the one the network was trained with; 16 kHz.
 
@@ -86,7 +94,7 @@ class AcousticModel(nn.Module):
         name: str,
         network: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        feature_extractor: Wav2Vec2FeatureExtractor,
+        feature_extractor: Wav2Vec2FeatureExtractor | WhisperFeatureExtractor,
     ) -> None:
         super().__init__()
         self.name = name
@@ -95,6 +103,9 @@ class AcousticModel(nn.Module):
         self.feature_extractor = feature_extractor
         self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
         self.grid = _grid(name, network, feature_extractor)
+        self.log_mel = LogMelSpectrogram(feature_extractor) if _is_log_mel(feature_extractor) else None
+        self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
+        self._feature_encoder_name = ""
         for module_name, module in network.named_modules():
             if hasattr(module, "_requires_grad"):
                 self._feature_encoder_name = module_name
@@ -116,6 +127,40 @@ class AcousticModel(nn.Module):
         """
         return self._log_probs(self._normalized(waveform, lengths), lengths)
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers of the network, from the input on."""
+        return cast(nn.ModuleList, cast(Any, self.network.base_model).encoder.layers)
+
+    @property
+    def feature_encoder(self) -> tuple[nn.Module, ...]:
+        """The convolutions at the input of the network."""
+        base = cast(Any, self.network.base_model)
+        return (base.feature_extractor,) if self.log_mel is None else (base.encoder.conv1, base.encoder.conv2)
+
+    @property
+    def feature_projection(self) -> tuple[nn.Module, ...]:
+        """What stands between the convolutions and the transformer layers."""
+        base = cast(Any, self.network.base_model)
+        return (base.feature_projection, base.encoder.pos_conv_embed) if self.log_mel is None else ()
+
+    def with_windows(self, options: AcousticOptions) -> AcousticOptions:
+        """The same options, with the windows that suit the network where they give none.
+
+        Raises:
+            ValueError: a window that is not longer than twice its context, or longer than the network takes.
+        """
+        window_seconds, context_seconds = _WINDOW_SECONDS, _CONTEXT_SECONDS
+        if self.log_mel is not None:
+            window_seconds, context_seconds = self.log_mel.samples / self.grid.sample_rate_hz, _LOG_MEL_CONTEXT_SECONDS
+        window = window_seconds if options.window_seconds is None else options.window_seconds
+        context = context_seconds if options.context_seconds is None else options.context_seconds
+        if self.log_mel is not None and window > window_seconds:
+            raise ValueError(
+                f"acoustic.window_seconds {window:g} is more than {self.name} takes; use at most {window_seconds:g}"
+            )
+        return replace(options, window_seconds=window, context_seconds=context)
+
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Number of frames of rows of `lengths` samples."""
         frames = (lengths - self.grid.receptive_field_samples) // self.grid.stride_samples + 1
@@ -136,7 +181,9 @@ class AcousticModel(nn.Module):
         device = self._masked_columns.device
         songs = [VocalRegions(each, vocal_spans(each, self.grid, options.silence), self.grid) for each in waveforms]
         normalizations = [self._normalization(song) for song in songs]
-        windows = [split_windows(self.grid.count(len(song)), self.grid, options) for song in songs]
+        options = self.with_windows(options)
+        seconds = cast(float, options.window_seconds), cast(float, options.context_seconds)
+        windows = [split_windows(self.grid.count(len(song)), self.grid, *seconds) for song in songs]
         inputs = [
             _WindowSamples(song, index, *self._window_samples(len(songs[song]), window))
             for song, own in enumerate(windows)
@@ -185,7 +232,7 @@ class AcousticModel(nn.Module):
 
     def _normalization(self, song: VocalRegions) -> tuple[float, float]:
         """Mean and inverse standard deviation of a song, to normalize its windows as in `_normalized`."""
-        if not self.feature_extractor.do_normalize or not len(song):
+        if not self._normalizes or not len(song):
             return 0.0, 1.0
         mean, variance = song.statistics()
         return mean, (variance + _VARIANCE_FLOOR) ** -0.5
@@ -196,7 +243,7 @@ class AcousticModel(nn.Module):
         if lengths is None:
             lengths = torch.full((waveform.shape[0],), waveform.shape[1], device=waveform.device)
         valid = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None].to(waveform.device)
-        if not self.feature_extractor.do_normalize:
+        if not self._normalizes:
             return waveform * valid
         count = valid.sum(1, keepdim=True).clamp(min=1)
         mean = (waveform * valid).sum(1, keepdim=True) / count
@@ -206,6 +253,9 @@ class AcousticModel(nn.Module):
     def _log_probs(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch frames vocab"]:
+        if self.log_mel is not None:
+            logits: Tensor = self.network(self.log_mel(waveform)).logits
+            return logits[:, : self.grid.count(waveform.shape[1])].float().log_softmax(-1)
         mask = None
         if lengths is not None and self.feature_extractor.return_attention_mask:
             mask = (
@@ -216,7 +266,7 @@ class AcousticModel(nn.Module):
         encoder: Any = self.network.get_submodule(self._feature_encoder_name)
         trained = any(parameter.requires_grad for parameter in encoder.parameters())
         encoder._requires_grad = trained and not waveform.requires_grad
-        logits: Tensor = self.network(waveform, attention_mask=mask).logits
+        logits = self.network(waveform, attention_mask=mask).logits
         return logits.float().log_softmax(-1)
 
     def _window_samples(self, samples: int, window: Window) -> tuple[int, int]:
@@ -229,10 +279,11 @@ class AcousticModel(nn.Module):
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
-    """Build a Wav2Vec2 with random weights, to train from scratch.
+    """Build an acoustic model to train: a Wav2Vec2 with random weights, or an encoder of Whisper with a new CTC head.
 
     Args:
-        config: arguments of `transformers.Wav2Vec2Config`, without the vocabulary.
+        config: arguments of `transformers.Wav2Vec2Config`, without the vocabulary; or `encoder`, the name or folder of
+            a Whisper checkpoint, with sizes of the head, see `whisper_ctc.WhisperCTCConfig`.
         letters: characters of the vocabulary, in their case; the apostrophe and the word delimiter "|" are added.
         name: name of the model.
     """
@@ -241,6 +292,11 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
         path = Path(folder, "vocab.json")
         path.write_text(json.dumps({token: column for column, token in enumerate(tokens)}), encoding="utf-8")
         tokenizer = Wav2Vec2CTCTokenizer(str(path), bos_token=None, eos_token=None)
+    if "encoder" in config:
+        encoder = _checkpoint_folder(config["encoder"], None, None)
+        head = {key: value for key, value in config.items() if key != "encoder"}
+        network = with_ctc_head(encoder, len(tokens), head)
+        return AcousticModel(name, network, tokenizer, WhisperFeatureExtractor.from_pretrained(encoder))
     network_config = Wav2Vec2Config(
         **{**config, "vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     )
@@ -407,8 +463,18 @@ def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> 
     return Vocabulary(names, blank, delimiter_id if delimiter_id is not None and delimiter_id < columns else None)
 
 
-def _grid(name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor) -> FrameGrid:
+def _is_log_mel(feature_extractor: Any) -> TypeGuard[WhisperFeatureExtractor]:
+    return isinstance(feature_extractor, WhisperFeatureExtractor)
+
+
+def _grid(
+    name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor | WhisperFeatureExtractor
+) -> FrameGrid:
     config = network.config
+    if isinstance(network, WhisperForCTC) and _is_log_mel(feature_extractor):
+        # Spectrogram and convolutions are padded on both sides, so a frame stands at the sample that begins its stride.
+        columns = feature_extractor.nb_max_frames // config.max_source_positions
+        return FrameGrid(columns * feature_extractor.hop_length, 1, feature_extractor.sampling_rate)
     if not hasattr(config, "conv_kernel") or getattr(config, "add_adapter", False) or hasattr(config, "squeeze_factor"):
         raise ValueError(f"{name}: {config.model_type} does not have one frame for each stride of its convolutions")
     if feature_extractor.sampling_rate != ACOUSTIC_SAMPLE_RATE_HZ:

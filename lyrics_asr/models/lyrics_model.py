@@ -160,7 +160,7 @@ class LyricsModel(nn.Module):
             MemoryError: memory runs out even with the shortest windows.
             ValueError: a precision that the device does not have.
         """
-        options = for_device(options, self.device)
+        options = self.acoustic.with_windows(for_device(options, self.device))
         waveforms = []
         for voice in voices:
             waveforms.append(voice.samples[0])

@@ -7,6 +7,7 @@ before the next try, which lets go of the error, its traceback and with them the
 import logging
 import traceback
 from dataclasses import replace
+from typing import cast
 
 import torch
 
@@ -51,17 +52,18 @@ def smaller_windows(options: AcousticOptions, error: Exception) -> AcousticOptio
     """Smaller batches, then shorter windows of the acoustic model.
 
     Args:
-        options: that memory ran out with.
+        options: that memory ran out with, windows included (see `AcousticModel.with_windows`).
         error: raised again if it is of another kind.
 
     Raises:
         MemoryError: there is nothing smaller.
     """
     _require_out_of_memory(error)
-    window_seconds = options.window_seconds / (2 if options.batch_size == 1 else 1)
-    if window_seconds <= 4 * options.context_seconds:
+    longest, context = cast(float, options.window_seconds), cast(float, options.context_seconds)
+    window_seconds = longest / (2 if options.batch_size == 1 else 1)
+    if window_seconds <= 4 * context:
         raise MemoryError(
-            f"memory ran out, even with windows of {options.window_seconds:g} s, one at a time; close other programs, "
+            f"memory ran out, even with windows of {longest:g} s, one at a time; close other programs, "
             f"or use --device cpu ({error})"
         ) from None
     _logger.warning("memory ran out; trying again with one window of %g s at a time", window_seconds)

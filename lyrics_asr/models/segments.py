@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lyrics_asr.options import AcousticOptions, SilenceOptions
+from lyrics_asr.options import SilenceOptions
 from lyrics_asr.types import FrameGrid
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Window:
     keep_end_frame: int
 
 
-def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tuple[Window, ...]:
+def split_windows(frames: int, grid: FrameGrid, window_seconds: float, context_seconds: float) -> tuple[Window, ...]:
     """Split `frames` frames into overlapping windows whose kept parts cover them without gap or overlap.
 
     The network uses context on both sides of a frame. Frames near the edge of a window lack context on one side, so
@@ -143,15 +143,21 @@ def split_windows(frames: int, grid: FrameGrid, options: AcousticOptions) -> tup
     The number of windows is minimal. All have the same length, the shortest that suffices in whole seconds, so that
     windows of different songs can share batches. The last window is moved back to end with the song.
 
+    Args:
+        frames: of the song.
+        grid: times of the frames.
+        window_seconds: longest window, context included.
+        context_seconds: at both ends of a window.
+
     Raises:
         ValueError: a window is not longer than its context.
     """
-    max_frames = math.floor(options.window_seconds / grid.frame_seconds)
-    context_frames = math.ceil(options.context_seconds / grid.frame_seconds)
+    max_frames = math.floor(window_seconds / grid.frame_seconds)
+    context_frames = math.ceil(context_seconds / grid.frame_seconds)
     if context_frames < 0 or max_frames <= 2 * context_frames:
         raise ValueError(
-            f"window_seconds {options.window_seconds} must be more than twice "
-            f"context_seconds {options.context_seconds}, which must not be negative"
+            f"window_seconds {window_seconds} must be more than twice "
+            f"context_seconds {context_seconds}, which must not be negative"
         )
     if frames <= max_frames:
         return (Window(0, frames, 0, frames),) if frames else ()

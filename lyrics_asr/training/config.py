@@ -185,9 +185,9 @@ class FreezingPhase:
         from_step: first step of the phase, counted from 0.
         separator_last_layers: layers of Demucs' decoders that are trained, counted from the output; 0 freezes the
             separator, None trains all of it.
-        feature_encoder: whether Wav2Vec2's convolutions are trained.
-        frozen_layers: number of lowest Wav2Vec2 layers that are frozen, together with what precedes them apart from the
-            convolutions.
+        feature_encoder: whether the convolutions of the acoustic model are trained.
+        frozen_layers: number of lowest layers of the acoustic model that are frozen, together with what precedes them
+            apart from the convolutions.
     """
 
     from_step: int = 0
@@ -223,7 +223,7 @@ class LoraOptions:
 
 @dataclass(frozen=True)
 class SpecAugmentOptions:
-    """Masks on Wav2Vec2's features in training (Park et al. 2019, Baevski et al. 2020).
+    """Masks on the features of the acoustic model in training (Park et al. 2019, Baevski et al. 2020).
 
     Args:
         time_probability: of a frame to start a time mask.
@@ -337,7 +337,8 @@ class TrainingConfig:
         development_cuts: a file of validation cuts.
         model: initial weights, as for `load_model`; empty to train from scratch.
         separator: arguments of `build_separator`, to train from scratch.
-        acoustic: arguments of `transformers.Wav2Vec2Config`, to train from scratch.
+        acoustic: arguments of `build_acoustic`, to train from scratch: those of `transformers.Wav2Vec2Config`, or
+            `{encoder: openai/whisper-base}` for a new CTC head on an encoder of Whisper.
         lora: adapters on the acoustic model.
         spec_augment: masks on its features; null for none.
         lyrics: folder of lyrics; the English training lyrics make the language model. Without it, the initial model's

@@ -102,14 +102,17 @@ def merge_adapters(acoustic: AcousticModel) -> None:
 
 
 def _freeze_acoustic(acoustic: AcousticModel, phase: FreezingPhase) -> None:
-    base = cast(Any, acoustic.network).base_model
-    base.feature_extractor.requires_grad_(phase.feature_encoder)
-    layers = base.encoder.layers
+    base = acoustic.network.base_model
+    for module in acoustic.feature_encoder:
+        module.requires_grad_(phase.feature_encoder)
+    layers = acoustic.layers
     if phase.frozen_layers > len(layers):
         raise ValueError(f"frozen_layers is {phase.frozen_layers}, the acoustic model has {len(layers)} layers")
     if phase.frozen_layers:
-        for module in (base.feature_projection, base.encoder.pos_conv_embed, *layers[: phase.frozen_layers]):
+        for module in (*acoustic.feature_projection, *layers[: phase.frozen_layers]):
             module.requires_grad_(False)
+    if acoustic.log_mel is not None:  # sinusoids, not weights
+        cast(Any, base).encoder.embed_positions.requires_grad_(False)
     adapted = any(_ADAPTER in name for name, _ in base.named_parameters())
     for name, parameter in base.named_parameters():
         if adapted and _ADAPTER not in name:

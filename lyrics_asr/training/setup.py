@@ -36,7 +36,8 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
     else:
         separator, acoustic = build_separator(config.separator), build_acoustic(config.acoustic, config.letters)
         model = LyricsModel(separator, acoustic, name=name)
-        init_filterbank(cast(Any, model.acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
+        if acoustic.log_mel is None:
+            init_filterbank(cast(Any, acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model
@@ -61,7 +62,9 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
     network.config.apply_spec_augment = config.spec_augment is not None
     network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
     network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
-    if not hasattr(network.base_model, "masked_spec_embed"):  # a network built without masks
+    if model.acoustic.log_mel is None and not hasattr(
+        network.base_model, "masked_spec_embed"
+    ):  # a network built without masks
         nothing = torch.zeros(network.config.hidden_size)
         network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
     if config.gradient_checkpointing:

@@ -377,7 +377,10 @@ def test_render_writes_the_golden_text_of_a_transcript(tmp_path, capsys, name):
         (("--set", "decoding.beam_width=0"), "decoding.beam_width 0 is out of range; it must be at least 1"),
         (("--greedy", "--hotwords", "zoe"), "--hotwords needs the beam search"),
         (("--set", "separation.overlap=1"), "separation.overlap 1.0 is out of range"),
-        (("--set", "acoustic.window_seconds=2"), "more than twice acoustic.context_seconds 1.0"),
+        (
+            ("--set", "acoustic.window_seconds=2", "--set", "acoustic.context_seconds=1"),
+            "more than twice acoustic.context_seconds 1.0",
+        ),
         (("--set", "lines.max_words=0", "--model", "nowhere"), "lines.max_words is 0"),
     ],
 )

@@ -237,9 +237,9 @@ def test_windows_cover_every_frame_once_away_from_borders(frames, window, border
     seconds = {"window_seconds": window * 0.02 + 1e-6, "context_seconds": border * 0.02 - 1e-9 if border else 0.0}
     if window <= 2 * border:
         with pytest.raises(ValueError, match="context_seconds"):
-            split_windows(frames, GRID, AcousticOptions(**seconds))
+            split_windows(frames, GRID, **seconds)
         return
-    windows = split_windows(frames, GRID, AcousticOptions(**seconds))
+    windows = split_windows(frames, GRID, **seconds)
     kept = [frame for each in windows for frame in range(each.keep_start_frame, each.keep_end_frame)]
     assert kept == list(range(frames))
     length = max([each.end_frame - each.start_frame for each in windows], default=0)

@@ -1,0 +1,142 @@
+"""Whisper's encoder with a CTC head, as a Hugging Face `AutoModelForCTC`.
+
+Any size of Whisper can be given a head (`with_ctc_head`) and is then trained, saved and loaded like other CTC
+checkpoints. The head mixes the outputs of the encoder's last layers with learned weights (Yang et al. 2021, "SUPERB:
+Speech processing Universal PERformance Benchmark", section 3.1), adds a convolution and a bidirectional LSTM over time,
+and ends in one column per letter.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, no_type_check
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+from transformers import AutoConfig, AutoModelForCTC, WhisperConfig, WhisperModel
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.models.whisper.modeling_whisper import (
+    WhisperEncoder,
+    WhisperPreTrainedModel,
+    _compute_mask_indices,
+)
+
+
+@no_type_check  # transformers checks the fields, and takes more arguments than there are fields
+class WhisperCTCConfig(WhisperConfig):
+    """Sizes of a `WhisperForCTC`: those of `transformers.WhisperConfig` for the encoder, and of the head.
+
+    Args:
+        head_layers: encoder layers whose outputs are mixed, counted from the last.
+        head_size: channels of the convolution.
+        lstm_size: cells of the LSTM in each direction.
+        head_dropout: dropout before each layer of the head.
+    """
+
+    model_type = "whisper_ctc"
+
+    head_layers: int = 3
+    head_size: int = 384
+    lstm_size: int = 256
+    head_dropout: float = 0.15
+
+
+class CTCHead(nn.Module):
+    """Outputs of encoder layers in, logits out."""
+
+    def __init__(self, config: WhisperCTCConfig) -> None:
+        super().__init__()
+        self.layer_weights = nn.Parameter(torch.zeros(config.head_layers))
+        self.projection = nn.Linear(config.d_model, config.head_size)
+        self.convolution = nn.Conv1d(config.head_size, config.head_size, 5, padding=2)
+        self.lstm = nn.LSTM(config.head_size, config.lstm_size, batch_first=True, bidirectional=True)
+        self.output = nn.Linear(2 * config.lstm_size, config.vocab_size)
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(self, states: Float[Tensor, "layers batch frames width"]) -> Float[Tensor, "batch frames vocab"]:
+        """Logits of every frame."""
+        normalized = nn.functional.layer_norm(states, states.shape[-1:])
+        mixed = torch.einsum("l,lbfw->bfw", self.layer_weights.softmax(0).to(normalized.dtype), normalized)
+        hidden = self.dropout(gelu(self.projection(mixed)))
+        hidden = self.dropout(hidden + gelu(self.convolution(hidden.transpose(1, 2))).transpose(1, 2))
+        hidden, _ = self.lstm(hidden)
+        logits: Tensor = self.output(self.dropout(hidden))
+        return logits
+
+
+class WhisperForCTC(WhisperPreTrainedModel):
+    """Log-mel windows in, logits out; one frame for two columns of the spectrogram, 20 ms.
+
+    Args:
+        config: sizes.
+    """
+
+    config_class = WhisperCTCConfig
+    main_input_name = "input_features"
+
+    def __init__(self, config: WhisperCTCConfig) -> None:
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.lm_head = CTCHead(config)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, input_features: Float[Tensor, "batch mels columns"], **options: Any) -> CausalLMOutput:
+        """The logits of whole windows.
+
+        Args:
+            input_features: see `log_mel.LogMelSpectrogram`.
+            options: those of `WhisperEncoder.forward`.
+        """
+        return CausalLMOutput(logits=self.lm_head(self.hidden_states(self._spec_augment(input_features), **options)))
+
+    def hidden_states(
+        self, input_features: Float[Tensor, "batch mels columns"], **options: Any
+    ) -> Float[Tensor, "layers batch frames width"]:
+        """What the head takes: the outputs of the last layers, the last of them normalized by the encoder."""
+        states = self.encoder(input_features, **{**options, "output_hidden_states": True}).hidden_states
+        return torch.stack(states[-self.config.head_layers :])
+
+    def _spec_augment(self, input_features: Float[Tensor, "batch mels columns"]) -> Float[Tensor, "batch mels columns"]:
+        """Masks in training, if the configuration has any (Park et al. 2019), as in `WhisperModel`."""
+        config = self.config
+        if not (self.training and config.apply_spec_augment):
+            return input_features
+        batch, mels, columns = input_features.shape
+        masked = torch.zeros_like(input_features, dtype=torch.bool)
+        if config.mask_time_prob > 0:
+            shape, least = (batch, columns), config.mask_time_min_masks
+            times = _compute_mask_indices(shape, config.mask_time_prob, config.mask_time_length, min_masks=least)
+            masked |= torch.from_numpy(times).to(masked.device)[:, None]
+        if config.mask_feature_prob > 0:
+            shape, least = (batch, mels), config.mask_feature_min_masks
+            bins = _compute_mask_indices(shape, config.mask_feature_prob, config.mask_feature_length, min_masks=least)
+            masked |= torch.from_numpy(bins).to(masked.device)[:, :, None]
+        return input_features.masked_fill(masked, 0.0)
+
+
+def with_ctc_head(folder: Path, columns: int, head: Mapping[str, Any]) -> WhisperForCTC:
+    """The encoder of a Whisper checkpoint in float32, with a head of random weights.
+
+    Args:
+        folder: of a `save_pretrained` checkpoint of Whisper.
+        columns: size of the vocabulary; column 0 is the blank.
+        head: sizes of the head, see `WhisperCTCConfig`.
+
+    Raises:
+        ValueError: an unknown size.
+    """
+    unknown = sorted(set(head) - set(WhisperCTCConfig.__annotations__))
+    if unknown:
+        known = ", ".join(sorted(set(WhisperCTCConfig.__annotations__) - {"model_type"}))
+        raise ValueError(f"acoustic: {', '.join(unknown)}: no size of a CTC head; use {known}")
+    whisper = WhisperModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    tokens = {"vocab_size": columns, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+    sizes = {**whisper.config.to_diff_dict(), **tokens, "decoder_start_token_id": 0, "decoder_layers": 0, **head}
+    network = WhisperForCTC(WhisperCTCConfig(**{key: sizes[key] for key in sizes if key != "model_type"}))
+    network.encoder.load_state_dict(whisper.encoder.state_dict())
+    return network
+
+
+AutoConfig.register("whisper_ctc", WhisperCTCConfig)
+AutoModelForCTC.register(WhisperCTCConfig, WhisperForCTC)
