@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint
 from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
@@ -152,3 +153,23 @@ def test_demucs_is_frozen_until_its_step_comes_and_adapters_are_merged_in_the_en
 
 def checkpoint_of(config, step):
     return Path(config.output, "checkpoints", f"step-{step:08d}")
+
+
+def test_a_unet_separator_is_trained_end_to_end(training_config, tiny_model_folder, tmp_path):
+    """A whole run: the anchor's copy of the start, validation, a checkpoint, the trained model's folder."""
+    start = load_model(str(tiny_model_folder), device="cpu")
+    unet = {"network": "UNet", "n_fft": 1024, "bins": 256, "patch_frames": 64, "channels": [2, 2, 2]}
+    start.separator = build_separator(unet)
+    start.save(tmp_path / "start")
+    config = replace(
+        training_config,
+        model=str(tmp_path / "start"),
+        stages=[replace(STAGE, steps=2, anchor_weight=1.0)],
+        validation_examples=1,
+        checkpoint_every_steps=1,
+    )
+    loop.train(config, JsonLog(tmp_path / "log"))
+    trained_model(checkpoint_of(config, 2)).save(tmp_path / "trained")
+    state = load_model(str(tmp_path / "trained"), device="cpu").separator.state_dict()
+    unchanged = {name for name, value in start.separator.state_dict().items() if torch.equal(state[name], value)}
+    assert not unchanged
