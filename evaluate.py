@@ -3,7 +3,7 @@
 python evaluate.py CONFIG.yaml [key=value ...]   measures a model, or predictions of any system
 python evaluate.py compare FIRST SECOND          tells which of two results is better, and how surely
 
-An evaluation prints its main figures and writes results.json, report.md, report.html and every song's prediction to
+An evaluation prints its main metrics and writes results.json, report.md, report.html and every song's prediction to
 the folder `output`; started again, it goes on where it was stopped. The keys are those of
 `lyrics_asr.evaluation.run.EvaluationConfig`. Exit codes: 0 all songs evaluated (songs without audio are counted, not
 failed); 1 failure; 2 wrong usage; 3 some songs failed.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lyrics_asr.config import load_config
 from lyrics_asr.console import log_file, quiet
-from lyrics_asr.evaluation.figures import FIGURES
+from lyrics_asr.evaluation.aggregation import METRICS
 from lyrics_asr.evaluation.report import HEADLINES, interval, shown, write_report
 from lyrics_asr.evaluation.results import Comparison, Results, collect, compare, read_results, write_results
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
@@ -95,14 +95,14 @@ def _compare(arguments: Sequence[str]) -> int:
 
 
 def _table(results: Results) -> str:
-    """The main figures, for a terminal."""
-    keys = [key for key in HEADLINES if key in results.figures]
-    rows = [(FIGURES[key].label, shown(key, each.value), interval(key, each), str(each.songs))
-            for key in keys for each in [results.figures[key]]]  # fmt: skip
+    """The main metrics, for a terminal."""
+    keys = [key for key in HEADLINES if key in results.metrics]
+    rows = [(METRICS[key].label, shown(key, each.value), interval(key, each), str(each.songs))
+            for key in keys for each in [results.metrics[key]]]  # fmt: skip
     counts = f"{len(results.songs)} songs evaluated, {len(results.failed)} failed"
     return "\n".join(
         [
-            *_aligned([("figure", "value", "95 % interval", "songs"), *rows]),
+            *_aligned([("metric", "value", "95 % interval", "songs"), *rows]),
             "",
             f"{counts}, {len(results.missing_audio)} without audio",
             *(f"failed: {song.id}: {song.reason}" for song in results.failed),
@@ -111,15 +111,15 @@ def _table(results: Results) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    """Every figure of both, for a terminal."""
+    """Every metric of both, for a terminal."""
     rows = []
     for key, each in comparison.differences.items():
         better = "-"
-        if FIGURES[key].higher_is_better is not None and (each.low > 0 or each.high < 0):
-            better = "first" if (each.difference > 0) == FIGURES[key].higher_is_better else "second"
-        rows.append((FIGURES[key].label, shown(key, each.first), shown(key, each.second), shown(key, each.difference),
+        if METRICS[key].higher_is_better is not None and (each.low > 0 or each.high < 0):
+            better = "first" if (each.difference > 0) == METRICS[key].higher_is_better else "second"
+        rows.append((METRICS[key].label, shown(key, each.first), shown(key, each.second), shown(key, each.difference),
                      f"{shown(key, each.low)} to {shown(key, each.high)}", f"{each.p:.3f}", better))  # fmt: skip
-    header = ("figure", "first", "second", "difference", "95 % interval", "p", "better")
+    header = ("metric", "first", "second", "difference", "95 % interval", "p", "better")
     return "\n".join(
         [
             f"first: {comparison.first}",

@@ -8,7 +8,7 @@ training songs' lyrics. Plain pyctcdecode is called as `Wav2Vec2ProcessorWithLM`
 over whole songs, one after the other (`decode`), or in a pool of processes (`batch_decode`); with its own defaults, and
 with the weights of our default. Ours runs with beams of 25, 100 and 500.
 
-Our default also hears hot words: the lyrics with a tenth of their words missing and a fifth of the others wrong; and
+Our default also takes hot words: the lyrics with a tenth of their words missing and a fifth of the others wrong; and
 the words that the language model lacks, as if they were names in a title.
 
 "audio s / core s" is seconds of audio for each CPU second in one process, "one core" how many times that of plain
@@ -96,7 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--songs", type=Path, metavar="MANIFEST", help="songs for the embedded model to hear")
+    parser.add_argument("--songs", type=Path, metavar="MANIFEST", help="songs, transcribed with the embedded model")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep their emissions here")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N songs (default: 4 noisy ones, or all)")
     given = parser.parse_args()
@@ -106,7 +106,7 @@ def main() -> int:
         if given.songs is not None:
             model = load_model("embedded-english", device="cpu")
             assert model.language_model_path is not None
-            emissions, references = hear(model, given.songs, given.cache, given.count)
+            emissions, references = embedded_emissions(model, given.songs, given.cache, given.count)
             reached = compare("embedded model", emissions, references, model.language_model_path, model.decoding)
         else:
             path = Path(folder) / "training.arpa"
@@ -181,12 +181,15 @@ def expected_words(references: Sequence[str], lexicon: Sequence[str]) -> dict[st
     }
 
 
-def hear(
+def embedded_emissions(
     model: LyricsModel, manifest: Path, cache_folder: Path | None, count: int | None
 ) -> tuple[list[Emissions], list[str]]:
     """Emissions of the songs, and what is sung."""
     options = options_for(model)
-    cache = None if cache_folder is None else EmissionCache(cache_folder, model, options.separation, options.acoustic)
+    cache = None
+    if cache_folder is not None:
+        fingerprint = model.fingerprint(options.separation, options.acoustic)
+        cache = EmissionCache(cache_folder, model, fingerprint)
     songs = read_manifest(manifest)[:count]
     emissions = [emissions_of(song.audio, model, options=options, cache=cache) for song in songs]
     return emissions, [normalize(song.lyrics, song.language) for song in songs]

@@ -30,7 +30,7 @@ from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, Stage
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.validation import examples_of, measure
 
-FIGURES = ("si_sdr_to_initial_db", "si_sdr_improvement_db", "wer", "lm_wer")
+METRICS = ("si_sdr_to_initial_db", "si_sdr_improvement_db", "wer", "lm_wer")
 ANCHORS = (0.0, StageOptions.anchor_weight)
 
 
@@ -71,7 +71,7 @@ def main() -> int:
                 rows.append(_last_validation(config))
             _print(f"{anchor:g}", str(seed), rows[-1])
     for anchor, rows in results.items():
-        _print(f"{anchor:g}", "mean", {name: mean(row[name] for row in rows) for name in FIGURES})
+        _print(f"{anchor:g}", "mean", {name: mean(row[name] for row in rows) for name in METRICS})
     free, anchored = results.values()
     return 1 if _is_worse(free, anchored) else 0
 
@@ -90,7 +90,7 @@ def _last_validation(config: TrainingConfig) -> dict[str, Any]:
 
 
 def _print(anchor: str, seed: str, row: dict[str, Any]) -> None:
-    drift, gain, wer, lm_wer = (row[name] for name in FIGURES)
+    drift, gain, wer, lm_wer = (row[name] for name in METRICS)
     print(f"{anchor:>6} {seed:>5} {drift:>6.1f} dB {gain:>6.1f} dB {wer:>7.1%} {lm_wer:>7.1%}", flush=True)
 
 

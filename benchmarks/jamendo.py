@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.evaluation.figures import FIGURES, STAGES, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, STAGES, aggregate
 from lyrics_asr.evaluation.predictions import Prediction, kept_prediction
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs
@@ -65,25 +65,25 @@ def _report(evaluation: Evaluation) -> None:
     print(f"{'song':34} {'words':>5}  {'alignment: mean':>15} {'median':>8} {'<=0.3 s':>8}  "
           f"{'even spread: mean':>17} {'median':>8} {'<=0.3 s':>8}")  # fmt: skip
     for song in evaluation.songs:
-        found = {key: value_of(FIGURES[key], [part]) or 0.0 for key, part in song.parts.items()}
+        found = {key: aggregate(METRICS[key], [each]) or 0.0 for key, each in song.statistics.items()}
         print(
             f"{song.id[:34]:34} {len(song.words):5}  {_errors(found, 'words', 15)}  {_errors(found, 'even_words', 17)}"
         )
-    figures = {key: each.value or 0.0 for key, each in estimates(evaluation.songs).items()}
-    print(f"mean of song means: alignment {figures['words_mean_over_songs']:.3f} s, "
-          f"even spread {figures['even_words_mean_over_songs']:.3f} s")  # fmt: skip
+    metrics = {key: each.value or 0.0 for key, each in estimates(evaluation.songs).items()}
+    print(f"mean of song means: alignment {metrics['words_mean_over_songs']:.3f} s, "
+          f"even spread {metrics['even_words_mean_over_songs']:.3f} s")  # fmt: skip
     seconds = sum(song.duration_seconds or 0.0 for song in evaluation.songs)
     print(f"{len(evaluation.songs)} songs, {seconds:.0f} s; real-time factors:")
     for stage in STAGES:
-        print(f"  {stage.replace('_', ' '):12} {figures[f'rtf_{stage}']:.4f}")
-    print(f"  {'total':12} {figures['rtf']:.4f}")
+        print(f"  {stage.replace('_', ' '):12} {metrics[f'rtf_{stage}']:.4f}")
+    print(f"  {'total':12} {metrics['rtf']:.4f}")
     print(f"peak memory {_peak_memory_bytes() / 2**20:.0f} MiB")
     for failure in evaluation.failed:
         print(f"failed: {failure.id}: {failure.reason}", file=sys.stderr)
 
 
-def _errors(figures: dict[str, float], key: str, width: int) -> str:
-    mean, median, share = (figures[f"{key}_{kind}"] for kind in _ERRORS)
+def _errors(metrics: dict[str, float], key: str, width: int) -> str:
+    mean, median, share = (metrics[f"{key}_{kind}"] for kind in _ERRORS)
     return f"{mean:{width - 2}.3f} s {median:6.3f} s {share:8.1%}"
 
 

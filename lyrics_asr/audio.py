@@ -271,7 +271,7 @@ def write_audio(path: Path, audio: Audio) -> None:
 
 
 def require_sound(audio: Audio, path: Path) -> None:
-    """Check that there is something to hear.
+    """Check that the audio is usable and not silent.
 
     Raises:
         AudioError: samples that are not finite, less than 0.1 s, or silence (a peak under -80 dB of full scale).
@@ -284,7 +284,7 @@ def require_sound(audio: Audio, path: Path) -> None:
 
 
 def require_peak(peak: Float[Tensor, ""], path: Path) -> None:
-    """Check that there is something to hear, by the largest absolute sample.
+    """Check that the audio is not silent, by its largest absolute sample.
 
     Raises:
         AudioError: a peak that is not finite, or under -80 dB of full scale.

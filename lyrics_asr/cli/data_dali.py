@@ -4,14 +4,13 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyrics_asr.console import say
+from lyrics_asr.corpora.dali_splits import SPLITS, SplitThresholds
 from lyrics_asr.training.config import ChunkOptions
-
-_THRESHOLDS = (0.80, 0.925, 0.95)
-"""Those of `corpora.dali.SplitThresholds`, which cannot be imported without PyTorch."""
 
 _MAX_SLOW_FILES = 10
 """Slow files that the table names; report.json names all."""
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thresholds",
         nargs=3,
         type=float,
-        default=_THRESHOLDS,
+        default=astuple(SplitThresholds()),
         metavar=("TRAIN", "VALIDATION", "TEST"),
         help="minimum NCC of each split; songs below the first are in no split (default: %(default)s)",
     )
@@ -84,7 +83,6 @@ def read_options(args: argparse.Namespace) -> "CutOptions":
     Raises:
         ValueError: a value out of its range.
     """
-    from lyrics_asr.corpora.dali import SplitThresholds
     from lyrics_asr.training.data.prepare_dali import CutOptions
 
     return CutOptions(
@@ -117,8 +115,6 @@ def run(args: argparse.Namespace, options: "CutOptions") -> int:
 
 def render_report(report: "CutReport") -> str:
     """The report as a table for people, with a line end after each row."""
-    from lyrics_asr.corpora.dali import SPLITS
-
     rows = [f"{'split':<12}{'songs':>8}{'chunks':>9}{'words':>10}{'hours':>8}"]
     for split in SPLITS:
         size = report.splits[split]

@@ -4,11 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lyrics_asr.synthesis.options import SyntheticOptions
-
-_LANGUAGES = ("en", "es", "fr", "de")
-_LYRICS_FOLDER = Path("data/lyrics")
-"""As in `synthesis.lyrics`, which cannot be imported without NumPy."""
+from lyrics_asr.synthesis.options import LANGUAGE_NAMES, LYRICS_FOLDER, SyntheticOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=defaults.split,
         help="which lyrics and voices to use (default: %(default)s)",
     )
-    parser.add_argument("--language", choices=_LANGUAGES, default=defaults.language, help="default: %(default)s")
+    parser.add_argument(
+        "--language", choices=tuple(LANGUAGE_NAMES), default=defaults.language, help="default: %(default)s"
+    )
     parser.add_argument("--songs", type=int, default=defaults.songs, help="number of songs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="default: %(default)s")
     parser.add_argument(
@@ -48,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, default=defaults.processes, help="number of worker processes (default: %(default)s)"
     )
-    parser.add_argument("--lyrics", type=Path, default=_LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
+    parser.add_argument("--lyrics", type=Path, default=LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -172,7 +172,10 @@ def _tune(args: argparse.Namespace) -> int:
             f"{args.model}: has no language model; load_model(..., language_model=FILE).save(FOLDER) adds one"
         )
     options = options_for(model)
-    cache = None if args.cache is None else EmissionCache(args.cache, model, options.separation, options.acoustic)
+    cache = None
+    if args.cache is not None:
+        fingerprint = model.fingerprint(options.separation, options.acoustic)
+        cache = EmissionCache(args.cache, model, fingerprint)
     emissions = []
     for number, song in enumerate(songs, start=1):
         with progress(f"{number}/{len(songs)} {song.id}") as report:

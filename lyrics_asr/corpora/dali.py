@@ -17,10 +17,10 @@ import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any, Literal
+from typing import Any
 
 from lyrics_asr.corpora.dali_schema import (
     Clock,
@@ -39,11 +39,9 @@ from lyrics_asr.corpora.dali_schema import (
     read_record,
     read_times,
 )
+from lyrics_asr.corpora.dali_splits import SongScore, Split, SplitThresholds
 from lyrics_asr.corpora.manifest import LineTimes, Song
 from lyrics_asr.types import TimedWord
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 NEGATIVE_TIME = "with a negative time"
 
@@ -62,50 +60,6 @@ _UNKNOWN_LANGUAGE = "und"  # ISO 639: undetermined
 _REWRITTEN = str.maketrans({"~": None, "\ufeff": None, "[": "(", "]": ")"})
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SplitThresholds:
-    """Minimum NCC of each split; songs below `train` are in no split.
-
-    With the defaults, the 5,358 songs of v1 are split into 4,768, 423 and 167, and its 4,018 English songs into 3,600,
-    306 and 112. Songs with manually corrected times (the ground truth) are split like all others: of the 105 in v1, 93
-    are in train, 10 in validation and 2 in test.
-    """
-
-    train: float = 0.80
-    validation: float = 0.925
-    test: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not self.train <= self.validation <= self.test:
-            raise ValueError(f"thresholds must not decrease from train to validation to test: {self}")
-
-    def split(self, ncc: float) -> Split | None:
-        """The split of a song; None below all thresholds, and for NaN, the NCC of songs that were never aligned."""
-        if ncc >= self.test:
-            return "test"
-        if ncc >= self.validation:
-            return "validation"
-        return "train" if ncc >= self.train else None
-
-
-@dataclass(frozen=True)
-class SongScore:
-    """What determines a song's split: its NCC, and its language by DALI's name ("english")."""
-
-    id: str
-    ncc: float
-    language: str
-
-
-def assign_splits(
-    scores: Iterable[SongScore], *, language: str | None = "english", thresholds: SplitThresholds | None = None
-) -> dict[str, Split]:
-    """The split of each song, by id; without songs in no split, and of one language unless `language` is None."""
-    thresholds = thresholds or SplitThresholds()
-    splits = {score.id: thresholds.split(score.ncc) for score in scores if language in (None, score.language)}
-    return {song_id: split for song_id, split in splits.items() if split is not None}
 
 
 def read_score(info: Any) -> SongScore:

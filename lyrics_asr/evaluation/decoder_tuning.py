@@ -10,12 +10,12 @@ from pathlib import Path
 
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import decode_all
-from lyrics_asr.evaluation.figures import FIGURES, Difference, Estimate, Part, difference, estimate, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, Difference, Estimate, Statistics, aggregate, difference, estimate
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Emissions, TimedWord
 
-_WER = FIGURES["wer"]
+_WER = METRICS["wer"]
 _ALPHAS = (0.3, 0.5, 0.7, 0.9, 1.2)
 GRIDS: tuple[tuple[str, Sequence[float]], ...] = (
     ("alpha", _ALPHAS),
@@ -77,18 +77,18 @@ def tune(
     if not emissions:
         raise ValueError("no development songs to tune on")
 
-    def errors(options: DecodingOptions, path: Path | None) -> list[Part]:
+    def errors(options: DecodingOptions, path: Path | None) -> list[Statistics]:
         search = BeamSearch(emissions[0].vocabulary, path, options)
         hypotheses = decode_all(search, emissions)
         return [_word_errors(reference, words) for reference, words in zip(references, hypotheses, strict=True)]
 
-    def run_trial(options: DecodingOptions) -> tuple[Trial, list[Part]]:
-        parts = errors(options, language_model_path)
-        trial = Trial(options, value_of(_WER, parts) or 0.0)
+    def run_trial(options: DecodingOptions) -> tuple[Trial, list[Statistics]]:
+        statistics = errors(options, language_model_path)
+        trial = Trial(options, aggregate(_WER, statistics) or 0.0)
         on_result(trial)
-        return trial, parts
+        return trial, statistics
 
-    best, best_parts = run_trial(start)
+    best, best_statistics = run_trial(start)
     seen = {start}
     for name, values in GRIDS:
         for value in values:
@@ -96,23 +96,25 @@ def tune(
             if options in seen:
                 continue
             seen.add(options)
-            trial, parts = run_trial(options)
-            gain = difference(_WER, parts, best_parts)
+            trial, statistics = run_trial(options)
+            gain = difference(_WER, statistics, best_statistics)
             significant = gain is not None and gain.high < 0
             if significant or (trial.wer < best.wer and not _is_slower(options, best.options)):
-                best, best_parts = trial, parts
+                best, best_statistics = trial, statistics
     alone = replace(best.options, alpha=0.0, beta=0.0, unk_char_log10=0.0)
     without = errors(alone, None)
-    gain = difference(_WER, best_parts, without)
+    gain = difference(_WER, best_statistics, without)
     helps = gain is not None and gain.high < 0
-    return Tuning(best.options if helps else alone, estimate(_WER, best_parts), estimate(_WER, without), gain, helps)
+    return Tuning(
+        best.options if helps else alone, estimate(_WER, best_statistics), estimate(_WER, without), gain, helps
+    )
 
 
 def _is_slower(options: DecodingOptions, others: DecodingOptions) -> bool:
     return options.beam_width > others.beam_width or options.beam_prune_logp < others.beam_prune_logp
 
 
-def _word_errors(reference: str, words: Sequence[TimedWord]) -> Part:
+def _word_errors(reference: str, words: Sequence[TimedWord]) -> Statistics:
     """A song's errors and reference words: the sufficient statistics of the word error rate."""
     counts = word_errors([reference], [" ".join(word.text for word in words)])
     return counts.substitutions + counts.deletions + counts.insertions, counts.reference_length

@@ -1,21 +1,22 @@
-"""How far a transcript, an alignment or a separated voice is from its reference: the numbers of one song.
+"""Metrics of one song: transcription, formatting, alignment and separation.
 
-`lyrics_asr.evaluation.figures` puts songs together.
+`lyrics_asr.evaluation.aggregation` aggregates them over songs.
 
 Conventions
 - Word and character errors: a minimal edit alignment with equal costs (jiwer). The rate is (substitutions + deletions +
-  insertions) / length of the reference and can exceed 1. Texts are compared as given: normalise them first, with
-  `lyrics_asr.text.normalize`. Characters include the single spaces between words. A text is a whole song.
-- Formatting of lyrics: the counts behind the Jam-ALT measures, by alt-eval's own tokens and alignment.
-- Alignment: onsets of words or of lines, in seconds, in order, one estimate per reference (mir_eval.alignment, as in
+  insertions) / length of the reference and can exceed 1. Texts are compared as they are: normalize them first, with
+  `lyrics_asr.lyrics.normalization.normalize`. Characters include the single spaces between words. A text is a whole
+  song.
+- Formatting of lyrics: the counts behind the Jam-ALT metrics, with alt-eval's own tokens and alignment.
+- Alignment: onsets of words or of lines, in seconds, sorted, one estimate per reference (mir_eval.alignment, as in
   MIREX's lyrics-to-audio task). The error is estimate - reference: positive means late.
-- The bias of an alignment is the median of the signed errors, of onsets and, where the reference has them, of ends.
-- A share within a tolerance counts |error| <= tolerance, as mir_eval does. The scripts of the JamendoLyrics corpus
-  (Stoller et al. 2019) count |error| < tolerance; both are here.
-- The percentage of correct segments (PCS) has two kinds that differ: over the song's whole duration, from 0 to the end
-  (Fujihara et al. 2011, and JamendoLyrics' scripts), and from the first to the last reference onset (MIREX 2020).
-- Separation: SI-SDR in dB of the whole song in one piece, so that silent stretches of the reference need no rule; BSS
-  Eval v4 in dB as museval computes it, the median over windows of 1 s, silent ones left out (SiSEC 2018).
+- The bias of an alignment is the median signed error, of onsets and, if the reference has them, of ends.
+- The fraction within a tolerance counts |error| <= tolerance, as mir_eval does. The scripts of the JamendoLyrics corpus
+  (Stoller et al. 2019) count |error| < tolerance; both are computed.
+- The percentage of correct segments (PCS) has two definitions: over the whole song, from 0 to its end (Fujihara et al.
+  2011, and JamendoLyrics' scripts), and from the first to the last reference onset (MIREX 2020).
+- Separation: SI-SDR in dB over the whole song, so silent segments of the reference need no special case; BSS Eval v4 in
+  dB as museval computes it, the median over windows of 1 s without silent ones (SiSEC 2018).
 
 Sources
 - Morris, Maier and Green, "From WER and RIL to MER and WIL", Interspeech 2004.
@@ -84,11 +85,11 @@ class FormattingCounts:
 
 @dataclass(frozen=True)
 class JamAltCounts:
-    """What the Jam-ALT measures of a song are made of.
+    """The counts behind the Jam-ALT metrics of a song.
 
     Args:
-        words: edits of alt-eval's words, whatever their case.
-        case_errors: words that are right but for their case.
+        words: edits of alt-eval's words, ignoring case.
+        case_errors: words that are correct except for their case.
         punctuation: punctuation marks.
         parentheses: parentheses, which mark backing vocals.
         lines: line breaks.
@@ -110,12 +111,12 @@ class AlignmentErrors:
     Args:
         mean_seconds: mean absolute error.
         median_seconds: median absolute error.
-        shares: of the onsets within each of TOLERANCES_SECONDS, the tolerance included.
-        shares_below: the same with the tolerance left out.
-        correct_segments: PCS over the song's duration.
-        correct_segments_mirex: PCS as in MIREX 2020; None when all reference onsets are at one time.
-        perceptual: the karaoke perceptual score.
-        errors_seconds: estimate - reference of each onset in order, so that songs can be pooled.
+        shares: fraction of onsets with |error| <= tolerance, for each of TOLERANCES_SECONDS.
+        shares_below: fraction of onsets with |error| < tolerance.
+        correct_segments: PCS over the whole song.
+        correct_segments_mirex: PCS as in MIREX 2020; None if all reference onsets are at the same time.
+        perceptual: karaoke perceptual score.
+        errors_seconds: estimate - reference of each onset in order, for pooling over songs.
     """
 
     mean_seconds: float
@@ -130,7 +131,7 @@ class AlignmentErrors:
 
 @dataclass(frozen=True)
 class BssEval:
-    """BSS Eval v4 of the vocals of one song, medians over its windows, in dB."""
+    """BSS Eval v4 of one song's vocals: medians over windows, in dB."""
 
     sdr_db: float
     sir_db: float
@@ -138,10 +139,10 @@ class BssEval:
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
-    """Word edits over all pairs together.
+    """Word edits, summed over all pairs.
 
     Raises:
-        ValueError: not one hypothesis for each reference, or references without a word.
+        ValueError: the numbers of references and hypotheses differ, or the references have no words.
     """
     _check_texts(references, hypotheses)
     output = jiwer.process_words(list(references), list(hypotheses))
@@ -149,10 +150,10 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCo
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
-    """Character edits over all pairs together, spaces included.
+    """Character edits, spaces included, summed over all pairs.
 
     Raises:
-        ValueError: not one hypothesis for each reference, or references without a word.
+        ValueError: the numbers of references and hypotheses differ, or the references have no words.
     """
     _check_texts(references, hypotheses)
     output = jiwer.process_characters(list(references), list(hypotheses))
@@ -160,24 +161,24 @@ def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> Er
 
 
 def jam_alt_counts(reference: str, hypothesis: str, language: str) -> JamAltCounts:
-    """Words, case and formatting of a song's lyrics, by alt-eval.
+    """Edits of a song's words, case and formatting, as alt-eval counts them.
 
     Args:
-        reference: as written, with case, punctuation, line breaks and blank lines.
-        hypothesis: likewise.
+        reference: lyrics with case, punctuation, line breaks and blank lines.
+        hypothesis: transcript in the same form.
         language: ISO 639-1 code.
 
     Raises:
-        ValueError: a language that alt-eval does not know, or a reference without a word.
+        ValueError: unknown language, or a reference without words.
     """
     try:
         part1 = iso639.Language.match(language).part1
     except iso639.LanguageNotFoundError as error:
-        raise ValueError(f"{language!r} is no language code; use ISO 639-1, such as en") from error
+        raise ValueError(f"{language!r} is not a language code; use ISO 639-1, such as en") from error
     tokens = [_tokenizer()(text, language=part1) for text in (reference, hypothesis)]
     words = [alt_eval.tokenizer.tokens_as_words(each) for each in tokens]
     if not words[0]:
-        raise ValueError("the reference holds no word, an error rate is not defined for it")
+        raise ValueError("the reference has no words, so its error rate is undefined")
     output, errors, _ = _aligned(*words)
     _, _, counts = _aligned(*tokens)
     of_kind = {tag: FormattingCounts(each.H, each.S, each.D, each.I) for tag, each in counts.items()}
@@ -195,24 +196,24 @@ def jam_alt_counts(reference: str, hypothesis: str, language: str) -> JamAltCoun
 def alignment_errors(
     reference_onsets: Sequence[float], estimated_onsets: Sequence[float], duration_seconds: float
 ) -> AlignmentErrors:
-    """Errors of the onsets of one song, in seconds.
+    """Onset errors of one song.
 
     Args:
-        reference_onsets: where words (or lines) begin.
-        estimated_onsets: where an alignment says so.
-        duration_seconds: of the song; an annotation that runs past it makes it longer.
+        reference_onsets: onsets of words (or lines) in seconds.
+        estimated_onsets: onsets in seconds that the alignment found.
+        duration_seconds: duration of the song; extended to the last onset if that is later.
 
     Raises:
-        ValueError: onsets that are empty, not equally many, negative, not finite or out of order.
+        ValueError: onsets are empty, negative, not finite, not sorted, or of different number.
     """
     reference = np.asarray(reference_onsets, dtype=np.float64)
     estimated = np.asarray(estimated_onsets, dtype=np.float64)
     for name, onsets in (("reference_onsets", reference), ("estimated_onsets", estimated)):
         if not np.isfinite(onsets).all():
-            raise ValueError(f"{name} hold {onsets[~np.isfinite(onsets)][0]}; onsets must be finite seconds")
+            raise ValueError(f"{name} has {onsets[~np.isfinite(onsets)][0]}; onsets must be finite, in seconds")
     median_seconds, mean_seconds = mir_eval.alignment.absolute_error(reference, estimated)
     duration_seconds = max(duration_seconds, reference[-1], estimated[-1])
-    in_full = reference[-1] > reference[0]
+    has_span = reference[-1] > reference[0]
     return AlignmentErrors(
         mean_seconds=float(mean_seconds),
         median_seconds=float(median_seconds),
@@ -224,7 +225,7 @@ def alignment_errors(
             float(np.mean(np.abs(reference - estimated) < tolerance)) for tolerance in TOLERANCES_SECONDS
         ),
         correct_segments=_correct_segments(reference, estimated, duration_seconds) if duration_seconds > 0 else 1.0,
-        correct_segments_mirex=_correct_segments(reference, estimated, None) if in_full else None,
+        correct_segments_mirex=_correct_segments(reference, estimated, None) if has_span else None,
         perceptual=float(mir_eval.alignment.karaoke_perceptual_metric(reference, estimated)),
         errors_seconds=tuple((estimated - reference).tolist()),
     )
@@ -236,16 +237,16 @@ def bss_eval(
     mixture: Float[Tensor, "channels samples"],
     sample_rate_hz: int,
 ) -> BssEval | None:
-    """BSS Eval v4 of separated vocals against the true ones, with the rest of the mixture as the other source.
+    """BSS Eval v4 of separated vocals, with the rest of the mixture as the other source.
 
     Args:
-        vocals: what a separator gave; the mixture itself for the baseline, which is then the estimate of both sources.
-        reference_vocals: the vocals' stem.
-        mixture: what was separated.
-        sample_rate_hz: of all three.
+        vocals: estimated vocals; for the baseline the mixture itself, which then estimates both sources.
+        reference_vocals: vocal stem.
+        mixture: input of the separator.
+        sample_rate_hz: sample rate of all three.
 
     Returns:
-        None when no window of 1 s holds both voice and accompaniment, so that nothing is defined.
+        None if no window of 1 s has both vocals and accompaniment, where BSS Eval is undefined.
     """
     rest = mixture if vocals is mixture else mixture - vocals
     references = torch.stack([reference_vocals, mixture - reference_vocals]).transpose(1, 2).double().numpy()
@@ -258,12 +259,12 @@ def bss_eval(
 
 
 def si_sdr(estimate: Float[Tensor, " samples"], reference: Float[Tensor, " reference_samples"]) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 2 and 3), means removed.
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 2 and 3), with means removed.
 
-    Infinite for a scaled copy of the reference, minus infinity for an estimate with nothing of it.
+    Infinity for a scaled copy of the reference, minus infinity for an estimate orthogonal to it.
 
     Raises:
-        ValueError: lengths that differ, or a reference that is silent.
+        ValueError: the lengths differ, or the reference is silent.
     """
     if len(estimate) != len(reference):
         raise ValueError(f"the estimate has {len(estimate)} samples, the reference {len(reference)}")
@@ -271,7 +272,7 @@ def si_sdr(estimate: Float[Tensor, " samples"], reference: Float[Tensor, " refer
     reference = reference.to(torch.float64) - reference.to(torch.float64).mean()
     reference_energy = float(reference @ reference)
     if not reference_energy > 0:
-        raise ValueError("the reference is silent (or has non-finite samples), SI-SDR is not defined for it")
+        raise ValueError("the reference is silent (or has non-finite samples), so its SI-SDR is undefined")
     target = (estimate @ reference) / reference_energy * reference
     target_energy, distortion_energy = float(target @ target), float((target - estimate) @ (target - estimate))
     if target_energy == 0:
@@ -286,7 +287,7 @@ def _correct_segments(
 
 
 def _aligned(reference: list[Any], hypothesis: list[Any]) -> tuple[Any, Any, Any]:
-    """The alignment by jiwer of alt-eval's tokens, and alt-eval's counts along it: other errors, and edits by kind."""
+    """Jiwer's alignment of alt-eval's tokens, and what alt-eval counts along it: other errors, and edits by kind."""
     lower: list[Any] = [[[token.text.lower() for token in tokens]] for tokens in (reference, hypothesis)]
     output = jiwer.process_words(
         lower[0],
@@ -300,7 +301,7 @@ def _aligned(reference: list[Any], hypothesis: list[Any]) -> tuple[Any, Any, Any
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Any:
-    """Kept between songs: it compiles its rules for every language that it meets."""
+    """A cached tokenizer: it compiles its rules for each new language."""
     return alt_eval.tokenizer.LyricsTokenizer()
 
 
@@ -313,4 +314,4 @@ def _check_texts(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
     if not any(reference.strip() for reference in references):
-        raise ValueError("the references hold no word, an error rate is not defined for them")
+        raise ValueError("the references have no words, so their error rate is undefined")

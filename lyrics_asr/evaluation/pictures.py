@@ -28,7 +28,7 @@ def pictures(songs: Sequence[SongScores]) -> tuple[Picture, ...]:
     errors = np.asarray([pair.error_seconds for song in songs for pair in song.words])
     if not len(errors):
         return ()
-    even = np.asarray([distance for song in songs for distance in song.parts.get("even_words_median_pooled", ())])
+    even = np.asarray([distance for song in songs for distance in song.statistics.get("even_words_median_pooled", ())])
     with mpl.rc_context({"svg.hashsalt": "lyrics_asr", "font.size": 9}):
         return (
             Picture("Signed onset error of words, up to 1 s", _data_uri(_histogram(errors))),

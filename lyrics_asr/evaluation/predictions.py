@@ -1,10 +1,10 @@
-"""What a model predicts for each song, computed by the runner that users run, or read from files.
+"""The prediction of a model for each song, computed by the same runner as for users, or read from files.
 
 Conventions
 - A prediction is kept in three files under the output folder: transcripts/ID.json and alignments/ID.json, as
   `lyrics-asr transcribe` and `align` write them, and songs/ID.json with the rest. It counts as done while the audio,
   the stem, the lyrics, the model and all options are the same (see `inference.run`).
-- Stage times are wall-clock seconds. Those of emissions from a cache are the times of their reading.
+- Stage times are wall-clock seconds. For emissions from the cache, they are the time to read them.
 """
 
 import hashlib
@@ -40,19 +40,19 @@ from lyrics_asr.types import Emissions, ModelInfo, TimedLine, Transcript
 
 SCHEMA = "lyrics-asr/evaluated-song/1"
 
-# Encoders pad: a lossy stem may be longer or shorter than its mixture by this much and is then cut to it.
+# Lossy encoders pad: the lengths of stem and mixture may differ by this much; both are cut to the shorter one.
 _STEM_TOLERANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class SeparationScores:
-    """A separated voice and, as the baseline, the mixture itself against the vocals' stem.
+    """Scores of the separated vocals against the vocal stem and, as the baseline, of the mixture.
 
     Args:
-        mixture_si_sdr_db: None for a song a cappella, whose mixture is the stem already.
-        vocals_si_sdr_db: None likewise.
-        mixture: BSS Eval; None where it was not asked for or is not defined.
-        vocals: likewise.
+        mixture_si_sdr_db: SI-SDR of the mixture; None for a cappella songs, whose mixture equals the stem.
+        vocals_si_sdr_db: SI-SDR of the separated vocals; None for a cappella songs.
+        mixture: BSS Eval of the mixture; None if not requested or undefined.
+        vocals: BSS Eval of the separated vocals; None if not requested or undefined.
     """
 
     mixture_si_sdr_db: float | None
@@ -75,7 +75,7 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the networks give for a song; `separation` where it has a vocals' stem."""
+    """The outputs of the networks for a song; `separation` is None without a vocal stem."""
 
     emissions: Emissions
     separation: SeparationScores | None
@@ -83,17 +83,17 @@ class _Measured:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is known of a song that was worked on; None for what is not.
+    """The prediction for a song; fields that are unknown are None.
 
     Args:
-        duration_seconds: of the song.
-        text: the transcript, with its line breaks.
-        greedy: the words of the greedy decoding.
-        lines: the song's lyrics with their estimated times.
-        separation: where the song has a vocals' stem.
-        seconds: of each stage.
-        model: what made it.
-        decoding: options of its beam search.
+        duration_seconds: duration of the song.
+        text: transcript with line breaks.
+        greedy: words of greedy decoding.
+        lines: lyrics with estimated times.
+        separation: separation scores, if the song has a vocal stem.
+        seconds: time of each stage.
+        model: the model that made the prediction.
+        decoding: options of the beam search.
     """
 
     duration_seconds: float | None
@@ -112,9 +112,9 @@ class EvaluateRequest(ModelRequest):
 
     Args:
         songs: by the stem of their job, see `job_of`.
-        options: of all stages but decoding, whose options are those tuned for the model with `overrides`.
-        bss_eval: whether stems are measured by BSS Eval too, which takes several times as long as all the rest.
-        cache: where emissions are kept; None to keep none.
+        options: options of all stages except decoding, which uses the model's tuned options with `overrides`.
+        bss_eval: also compute BSS Eval, which takes several times as long as everything else.
+        cache: folder for emissions; None to cache nothing.
     """
 
     verb: ClassVar[str] = "evaluate"
@@ -147,8 +147,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             self._cache = None
             self._networks_keys: dict[Path, str] = {}
             if self.request.cache is not None:
-                options = self.options
-                self._cache = EmissionCache(self.request.cache, self.model, options.separation, options.acoustic)
+                self._cache = EmissionCache(self.request.cache, self.model, self.fingerprint)
             yield
 
     def options_of(self, model: LyricsModel) -> InferenceOptions:
@@ -162,16 +161,16 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         return [self._networks_key(song), decoding, reference.lyrics, reference.language]
 
     def read(self, song: Song) -> Any:
-        """See `Task`; what an earlier run has computed is not computed again."""
+        """See `Task`; results of earlier runs are reused."""
         emissions = None if self._cache is None else self._cache.load(song.job.source)
         if emissions is not None:
             record = _read_record(song.job.target(self._output, ".json")) or {}
             measured = record.get("networks") == self._networks_key(song)
-            # With a stem, emissions are not all that the networks give; they are if an earlier run measured the rest.
+            # With a stem, separation scores are needed too: emissions suffice if an earlier run computed those.
             if measured or self._reference(song).vocals is None:
                 return _Measured(emissions, _separation(record["separation"]) if measured else None)
         if self._reference(song).vocals is not None:
-            return read_mixture(song.job.source, self.model)  # whole, to be compared with the stem
+            return read_mixture(song.job.source, self.model)  # the whole song, for comparison with the stem
         return read_song(song, self.model)
 
     def infer(self, songs: Sequence[tuple[Song, Any]], stopwatch: Stopwatch) -> Sequence[_Measured]:
@@ -230,7 +229,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         return _Measured(emissions, separation)
 
     def _networks_key(self, song: Song) -> str:
-        """A hash of everything that emissions and separation scores depend on; files are read for it once."""
+        """A hash of everything that emissions and separation scores depend on; each file is hashed once."""
         known = self._networks_keys.get(song.job.stem)
         if known is not None:
             return known
@@ -254,16 +253,16 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
 
 
 def read_prediction(song: ReferenceSong, transcripts: Path | None, alignments: Path | None) -> Prediction:
-    """The prediction of a song from files of any system.
+    """Read the prediction for a song from files of any system.
 
     Args:
-        song: whose id names the files.
-        transcripts: folder of ID.json, as `lyrics-asr transcribe` writes them, or ID.txt.
-        alignments: folder of ID.json, as `lyrics-asr align` writes them, of the same lyrics.
+        song: its id names the files.
+        transcripts: folder with ID.json, as `lyrics-asr transcribe` writes it, or ID.txt.
+        alignments: folder with ID.json, as `lyrics-asr align` writes it, for the same lyrics.
 
     Raises:
         FileNotFoundError: no file for this song.
-        ValueError: a file that is not what it should be.
+        ValueError: a file has the wrong format.
     """
     duration_seconds = text = lines = None
     if transcripts is not None:
@@ -286,10 +285,10 @@ def read_prediction(song: ReferenceSong, transcripts: Path | None, alignments: P
 
 
 def kept_prediction(song: ReferenceSong, output: Path) -> Prediction:
-    """The prediction of a song that `EvaluateTask` wrote.
+    """Read the prediction that `EvaluateTask` wrote for a song.
 
     Raises:
-        ValueError: a file that is missing or damaged.
+        ValueError: a file is missing or damaged.
     """
     try:
         record = _read_record(job_of(song).target(output, ".json"))
@@ -308,16 +307,16 @@ def kept_prediction(song: ReferenceSong, output: Path) -> Prediction:
             DecodingOptions(**record["decoding"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{song.id}: what was kept of it cannot be read: {error}") from error
+        raise ValueError(f"{song.id}: its saved prediction cannot be read: {error}") from error
 
 
 def separation_scores(
     stem_path: Path, stem: Audio, mixture: Audio, vocals: Audio, *, with_bss_eval: bool
 ) -> SeparationScores:
-    """Separated vocals, and the mixture as it is, against the vocals' stem; SI-SDR of mean channels.
+    """Score separated vocals, and the mixture as the baseline, against the vocal stem; SI-SDR is of the mono mix.
 
     Raises:
-        ValueError: a stem of another length.
+        ValueError: the stem has another length than the mixture.
     """
     if abs(stem.duration_seconds - mixture.duration_seconds) > _STEM_TOLERANCE_SECONDS:
         raise ValueError(
@@ -336,11 +335,11 @@ def separation_scores(
 
 
 def _file(folder: Path, song_id: str, suffix: str = ".json") -> Path:
-    """A song's file, in the tree that its id spells; an id never leads out of the folder."""
+    """The file of a song; slashes in its id are folders, and the path never leaves `folder`."""
     parts = PurePosixPath(song_id).parts
     if not parts or song_id.startswith("/") or ".." in parts or "\\" in song_id or "\0" in song_id:
         raise ValueError(
-            f"the song's id {song_id!r} cannot name a file; give it an id without '..', '\\' or a leading '/'"
+            f"the song id {song_id!r} cannot be a file name; use an id without '..', '\\' or a leading '/'"
         )
     return folder.joinpath(*parts[:-1], parts[-1] + suffix)
 
@@ -360,7 +359,7 @@ def _read(path: Path) -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """What an earlier run kept; None when there is nothing, or nothing whole."""
+    """The record of an earlier run; None if missing or damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

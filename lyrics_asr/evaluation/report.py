@@ -1,7 +1,6 @@
-"""A report that people look at: report.md for a terminal or a pull request, report.html with pictures.
+"""The report of an evaluation: report.md for a terminal or a pull request, report.html with plots.
 
-report.html is one file that needs no network: pictures and styles are in it. Everything that comes from a corpus or a
-prediction is escaped.
+report.html is self-contained: plots and styles are inline. Text from corpora and predictions is escaped.
 """
 
 import re
@@ -11,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from lyrics_asr.config import dump_config
+from lyrics_asr.evaluation.aggregation import METRICS, Estimate, aggregate
 from lyrics_asr.evaluation.examples import AXIS_WIDTH, worst_lines, worst_words
-from lyrics_asr.evaluation.figures import FIGURES, Estimate, value_of
 from lyrics_asr.evaluation.pictures import pictures
 from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS
 from lyrics_asr.evaluation.results import Results
@@ -45,7 +44,7 @@ _COLUMNS = {
     "words_within_0.3": "within 0.3 s",
     "rtf": "RTF",
 }
-"""Figures that are shown of a song or a group, with a short name each; errors are those of word onsets."""
+"""Metrics shown per song and per group, with short names; errors are of word onsets."""
 
 
 def write_report(results: Results, folder: Path) -> None:
@@ -59,11 +58,11 @@ def write_report(results: Results, folder: Path) -> None:
 
 
 def markdown(results: Results) -> str:
-    """The report as Markdown: the main figures, groups, songs, and what failed."""
+    """The report as Markdown: metrics, groups, songs, and failures."""
     lines = [f"# {_cell(results.name)}", "", _summary(results), ""]
-    lines += ["| figure | value | 95 % interval | songs |", "|---|---:|---:|---:|"]
-    for key, each in results.figures.items():
-        lines.append(f"| {FIGURES[key].label} | {shown(key, each.value)} | {interval(key, each)} | {each.songs} |")
+    lines += ["| metric | value | 95 % interval | songs |", "|---|---:|---:|---:|"]
+    for key, each in results.metrics.items():
+        lines.append(f"| {METRICS[key].label} | {shown(key, each.value)} | {interval(key, each)} | {each.songs} |")
     for title, groups in _groups(results):
         lines += ["", *_table(title, list(groups.items()), counted=True)]
     lines += ["", *_song_table(results.songs)]
@@ -84,19 +83,19 @@ def html(results: Results) -> str:
         lstrip_blocks=True,
     )
     environment.filters["unbroken"] = _unbroken
-    environment.globals |= {"shown": shown, "interval": interval, "figures": FIGURES}
-    columns = {key: name for key, name in _COLUMNS.items() if key in results.figures}
+    environment.globals |= {"shown": shown, "interval": interval, "metrics": METRICS}
+    columns = {key: name for key, name in _COLUMNS.items() if key in results.metrics}
     return environment.get_template("report.html.j2").render(
         results=results,
         summary=_summary(results),
         corpus=_corpus(results),
-        headlines=[key for key in HEADLINES if key in results.figures],
+        headlines=[key for key in HEADLINES if key in results.metrics],
         columns=columns,
         songs=[_song_row(song, tuple(columns)) for song in _worst_first(results.songs)],
         widest={key: max(_value(song, key) or 0.0 for song in results.songs) for key in columns},
         groups=_groups(results),
-        alignments=ALIGNMENTS if "words_mean_over_songs" in results.figures else (),
-        transcriptions=TRANSCRIPTIONS if "wer" in results.figures else (),
+        alignments=ALIGNMENTS if "words_mean_over_songs" in results.metrics else (),
+        transcriptions=TRANSCRIPTIONS if "wer" in results.metrics else (),
         pictures=pictures(results.songs),
         lines=worst_lines(results.songs),
         words=worst_words(results.songs),
@@ -107,10 +106,10 @@ def html(results: Results) -> str:
 
 
 def shown(key: str, value: float | None) -> str:
-    """A figure's value as people read it; a dash where it is not defined."""
+    """A metric's value formatted with its unit; a dash if undefined."""
     if value is None:
         return "–"
-    match FIGURES[key].unit:
+    match METRICS[key].unit:
         case "share":
             return f"{100 * value:.1f} %"
         case "s":
@@ -124,14 +123,14 @@ def shown(key: str, value: float | None) -> str:
 
 
 def interval(key: str, each: Estimate) -> str:
-    """The ends of a figure's interval as people read them; empty where it has none."""
+    """A metric's interval formatted with its unit; empty if there is none."""
     if each.low is None or each.high is None:
         return ""
     return f"{shown(key, each.low)} to {shown(key, each.high)}"
 
 
 def _groups(results: Results) -> list[tuple[str, Mapping[str, Mapping[str, Estimate]]]]:
-    """The tables by group that there are, with a title each."""
+    """Groups with their titles; without empty ones."""
     both = (("Language", results.by_language), ("Genre", results.by_genre))
     return [(title, groups) for title, groups in both if groups]
 
@@ -147,18 +146,18 @@ def _summary(results: Results) -> str:
 
 
 def _corpus(results: Results) -> str:
-    """The corpus as people call it; where the layout does not name it, its folder."""
+    """The corpus' name; its folder if the layout has no name."""
     layout = results.config.corpus
     return str(results.config.folder) if layout in ("manifest", "folder") else layout
 
 
 def _unbroken(text: str) -> str:
-    """Text in which no line ends between a number and its unit."""
+    """Text with no-break spaces between numbers and units."""
     return re.sub(r"(?<=\d) (?=%|s\b|dB\b)", "\N{NO-BREAK SPACE}", text)
 
 
 def _worst_first(songs: Sequence[SongScores]) -> list[SongScores]:
-    key = next((key for key in _COLUMNS if any(key in song.parts for song in songs)), "wer")
+    key = next((key for key in _COLUMNS if any(key in song.statistics for song in songs)), "wer")
     return sorted(songs, key=lambda song: -(_value(song, key) or 0.0))
 
 
@@ -167,26 +166,26 @@ def _song_row(song: SongScores, columns: Sequence[str]) -> tuple[SongScores, dic
 
 
 def _value(song: SongScores, key: str) -> float | None:
-    return value_of(FIGURES[key], [song.parts[key]]) if key in song.parts else None
+    return aggregate(METRICS[key], [song.statistics[key]]) if key in song.statistics else None
 
 
 def _song_table(songs: Sequence[SongScores]) -> list[str]:
     rows = [
-        (song.id, {key: Estimate(_value(song, key), None, None, 1) for key in _COLUMNS if key in song.parts})
+        (song.id, {key: Estimate(_value(song, key), None, None, 1) for key in _COLUMNS if key in song.statistics})
         for song in _worst_first(songs)
     ]
     return _table("Song", rows, counted=False)
 
 
 def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Estimate]]], *, counted: bool) -> list[str]:
-    keys = [key for key in _COLUMNS if any(key in figures for _, figures in rows)]
+    keys = [key for key in _COLUMNS if any(key in metrics for _, metrics in rows)]
     lines = [
         f"| {' | '.join([title, *(['songs'] if counted else []), *(_COLUMNS[key] for key in keys)])} |",
         f"|---|{'---:|' * (counted + len(keys))}",
     ]
-    for name, figures in rows:
-        count = max((each.songs for each in figures.values()), default=0)
-        values = [shown(key, figures[key].value if key in figures else None) for key in keys]
+    for name, metrics in rows:
+        count = max((each.songs for each in metrics.values()), default=0)
+        values = [shown(key, metrics[key].value if key in metrics else None) for key in keys]
         lines.append(f"| {' | '.join([_cell(name), *([str(count)] if counted else []), *values])} |")
     return lines
 

@@ -1,7 +1,7 @@
 """The results of an evaluation: all metrics, over all songs, per group and per song; results.json.
 
-results.json has the sufficient statistics of every metric for each song (see `figures`; the JSON keys are "figures" and
-"parts"), so results can be compared and songs regrouped without their predictions.
+results.json has the sufficient statistics of every metric for each song (see `lyrics_asr.evaluation.aggregation`), so
+results can be compared and songs regrouped without their predictions.
 """
 
 import dataclasses
@@ -18,14 +18,23 @@ from typing import Any
 
 import torch
 
-from lyrics_asr.evaluation.figures import DRAWS, FIGURES, Difference, Estimate, Part, difference, estimate, value_of
+from lyrics_asr.evaluation.aggregation import (
+    METRICS,
+    RESAMPLES,
+    Difference,
+    Estimate,
+    Statistics,
+    aggregate,
+    difference,
+    estimate,
+)
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
 from lyrics_asr.evaluation.scores import SongScores
 from lyrics_asr.files import write_text
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import ModelInfo
 
-SCHEMA = "lyrics-asr/evaluation/2"
+SCHEMA = "lyrics-asr/evaluation/3"
 _PACKAGES = (
     "torch",
     "torchaudio",
@@ -56,7 +65,7 @@ class Results:
         decoding: options of the beam search; None if predictions were read from files.
         packages: versions of the packages that affect results.
         hardware: system, processor and GPU.
-        figures: metrics over all songs, by key; without those that no song has.
+        metrics: metrics over all songs, by key; without those that no song has.
         by_language: metrics per language, if there are several.
         by_genre: metrics per genre, if there are several.
         songs: per-song scores.
@@ -71,7 +80,7 @@ class Results:
     decoding: DecodingOptions | None
     packages: Mapping[str, str]
     hardware: Mapping[str, str | int]
-    figures: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]
     by_language: Mapping[str, Mapping[str, Estimate]]
     by_genre: Mapping[str, Mapping[str, Estimate]]
     songs: tuple[SongScores, ...]
@@ -91,7 +100,7 @@ def collect(evaluation: Evaluation, config: EvaluationConfig) -> Results:
         decoding=decoding,
         packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         hardware=_hardware(),
-        figures=estimates(evaluation.songs),
+        metrics=estimates(evaluation.songs),
         by_language=_grouped(evaluation.songs, [song.language for song in evaluation.songs]),
         by_genre=_grouped(evaluation.songs, [song.genre for song in evaluation.songs]),
         songs=evaluation.songs,
@@ -103,9 +112,9 @@ def collect(evaluation: Evaluation, config: EvaluationConfig) -> Results:
 def estimates(songs: Sequence[SongScores]) -> dict[str, Estimate]:
     """All metrics that at least one song has, with confidence intervals."""
     return {
-        key: estimate(figure, parts)
-        for key, figure in FIGURES.items()
-        if (parts := [song.parts[key] for song in songs if key in song.parts])
+        key: estimate(metric, statistics)
+        for key, metric in METRICS.items()
+        if (statistics := [song.statistics[key] for song in songs if key in song.statistics])
     }
 
 
@@ -124,15 +133,15 @@ def write_results(results: Results, path: Path) -> None:
         "decoding": None if results.decoding is None else dataclasses.asdict(results.decoding),
         "packages": results.packages,
         "hardware": results.hardware,
-        "intervals": {"level": 0.95, "method": "percentile bootstrap over songs", "draws": DRAWS},
-        "figures": {
+        "intervals": {"level": 0.95, "method": "percentile bootstrap over songs", "resamples": RESAMPLES},
+        "metrics": {
             key: {
-                "label": FIGURES[key].label,
-                "unit": FIGURES[key].unit,
-                "higher_is_better": FIGURES[key].higher_is_better,
+                "label": METRICS[key].label,
+                "unit": METRICS[key].unit,
+                "higher_is_better": METRICS[key].higher_is_better,
                 **dataclasses.asdict(each),
             }
-            for key, each in results.figures.items()
+            for key, each in results.metrics.items()
         },
         "by_language": _plain(results.by_language),
         "by_genre": _plain(results.by_genre),
@@ -148,7 +157,7 @@ class MeasuredSongs:
     """The name of results, and the sufficient statistics of each metric per song id, for `compare`."""
 
     name: str
-    parts: Mapping[str, Mapping[str, Part]]
+    statistics: Mapping[str, Mapping[str, Statistics]]
 
 
 def read_results(path: Path) -> MeasuredSongs:
@@ -169,7 +178,8 @@ def read_results(path: Path) -> MeasuredSongs:
         raise ValueError(f"{path}: not results of this version, whose schema is {SCHEMA!r}; evaluate again")
     try:
         songs = {
-            song["id"]: {key: _part(key, part) for key, part in song["parts"].items()} for song in document["songs"]
+            song["id"]: {key: _statistics(key, each) for key, each in song["statistics"].items()}
+            for song in document["songs"]
         }
         return MeasuredSongs(str(document["name"]), songs)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -203,23 +213,23 @@ def compare(first: MeasuredSongs, second: MeasuredSongs) -> Comparison:
     Raises:
         ValueError: fewer than two common songs.
     """
-    shared = [song_id for song_id in first.parts if song_id in second.parts]
+    shared = [song_id for song_id in first.statistics if song_id in second.statistics]
     if len(shared) < 2:
         raise ValueError(
             f"{first.name} and {second.name} have {len(shared)} songs in common; a comparison needs at least 2"
         )
     differences = {}
-    for key, figure in FIGURES.items():
-        both = [song_id for song_id in shared if key in first.parts[song_id] and key in second.parts[song_id]]
-        parts = [[results.parts[song_id][key] for song_id in both] for results in (first, second)]
-        if (found := difference(figure, *parts)) is not None:
+    for key, metric in METRICS.items():
+        both = [song_id for song_id in shared if key in first.statistics[song_id] and key in second.statistics[song_id]]
+        statistics = [[results.statistics[song_id][key] for song_id in both] for results in (first, second)]
+        if (found := difference(metric, *statistics)) is not None:
             differences[key] = found
     return Comparison(
         first.name,
         second.name,
         len(shared),
-        len(first.parts) - len(shared),
-        len(second.parts) - len(shared),
+        len(first.statistics) - len(shared),
+        len(second.statistics) - len(shared),
         differences,
     )
 
@@ -252,23 +262,23 @@ def _processor() -> str:
 
 
 def _song(song: SongScores) -> dict[str, Any]:
-    values = {key: value_of(FIGURES[key], [part]) for key, part in song.parts.items()}
-    return {**dataclasses.asdict(song), "figures": values}
+    values = {key: aggregate(METRICS[key], [each]) for key, each in song.statistics.items()}
+    return {**dataclasses.asdict(song), "metrics": values}
 
 
 def _plain(groups: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
     return {
-        group: {key: dataclasses.asdict(each) for key, each in figures.items()} for group, figures in groups.items()
+        group: {key: dataclasses.asdict(each) for key, each in metrics.items()} for group, metrics in groups.items()
     }
 
 
-def _part(key: str, part: Any) -> Part:
-    if key not in FIGURES:
+def _statistics(key: str, values: Any) -> Statistics:
+    if key not in METRICS:
         raise ValueError(f"unknown metric {key!r}")
-    if not isinstance(part, list):
-        raise ValueError(f"the part of {key} must be a list, not {type(part).__name__}")
-    lengths = {"ratio": 2, "f1": 4, "median": len(part)}
-    numbers = tuple(float(number) for number in part)
-    if len(numbers) != lengths[FIGURES[key].kind] or not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"the part {part!r:.60} of {key} does not fit this metric")
+    if not isinstance(values, list):
+        raise ValueError(f"the statistics of {key} must be a list, not {type(values).__name__}")
+    lengths = {"ratio": 2, "f1": 4, "median": len(values)}
+    numbers = tuple(float(number) for number in values)
+    if len(numbers) != lengths[METRICS[key].aggregation] or not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"the statistics {values!r:.60} do not fit {key}")
     return numbers

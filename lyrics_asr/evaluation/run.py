@@ -1,4 +1,4 @@
-"""One evaluation: which songs, by which model or from which files, song by song."""
+"""Run an evaluation: read the songs, get their predictions from a model or from files, and score them."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ from lyrics_asr.corpora.jam_alt import read_jam_alt
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.corpora.musdb_alt import read_musdb_alt
-from lyrics_asr.evaluation.figures import FIGURES, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.predictions import (
     EvaluateRequest,
     EvaluateTask,
@@ -37,35 +37,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is evaluated, on what, and where the results go.
+    """Options of an evaluation.
 
     Args:
-        corpus: how the songs are read, see `lyrics_asr.datasets`. "dali" is its test split.
-        folder: of the corpus; for "manifest" the manifest itself, or the folder that holds manifest.jsonl; for "dali"
-            that of the annotations.
-        audio: folder of the audio of corpus "dali".
+        corpus: layout of the corpus, see `lyrics_asr.corpora`; "dali" is its test split.
+        folder: folder of the corpus; for "manifest" the manifest, or the folder with manifest.jsonl; for "dali" the
+            folder of the annotations.
+        audio: folder of the audio, for corpus "dali".
         ground_truth: file of DALI's corrected offsets and frame rates, for corpus "dali".
-        language: only the songs in this language, an ISO 639-1 code; for corpus "folder" the language of its songs
-            (English when None).
-        genre: only the songs of this genre, whatever its case.
-        limit: only the first songs of those that can be evaluated.
-        model: a name or folder as `load_model` takes it.
-        separator: another separator in place of the model's own, by name or folder.
-        acoustic_model: another acoustic model in place of the model's own, by name or folder.
+        language: only songs in this language (ISO 639-1); for corpus "folder" the language of its songs (English if
+            None).
+        genre: only songs of this genre, ignoring case.
+        limit: only the first N of the songs with audio.
+        model: name or folder, see `load_model`.
+        separator: name or folder of a separator that replaces the model's.
+        acoustic_model: name or folder of an acoustic model that replaces the model's.
         acoustic_language: adapter of a multilingual acoustic model, e.g. "fra".
-        language_model: KenLM file in place of the model's own; "none" for none at all.
-        device: "auto", "cpu", "cuda", ...; several, parted by commas, share the songs.
-        engine: "local", or "ray" for the machines of a Ray cluster.
-        overwrite: run songs again that are done already.
-        transcripts: folder of transcripts that are measured in place of running a model.
-        alignments: folder of alignments that are measured in place of running a model.
-        output: folder of the results, the report and every song's prediction; started again, a run goes on from there.
-        cache: folder that keeps emissions, so that runs with other decoding options need not run the networks.
-        bss_eval: measure separation by BSS Eval too, which takes several times as long as all the rest.
-        separation: how the separator goes over a song.
-        acoustic: how the acoustic model goes over a song.
-        decoding: `DecodingOptions` that differ from those tuned for the model.
-        lines: how a transcript is cut into lines.
+        language_model: KenLM file that replaces the model's; "none" to decode without one.
+        device: "auto", "cpu", "cuda", ...; several, separated by commas, share the songs.
+        engine: "local", or "ray" for a Ray cluster.
+        overwrite: run songs again that are already done.
+        transcripts: folder of transcripts to evaluate instead of a model.
+        alignments: folder of alignments to evaluate instead of a model.
+        output: folder of results, report and predictions; an interrupted run resumes there.
+        cache: folder for emissions, so that other decoding options do not need to run the networks again.
+        bss_eval: also compute BSS Eval, which takes several times as long as everything else.
+        separation: options of the separator.
+        acoustic: options of the acoustic model.
+        decoding: `DecodingOptions` that differ from the model's tuned ones.
+        lines: options for splitting transcripts into lines.
     """
 
     corpus: Literal["manifest", "jamendo", "jam_alt", "musdb_alt", "dali", "folder"] = "manifest"
@@ -97,17 +97,17 @@ class EvaluationConfig:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, not {self.limit}")
         if self.corpus == "dali" and self.audio is None:
-            raise ValueError("corpus=dali needs audio=FOLDER, the one that holds the songs named by their DALI ids")
+            raise ValueError("corpus=dali needs audio=FOLDER, the folder of audio files named by their DALI ids")
 
     @property
     def from_files(self) -> bool:
-        """Whether predictions are read, rather than made."""
+        """Whether predictions are read from files instead of running a model."""
         return self.transcripts is not None or self.alignments is not None
 
 
 @dataclass(frozen=True)
 class FailedSong:
-    """A song that could not be evaluated, and why."""
+    """A song that could not be evaluated, and the reason."""
 
     id: str
     reason: str
@@ -115,7 +115,7 @@ class FailedSong:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Songs that were measured, songs that failed, ids of songs without audio, and what made the predictions."""
+    """Scored songs, failed songs, ids of songs without audio, and the model and decoding of the predictions."""
 
     songs: tuple[SongScores, ...]
     failed: tuple[FailedSong, ...]
@@ -125,11 +125,11 @@ class Evaluation:
 
 
 def load_songs(config: EvaluationConfig) -> tuple[Song, ...]:
-    """The songs that `config` names, all but for `limit`.
+    """Read the songs that `config` selects; `limit` is applied in `evaluate`.
 
     Raises:
-        FileNotFoundError: no corpus there.
-        ValueError: a corpus that is not as its layout says, or one without a song of this language and genre.
+        FileNotFoundError: the corpus does not exist.
+        ValueError: the corpus does not match its layout, or has no song of this language and genre.
     """
     songs = _read_corpus(config)
     chosen = tuple(
@@ -142,14 +142,14 @@ def load_songs(config: EvaluationConfig) -> tuple[Song, ...]:
         languages = ", ".join(sorted({song.language for song in songs}))
         genres = ", ".join(sorted({song.genre for song in songs if song.genre})) or "none"
         raise ValueError(
-            f"{config.folder}: none of {len(songs)} songs is in language={config.language}, genre={config.genre}; "
-            f"languages there: {languages}; genres: {genres}"
+            f"{config.folder}: none of {len(songs)} songs has language={config.language}, genre={config.genre}; "
+            f"its languages: {languages}; genres: {genres}"
         )
     return chosen
 
 
 def request_of(config: EvaluationConfig, songs: Sequence[Song]) -> EvaluateRequest:
-    """What is asked of the runner, for songs with audio."""
+    """The request to the runner, for songs with audio."""
     return EvaluateRequest(
         output=config.output,
         overwrite=config.overwrite,
@@ -175,20 +175,19 @@ def evaluate(
     make_task: Callable[[EvaluateRequest, BatchProgress, int | None], Task[Any, Any]] = EvaluateTask,
     debug: bool = False,
 ) -> Evaluation:
-    """Measure every song; one that fails does not stop the others.
+    """Evaluate all songs; a failing song does not stop the others.
 
-    Songs are run through `inference.run.run`, as users run them: in blocks where they are long, in smaller windows
-    where memory runs out, on several devices. Interrupted runs resume. With folders of predictions in `config`, these
-    are read in place of running a model.
+    Songs go through `inference.run.run`, like those of users: long songs in blocks, smaller windows when memory runs
+    out, several devices. Interrupted runs resume. If `config` names folders of predictions, these are read instead.
 
     Args:
-        songs: what `load_songs` gives.
-        config: all else.
+        songs: songs from `load_songs`.
+        config: all other options.
         make_task: see `inference.run.run`.
-        debug: whether workers show the remarks of libraries.
+        debug: whether workers show warnings of libraries.
 
     Raises:
-        ValueError: not one song could be evaluated, the message says why; or an option that does not exist.
+        ValueError: no song could be evaluated (the message gives the reason), or an option is unknown.
         OutputError: a prediction cannot be written.
     """
     missing = () if config.from_files else tuple(song.id for song in songs if not song.audio.is_file())
@@ -202,8 +201,8 @@ def evaluate(
     done = tuple(scored.done[song.id] for song in present if song.id in scored.done)
     failed = tuple(FailedSong(song.id, scored.failed[song.id]) for song in present if song.id in scored.failed)
     if not done:
-        reason = f"; the first that failed: {failed[0].id}: {failed[0].reason}" if failed else ""
-        raise ValueError(f"none of {len(songs)} songs could be evaluated, {len(missing)} have no audio{reason}")
+        reason = f"; first failure: {failed[0].id}: {failed[0].reason}" if failed else ""
+        raise ValueError(f"none of {len(songs)} songs could be evaluated, {len(missing)} without audio{reason}")
     return Evaluation(done, failed, missing, scored.model, scored.decoding)
 
 
@@ -214,7 +213,7 @@ def _run(
     debug: bool,
     scored: "_Scored",
 ) -> None:
-    """Run a model over the songs, and score each as soon as it is done."""
+    """Run the model on the songs, and score each as soon as it is done."""
     by_stem: dict[Path, Song] = {}
     usable: list[Song] = []
     for song in songs:
@@ -229,7 +228,7 @@ def _run(
 
     def on_result(outcome: Outcome) -> None:
         song = by_stem[outcome.job.stem]
-        if isinstance(outcome.error, OutputError):  # no song's fault: the next one could not be kept either
+        if isinstance(outcome.error, OutputError):  # not the song's fault: the next would fail too
             raise outcome.error
         if outcome.error is not None:
             log_traceback(outcome.error)
@@ -240,7 +239,7 @@ def _run(
         except ValueError:
             if not outcome.is_kept:
                 raise
-            damaged.append(outcome.job)  # of an earlier run; a file was removed or changed since
+            damaged.append(outcome.job)  # the files of an earlier run were removed or changed
         else:
             scored.add(song, lambda: prediction)
 
@@ -250,7 +249,7 @@ def _run(
 
 
 class _Scored:
-    """The scores of songs and the reasons of those that failed, by id."""
+    """Scores of songs, and reasons of failed ones, by id."""
 
     def __init__(self, songs: int) -> None:
         self.done: dict[str, SongScores] = {}
@@ -264,7 +263,7 @@ class _Scored:
         try:
             prediction = predict()
             self.done[song.id] = score_song(song, prediction)
-        except (ValueError, OSError) as error:  # of lyrics and files; other exceptions are defects and must be seen
+        except (ValueError, OSError) as error:  # from lyrics and files; other exceptions are bugs
             self.fail(song, error)
         else:
             self.model, self.decoding = prediction.model, prediction.decoding
@@ -294,9 +293,9 @@ def _read_corpus(config: EvaluationConfig) -> tuple[Song, ...]:
 
 
 def _in_short(song: SongScores) -> str:
-    """A song's main numbers, for a line of progress."""
+    """The main metrics of a song, for a line of progress."""
     shown = []
     for key, name in (("wer", "WER"), ("words_mean_over_songs", "mean error")):
-        if key in song.parts and (value := value_of(FIGURES[key], [song.parts[key]])) is not None:
-            shown.append(f"{name} {value:.1%}" if FIGURES[key].unit == "share" else f"{name} {value:.3f} s")
+        if key in song.statistics and (value := aggregate(METRICS[key], [song.statistics[key]])) is not None:
+            shown.append(f"{name} {value:.1%}" if METRICS[key].unit == "share" else f"{name} {value:.3f} s")
     return ", ".join(shown) or "done"

@@ -1,11 +1,11 @@
-"""What each song adds to the figures of an evaluation.
+"""The sufficient statistics of a song, from its prediction and its reference.
 
 Conventions
-- The numbers are those of `lyrics_asr.metrics`, which states how each is counted.
-- Error rates are counted on `lyrics_asr.text.normalize` of the lyrics and of what was heard; the Jam-ALT measures on
-  the texts as they are, without headings.
-- A line begins where the reference says, or with its first word where the reference has times of words alone.
-- "Even spread" places the words at equal distances over the whole song: what an alignment must beat.
+- `lyrics_asr.evaluation.metrics` defines how each is counted.
+- WER and CER use lyrics and transcripts after `lyrics_asr.lyrics.normalization.normalize`; Jam-ALT metrics use the
+  texts as they are, without headings.
+- The onset of a line is that of the reference, or of its first word if the reference has word times only.
+- "Even spread" places the words at equal distances over the whole song: the baseline of an alignment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from itertools import accumulate
 
 from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.evaluation.figures import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Part
+from lyrics_asr.evaluation.aggregation import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Statistics
 from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     AlignmentErrors,
@@ -38,26 +38,26 @@ class TimedPair:
 
     @property
     def error_seconds(self) -> float:
-        """How late the estimate is; below 0 for early."""
+        """Estimate - reference: positive means late."""
         return self.estimated_seconds - self.reference_seconds
 
 
 @dataclass(frozen=True)
 class SongScores:
-    """One song, measured.
+    """The scores of one song.
 
     Args:
-        parts: what the song adds to each figure, by the figure's key; figures that it lacks are left out.
-        reference: the lyrics as written.
-        text: the transcript with its lines; None where there is none.
-        words: reference and estimate of every word's onset; empty where there are none.
+        statistics: sufficient statistics by key of the metric; without metrics that are undefined for this song.
+        reference: lyrics as written.
+        text: transcript with line breaks; None without a transcript.
+        words: reference and estimated onset of every word; empty without word times.
     """
 
     id: str
     language: str
     genre: str | None
     duration_seconds: float | None
-    parts: dict[str, Part]
+    statistics: dict[str, Statistics]
     reference: str
     text: str | None
     words: tuple[TimedPair, ...]
@@ -67,44 +67,44 @@ def score_song(song: Song, prediction: Prediction) -> SongScores:
     """Compare a prediction with its reference.
 
     Raises:
-        ValueError: lyrics without a word, or an alignment of other lyrics.
+        ValueError: lyrics without words, or an alignment of other lyrics.
     """
-    parts: dict[str, Part] = {}
+    statistics: dict[str, Statistics] = {}
     if prediction.text is not None:
-        parts |= _decoding_parts("", song, prediction.text)
-        parts |= _jam_alt_parts(song, prediction.text)
+        statistics |= _decoding_statistics("", song, prediction.text)
+        statistics |= _jam_alt_statistics(song, prediction.text)
     if prediction.greedy is not None:
-        parts |= _decoding_parts("greedy_", song, prediction.greedy)
+        statistics |= _decoding_statistics("greedy_", song, prediction.greedy)
     words: tuple[TimedPair, ...] = ()
     if prediction.lines is not None:
         duration_seconds = prediction.duration_seconds or 0.0
         words = _word_pairs(song, prediction.lines)
-        parts |= _alignment_parts("words", words, duration_seconds)
-        parts |= _alignment_parts("lines", _line_pairs(song, prediction.lines), duration_seconds)
-        parts |= _end_parts(song, prediction.lines)
+        statistics |= _alignment_statistics("words", words, duration_seconds)
+        statistics |= _alignment_statistics("lines", _line_pairs(song, prediction.lines), duration_seconds)
+        statistics |= _end_statistics(song, prediction.lines)
         if duration_seconds:
             spread = even_spread(len(words), duration_seconds)
             even = [TimedPair(w.text, w.reference_seconds, at) for w, at in zip(words, spread, strict=True)]
-            parts |= _alignment_parts("even_words", even, duration_seconds)
+            statistics |= _alignment_statistics("even_words", even, duration_seconds)
     if prediction.separation is not None:
-        parts |= dict(_separation_parts(prediction.separation))
+        statistics |= dict(_separation_statistics(prediction.separation))
     if prediction.seconds is not None and prediction.duration_seconds:
         seconds = astuple(prediction.seconds)
-        parts["rtf"] = (sum(seconds), prediction.duration_seconds)
-        parts |= {
+        statistics["rtf"] = (sum(seconds), prediction.duration_seconds)
+        statistics |= {
             f"rtf_{stage}": (each, prediction.duration_seconds) for stage, each in zip(STAGES, seconds, strict=True)
         }
     return SongScores(
-        song.id, song.language, song.genre, prediction.duration_seconds, parts, song.lyrics, prediction.text, words
+        song.id, song.language, song.genre, prediction.duration_seconds, statistics, song.lyrics, prediction.text, words
     )
 
 
 def even_spread(count: int, duration_seconds: float) -> tuple[float, ...]:
-    """Onsets of `count` words of equal length that fill the whole song: the baseline of an alignment."""
+    """Onsets of `count` words at equal distances over the whole song."""
     return tuple(i * duration_seconds / count for i in range(count))
 
 
-def _decoding_parts(prefix: str, song: Song, text: str) -> dict[str, Part]:
+def _decoding_statistics(prefix: str, song: Song, text: str) -> dict[str, Statistics]:
     reference, hypothesis = normalize(song.lyrics, song.language), normalize(text, song.language)
     words, characters = (count([reference], [hypothesis]) for count in (word_errors, character_errors))
     length = words.reference_length
@@ -121,7 +121,7 @@ def _decoding_parts(prefix: str, song: Song, text: str) -> dict[str, Part]:
     }
 
 
-def _jam_alt_parts(song: Song, text: str) -> dict[str, Part]:
+def _jam_alt_statistics(song: Song, text: str) -> dict[str, Statistics]:
     counts = jam_alt_counts(parse_lyrics(song.lyrics).sung_text, text, song.language)
     errors = counts.words.substitutions + counts.words.deletions + counts.words.insertions
     return {
@@ -156,33 +156,33 @@ def _line_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]
     return tuple(TimedPair(line.text, onset, line.start_seconds) for line, onset in zip(lines, onsets, strict=True))
 
 
-def _end_parts(song: Song, lines: Sequence[TimedLine]) -> dict[str, Part]:
+def _end_statistics(song: Song, lines: Sequence[TimedLine]) -> dict[str, Statistics]:
     """Signed errors of the ends; `_word_pairs` and `_line_pairs` have checked the counts."""
     word_ends = [word.end_seconds for word in song.words]
     line_ends = [line.end_seconds for line in song.lines]
     if word_ends and not line_ends:
         last_words = accumulate(len(line.words) for line in lines)
         line_ends = [word_ends[count - 1] for count in last_words]
-    parts: dict[str, Part] = {}
+    statistics: dict[str, Statistics] = {}
     if word_ends:
         estimated = [word.end_seconds for line in lines for word in line.words]
-        parts["word_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, word_ends, strict=True))
+        statistics["word_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, word_ends, strict=True))
     if line_ends:
         estimated = [line.end_seconds for line in lines]
-        parts["line_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, line_ends, strict=True))
-    return parts
+        statistics["line_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, line_ends, strict=True))
+    return statistics
 
 
-def _alignment_parts(key: str, pairs: Sequence[TimedPair], duration_seconds: float) -> dict[str, Part]:
+def _alignment_statistics(key: str, pairs: Sequence[TimedPair], duration_seconds: float) -> dict[str, Statistics]:
     if not pairs:
         return {}
     errors = alignment_errors(
         [pair.reference_seconds for pair in pairs], [pair.estimated_seconds for pair in pairs], duration_seconds
     )
-    return dict(_error_parts(key, errors))
+    return dict(_error_statistics(key, errors))
 
 
-def _error_parts(key: str, errors: AlignmentErrors) -> Iterator[tuple[str, Part]]:
+def _error_statistics(key: str, errors: AlignmentErrors) -> Iterator[tuple[str, Statistics]]:
     distances = tuple(abs(error) for error in errors.errors_seconds)
     count = len(distances)
     yield f"{key}_mean_over_songs", (errors.mean_seconds, 1)
@@ -201,7 +201,7 @@ def _error_parts(key: str, errors: AlignmentErrors) -> Iterator[tuple[str, Part]
     yield f"{key}_perceptual", (errors.perceptual, 1)
 
 
-def _separation_parts(scores: SeparationScores) -> Iterator[tuple[str, Part]]:
+def _separation_statistics(scores: SeparationScores) -> Iterator[tuple[str, Statistics]]:
     if scores.mixture_si_sdr_db is not None and scores.vocals_si_sdr_db is not None:
         yield "si_sdr", (scores.vocals_si_sdr_db, 1)
         yield "si_sdr_mixture", (scores.mixture_si_sdr_db, 1)

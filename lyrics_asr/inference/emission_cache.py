@@ -1,9 +1,9 @@
-"""Emissions on disk, so that decoding and language-model tuning never run the networks twice on the same song.
+"""A cache of emissions on disk, so that decoding and tuning do not run the networks twice on the same song.
 
 Conventions
-- An entry's name is a SHA-256 of the audio file's bytes, of both networks' weights and of the options that the networks
-  run with: the same song under another name is found, and another model's emissions never are.
-- Entries are safetensors files with the log-probabilities as the networks gave them, in float32.
+- The name of an entry is the SHA-256 of the audio file, the weights of both networks and their options. So a renamed
+  song is found, and the emissions of another model are not.
+- Entries are safetensors files with the log-probabilities in float32.
 """
 
 import hashlib
@@ -14,27 +14,26 @@ from safetensors.torch import save_file
 
 from lyrics_asr.files import atomic_path, file_fingerprint
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.options import AcousticOptions, SeparationOptions
 from lyrics_asr.types import Emissions
 
 
 class EmissionCache:
-    """The emissions of one model with one set of options, in a folder that other models may use too.
+    """The emissions of one model with one set of options, in a folder that other models may share.
 
     Args:
-        folder: made when the first entry is saved.
+        folder: created when the first entry is saved.
+        model: the model.
+        fingerprint: hash of its weights and options, see `LyricsModel.fingerprint`.
     """
 
-    def __init__(
-        self, folder: Path, model: LyricsModel, separation: SeparationOptions, acoustic: AcousticOptions
-    ) -> None:
+    def __init__(self, folder: Path, model: LyricsModel, fingerprint: str) -> None:
         self._folder = folder
         self._vocabulary = model.acoustic.vocabulary
         self._grid = model.acoustic.grid
-        self._networks = model.fingerprint(separation, acoustic)
+        self._fingerprint = fingerprint
 
     def load(self, audio: Path) -> Emissions | None:
-        """The emissions of a song; None when they are not here, or damaged.
+        """The emissions of a song; None if they are missing or damaged.
 
         Raises:
             OSError: the song cannot be read.
@@ -48,7 +47,7 @@ class EmissionCache:
             return None
 
     def save(self, audio: Path, emissions: Emissions) -> None:
-        """Keep the emissions of a song.
+        """Save the emissions of a song.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -58,5 +57,5 @@ class EmissionCache:
             save_file({"log_probs": emissions.log_probs.contiguous()}, temporary, metadata)
 
     def _path(self, audio: Path) -> Path:
-        key = hashlib.sha256(f"{self._networks} {file_fingerprint(audio)}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self._fingerprint} {file_fingerprint(audio)}".encode()).hexdigest()
         return self._folder / f"{key}.safetensors"

@@ -75,8 +75,7 @@ def run(
 
     task = make_task(request, progress, None)
     songs = check(jobs, task, keep)
-    engine = _engine(request, len(songs)) if songs and isinstance(request, ModelRequest) else None
-    if engine is not None and isinstance(request, ModelRequest):
+    if songs and isinstance(request, ModelRequest) and (engine := _engine(request, len(songs))) is not None:
         from lyrics_asr.inference.workers import WorkerConfig
 
         engine(songs, WorkerConfig(make_task, request, resume, debug), progress, keep)
@@ -86,7 +85,7 @@ def run(
 
 
 def _engine(request: ModelRequest, songs: int) -> Callable[..., None] | None:
-    """What works on the songs in other processes; None where this process does."""
+    """The engine that runs songs in other processes; None to run them in this process."""
     if request.engine == "ray":
         from lyrics_asr.inference import ray_engine
 

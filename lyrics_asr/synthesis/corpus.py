@@ -28,8 +28,8 @@ from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis import singing
-from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES, LYRICS_FOLDER, Stanzas, draw_song, load_lyrics, part_of_lyric
-from lyrics_asr.synthesis.options import SyntheticOptions
+from lyrics_asr.synthesis.lyrics import Stanzas, draw_song, load_lyrics, part_of_lyric
+from lyrics_asr.synthesis.options import LANGUAGE_NAMES, LYRICS_FOLDER, SyntheticOptions
 from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_voice
 from lyrics_asr.synthesis.song import Rendition, render
 from lyrics_asr.synthesis.tts import reset

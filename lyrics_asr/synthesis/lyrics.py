@@ -22,12 +22,10 @@ import numpy as np
 
 from lyrics_asr.lyrics.text import parse_lyrics
 
-LYRICS_FOLDER = Path("data/lyrics")
 SPLIT_LISTS = {
     "development": "development.txt",
     "held_out": "held_out.txt",
 }  # song names; all others are for training
-LANGUAGE_NAMES = {"en": "english", "es": "spanish", "fr": "french", "de": "german"}
 ALPHABETS = {
     "en": "abcdefghijklmnopqrstuvwxyz",
     "es": "abcdefghijklmnopqrstuvwxyzáéíñóúü",

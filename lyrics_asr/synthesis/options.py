@@ -1,6 +1,10 @@
 """Options of a corpus of synthetic songs; the same options and lyrics always give the same songs."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+LYRICS_FOLDER = Path("data/lyrics")
+LANGUAGE_NAMES = {"en": "english", "es": "spanish", "fr": "french", "de": "german"}
 
 
 @dataclass(frozen=True)

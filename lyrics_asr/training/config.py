@@ -13,8 +13,8 @@ class ChunkOptions:
     """How songs are cut into training chunks.
 
     Args:
-        chunk_seconds: longest chunk.
-        pause_seconds: longest pause between words inside a chunk; longer ones are skipped.
+        chunk_seconds: maximum length of a chunk.
+        pause_seconds: maximum pause between words in a chunk; longer pauses are skipped.
     """
 
     chunk_seconds: float = 10.0
@@ -35,8 +35,8 @@ class AugmentationOptions:
         gain_db: the gain is drawn from -gain_db to gain_db; 0 for no change.
         remix_prob: probability that the accompaniment of a cut with stems is replaced by that of another song of the
             batch. Cuts whose accompaniment is silent are always remixed, unless it is 0.
-        min_vocals_gain_db: of a remix, the lowest level of the vocals relative to the accompaniment.
-        max_vocals_gain_db: the highest; the level is drawn uniformly.
+        min_vocals_gain_db: minimum level of the vocals relative to the accompaniment in a remix.
+        max_vocals_gain_db: maximum level; the level is drawn uniformly.
     """
 
     speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
@@ -47,7 +47,7 @@ class AugmentationOptions:
 
     def __post_init__(self) -> None:
         if not self.speeds:
-            raise ValueError("augmentation.speeds is empty; [1.0] leaves the speed as it is")
+            raise ValueError("augmentation.speeds is empty; [1.0] keeps the speed unchanged")
         for speed in self.speeds:
             check_range("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
         check_range("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
@@ -64,17 +64,17 @@ class CutLoaderOptions:
 
     Args:
         cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar; empty for a stream, which makes its own.
-        batch_seconds: most audio in a batch, padding included; slower speeds come on top.
-        batch_cuts: most cuts in a batch; None for as many as `batch_seconds` allows.
-        shuffle: a different order in each epoch; otherwise that of the files, apart from the bucketing.
-        buckets: number of length classes; a batch holds cuts of one.
-        buffer_cuts: cuts in memory to sample from. Those of Shar include their audio.
-        limit: only the first cuts, so many; None for all.
-        silence_prob: expected share of cuts without words, for which the target is all blank. An epoch uses each of
-            them once at most.
-        workers: processes that read and decode; 0 for the main process.
-        prefetch_batches: per worker.
-        augmentation: of the audio.
+        batch_seconds: maximum audio per batch, including padding, before speed augmentation.
+        batch_cuts: maximum number of cuts per batch; None for as many as `batch_seconds` allows.
+        shuffle: use a different order in each epoch. Otherwise cuts keep the order of the files, apart from bucketing.
+        buckets: number of length buckets; the cuts of a batch come from one bucket.
+        buffer_cuts: number of cuts in memory to sample from. Cuts of Shar include their audio.
+        limit: use only the first `limit` cuts; None for all.
+        silence_prob: expected fraction of cuts without words, whose target is all blank. Each of them is used at most
+            once per epoch.
+        workers: number of loader processes; 0 to load in the main process.
+        prefetch_batches: batches that each worker loads ahead.
+        augmentation: audio augmentation.
     """
 
     cuts: list[str] = field(default_factory=list)
@@ -107,16 +107,16 @@ class StreamOptions:
 
     Args:
         languages: ISO 639-1 codes and their relative frequencies.
-        songs_per_round: at most two rounds are on disk.
+        songs_per_round: number of songs per round; at most two rounds are on disk.
         steps_per_round: optimizer steps per round; every stage starts with a new round.
-        processes: songs that are made in parallel, at low priority.
+        processes: number of low-priority processes that make songs.
         seed: the same seed gives the same songs.
-        lines: sung lines per song.
+        lines: distinct lines per song.
         word_salad_share: see `SyntheticOptions`.
         generated_share: see `SyntheticOptions`.
-        a_cappella_share: share of the songs without accompaniment.
-        lyrics: folder of the lyrics.
-        chunk_seconds: longest cut.
+        a_cappella_share: fraction of songs without accompaniment.
+        lyrics: folder of lyrics.
+        chunk_seconds: maximum length of a cut.
     """
 
     languages: dict[str, float] = field(default_factory=lambda: {"en": 1.0})
@@ -148,14 +148,14 @@ class OptimizerOptions:
     """AdamW for one part of the model: the separator or the acoustic model.
 
     Args:
-        learning_rate: peak; 0 freezes the part.
-        warmup_steps: linear warm-up, counted from the first step in which the part is trained.
+        learning_rate: peak learning rate; 0 freezes the part.
+        warmup_steps: steps of linear warm-up, from the first step in which the part is trained.
         schedule: after the warm-up, "cosine" decays to zero at the last step of the stage and "plateau" decays when the
             validation WER stops falling.
-        plateau_factor: factor of a decay on a plateau.
-        plateau_patience: validations without a lower WER before a decay.
-        weight_decay: decoupled (Loshchilov and Hutter 2019).
-        clip_norm: the largest gradient norm of the part; larger gradients are scaled down to it.
+        plateau_factor: factor of each decay on a plateau.
+        plateau_patience: number of validations without a lower WER before a decay.
+        weight_decay: decoupled weight decay (Loshchilov and Hutter 2019).
+        clip_norm: maximum gradient norm of the part; larger gradients are scaled down to it.
     """
 
     learning_rate: float = 0.0
@@ -179,15 +179,15 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class FreezingPhase:
-    """Which layers are trained, from a step of the stage until the next phase.
+    """Which layers are trained from a step of the stage until the next phase.
 
     Args:
         from_step: first step of the phase, counted from 0.
-        separator_last_layers: layers of Demucs' decoders that are trained, counted from the output; 0 freezes the
+        separator_last_layers: number of decoder layers of Demucs to train, counted from the output; 0 freezes the
             separator, None trains all of it.
-        feature_encoder: whether the convolutions of the acoustic model are trained.
-        frozen_layers: number of lowest layers of the acoustic model that are frozen, together with what precedes them
-            apart from the convolutions.
+        feature_encoder: whether to train the convolutional feature encoder of the acoustic model.
+        frozen_layers: number of lowest layers of the acoustic model to freeze, together with everything below them
+            except the feature encoder.
     """
 
     from_step: int = 0
@@ -209,8 +209,8 @@ class LoraOptions:
     With adapters, only they and the CTC head of the acoustic model are trained.
 
     Args:
-        rank: of the adapters; 0 for none.
-        alpha: the adapters' output is multiplied by alpha / rank.
+        rank: rank of the adapters; 0 for no adapters.
+        alpha: scale of the adapters: their output is multiplied by alpha / rank.
     """
 
     rank: int = 0
@@ -223,12 +223,12 @@ class LoraOptions:
 
 @dataclass(frozen=True)
 class SpecAugmentOptions:
-    """Masks on the features of the acoustic model in training (Park et al. 2019, Baevski et al. 2020).
+    """SpecAugment on the features of the acoustic model in training (Park et al. 2019, Baevski et al. 2020).
 
     Args:
-        time_probability: of a frame to start a time mask.
+        time_probability: probability that a time mask starts at a frame.
         time_frames: length of a time mask.
-        feature_probability: of a feature to start a feature mask.
+        feature_probability: probability that a feature mask starts at a feature.
         features: width of a feature mask.
     """
 
@@ -249,26 +249,28 @@ class StageOptions:
     """One stage of training.
 
     Args:
-        name: for logs.
-        steps: optimizer steps.
-        accumulation: batches per step and process. The losses are means over all batches of a step, so that this and
-            the number of processes change nothing but the batch size of a step.
-        input: of the acoustic model. "vocals": clean vocals; "stems": vocals with attenuated accompaniment, see
-            `losses.mix_at_snr`; neither runs the separator. "separated": what the present separator, which is not
-            trained in this stage, makes of the songs; computed once, see `training.data.vocals_cache`. "mixture": the
-            output of the separator, which runs in every step.
+        name: name in logs.
+        steps: number of optimizer steps.
+        accumulation: batches per step and process. Losses are means over all batches of a step, so this and the number
+            of processes change only the effective batch size.
+        input: input of the acoustic model. "vocals": clean vocals; "stems": vocals with attenuated accompaniment, see
+            `losses.mix_at_snr`; neither runs the separator. "separated": vocals from the current separator, which is
+            frozen in this stage; computed once, see `training.data.vocals_cache`. "mixture": the output of the
+            separator, which runs in every step.
         separator: optimizer of the separator.
         acoustic: optimizer of the acoustic model.
-        head_learning_rate: peak of the CTC head, with the schedule of the acoustic model; None for the same rate.
-        freezing: phases in the order of their steps; without any, everything with a learning rate is trained.
-        separation_weight: of the L1 distance between separated and true vocals, relative to the level of these.
-        anchor_weight: of the L1 distance to the vocals of the separator as it was at the start of the run, relative to
-            their level. CTC alone degrades the separated vocals. Training from scratch has no anchor.
-        ctc_weight: of the CTC loss per token; with `frame_weight` and `phone_weight` 0 too, the acoustic model is not
-            run.
-        frame_weight: of a cross-entropy against the letter of every frame, see `training.data.labels.letters_of`. CTC
+        head_learning_rate: peak learning rate of the CTC head, with the schedule of the acoustic model; None for the
+            same rate.
+        freezing: phases in order of their steps; without phases, everything with a learning rate is trained.
+        separation_weight: weight of the L1 distance between separated and true vocals, relative to the level of the
+            true vocals.
+        anchor_weight: weight of the L1 distance to the output of the initial separator, relative to its level. It is
+            needed because CTC alone degrades the separated vocals. Training from scratch has no anchor.
+        ctc_weight: weight of the CTC loss per token. If `frame_weight` and `phone_weight` are 0 too, the acoustic model
+            is not run.
+        frame_weight: weight of the cross-entropy with a letter per frame, see `training.data.labels.letters_of`. CTC
             alone takes long to find an alignment; word times provide one.
-        phone_weight: of a cross-entropy against the phone of every frame, at an intermediate layer, see
+        phone_weight: weight of the cross-entropy with a phone per frame, at an intermediate layer, see
             `training.from_scratch.phones`; the cuts must have phones.
     """
 
@@ -301,7 +303,7 @@ class StageOptions:
         check_range(f"stage {self.name!r}: accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
         starts = [phase.from_step for phase in self.freezing]
         if starts and (starts[0] != 0 or any(b <= a for a, b in pairwise(starts))):
-            raise ValueError(f"stage {self.name!r}: freezing must begin with from_step 0 and rise, not {starts}")
+            raise ValueError(f"stage {self.name!r}: from_step of freezing must start at 0 and increase, not {starts}")
 
 
 @dataclass(frozen=True)
@@ -310,8 +312,8 @@ class TrackingOptions:
 
     Args:
         wandb: "off", "offline" (kept in the run's output until `wandb sync`) or "online".
-        project: in Weights & Biases.
-        examples: validation examples whose texts and vocals are logged.
+        project: project in Weights & Biases.
+        examples: number of validation examples whose texts and vocals are logged.
     """
 
     wandb: str = "off"
@@ -329,36 +331,37 @@ class TrainingConfig:
     """Train a model from scratch on songs with stems, or fine-tune one.
 
     Args:
-        stages: in order.
-        output: folder of checkpoints, log and model.
-        cuts: what `lyrics-asr data dali` or `data cuts` wrote, and how it is batched; or, batched in the same way,
-        stream: synthetic songs that are made during training.
-        development: manifests of the validation songs; or
-        development_cuts: a file of validation cuts.
-        model: initial weights, as for `load_model`; empty to train from scratch.
+        stages: stages in order.
+        output: folder for checkpoints, log and model.
+        cuts: cuts from `lyrics-asr data dali` or `data cuts`, and how they are batched.
+        stream: synthetic songs that are made during training, instead of `cuts.cuts`; batched in the same way.
+        development: manifests of the validation songs.
+        development_cuts: a file of validation cuts, instead of `development`.
+        model: initial weights, see `load_model`; empty to train from scratch.
         separator: arguments of `build_separator`, to train from scratch.
         acoustic: arguments of `build_acoustic`, to train from scratch: those of `transformers.Wav2Vec2Config`, or
             `{encoder: openai/whisper-base}` for a new CTC head on an encoder of Whisper.
         lora: adapters on the acoustic model.
-        spec_augment: masks on its features; null for none.
-        lyrics: folder of lyrics; the English training lyrics make the language model. Without it, the initial model's
-            language model, if any, is kept.
-        language_model_order: longest n-gram.
-        tuning_songs: English development songs on which the weights of the language model are tuned.
+        spec_augment: masks on the features of the acoustic model; null for none.
+        lyrics: folder of lyrics; the language model is built from its English training lyrics. If empty, the language
+            model of the initial model, if any, is kept.
+        language_model_order: order of the language model.
+        tuning_songs: number of English development songs to tune the language model's weights on.
         letters: characters of the vocabulary, in addition to apostrophe and word delimiter, to train from scratch.
-        seed: of the weights and of every step.
+        seed: seed of the initial weights and of every step.
         precision: "fp32", or "bf16" for mixed precision.
-        gradient_checkpointing: recompute the acoustic model's layers in the backward pass: slower, with less memory.
+        gradient_checkpointing: recompute the acoustic model's layers in the backward pass; slower, with less memory.
         compile: compile both networks with `torch.compile`.
-        vocals_cache_gb: limit of the separated vocals of a run, for `input: separated`; the oldest are removed.
+        vocals_cache_gb: maximum size of the separated vocals of a run, for `input: separated`; the oldest are removed.
         log_every_steps: steps between log entries.
         validate_every_steps: steps between validations, each with a checkpoint.
         validation_examples: number of validation songs or cuts; 0 for all.
-        checkpoint_every_steps: steps between further checkpoints; 0 for none.
-        keep_checkpoints: newest checkpoints to keep, in addition to the one with the lowest WER.
-        max_skipped_steps: consecutive steps that may be skipped because of a loss or gradient that is not finite.
-        overfit_chunks: train and validate on the first rows of the first batch, so many; 0 for all data. A model that
-            cannot overfit one chunk has a bug.
+        checkpoint_every_steps: steps between additional checkpoints; 0 for none.
+        keep_checkpoints: number of newest checkpoints to keep, in addition to the one with the lowest WER.
+        max_skipped_steps: maximum number of consecutive steps that are skipped because the loss or a gradient is not
+            finite.
+        overfit_chunks: train and validate on this many rows of the first batch; 0 for all data. A model that cannot
+            overfit one chunk has a bug.
         tracking: where the run is logged.
         threads: CPU threads; 0 for PyTorch's default.
     """
@@ -397,15 +400,15 @@ class TrainingConfig:
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
         if not self.stages:
-            raise ValueError("stages is empty; a run needs at least one")
+            raise ValueError("stages is empty; give at least one")
         if bool(self.cuts.cuts) == (self.stream is not None):
-            raise ValueError("give either cuts.cuts, files that `lyrics-asr data cuts` or `data dali` wrote, or stream")
+            raise ValueError("give either cuts.cuts (files from `lyrics-asr data cuts` or `data dali`) or stream")
         if bool(self.development) == bool(self.development_cuts):
-            raise ValueError("give either development, manifests of songs, or development_cuts, a file of cuts")
+            raise ValueError("give either development (manifests of songs) or development_cuts (a file of cuts)")
         if self.lyrics and not self.development:
-            raise ValueError("a language model of lyrics is tuned on songs: give development, or lyrics=''")
+            raise ValueError("the language model is tuned on development songs: give development, or set lyrics=''")
         if not self.model and not (self.separator and self.acoustic):
-            raise ValueError("give model, to start from its weights, or separator and acoustic, to train from scratch")
+            raise ValueError("give model (initial weights), or separator and acoustic to train from scratch")
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")

@@ -1,15 +1,14 @@
 """The losses of a batch over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
 
 Conventions
-- CTC (Graves et al. 2006): the negative log-likelihood per token, as a mean over rows. A row without tokens, whose
-  target is all blank, is divided by the number of tokens that are sung in that time on average, so that its weight is
-  that of other rows.
-- Separation and anchor: the L1 distance to the true vocals, or to those of the initial separator, divided by their
-  level: 1 for silence, 0 for the target itself, whatever the loudness.
-- Cross-entropies are means over frames.
-- All means are over all batches of a step, in all processes: every batch divides its sums by the `Targets.counts` of
-  all batches, so that the losses of the step are the sums over batches. Neither accumulation nor the number of
-  processes changes the gradient of a step.
+- CTC (Graves et al. 2006): the negative log-likelihood per token, averaged over rows. A row without tokens, whose
+  target is all blank, is divided by the average number of tokens sung in that time, so it weighs as much as others.
+- Separation and anchor: the L1 distance to the true vocals, or to the output of the initial separator, divided by their
+  level: 1 for silence and 0 for the target itself, regardless of loudness.
+- Cross-entropies are averaged over frames.
+- All averages are over all batches of a step in all processes: every batch divides its sums by the total
+  `Targets.counts`, so the losses of a step are sums over batches. Neither accumulation nor the number of processes
+  changes the gradient of a step.
 """
 
 from dataclasses import dataclass
@@ -27,14 +26,14 @@ from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, fra
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 
 _FRAMES_PER_LABEL = 6  # of singing, on average
-_EPSILON = 1e-4  # added to the level of the vocals that a distance is relative to
+_EPSILON = 1e-4  # added to the level by which distances are divided
 _LOWEST_ACCOMPANIMENT_DB = -30.0
 _WITH_ACCOMPANIMENT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The unweighted losses of a step, or a batch's part of them; a loss with weight 0 is 0."""
+    """The unweighted losses of a step, or a batch's share of them; losses with weight 0 are 0."""
 
     separation: Float[Tensor, ""]
     anchor: Float[Tensor, ""]
@@ -43,7 +42,7 @@ class Losses:
     phones: Float[Tensor, ""]
 
     def weighted(self, stage: StageOptions) -> Float[Tensor, ""]:
-        """The sum that is minimised."""
+        """The weighted sum that is minimized."""
         return (
             stage.separation_weight * self.separation
             + stage.anchor_weight * self.anchor
@@ -58,10 +57,10 @@ class Targets:
     """Training targets of a batch.
 
     Args:
-        vocals: those of the initial separator, for the anchor.
-        letters: frame targets, see `frame_targets`.
-        phones: frame targets of the phones.
-        counts: the denominators of the losses, in the order of the fields of `Losses`.
+        vocals: output of the initial separator, for the anchor.
+        letters: letter of each frame, see `frame_targets`.
+        phones: phone of each frame.
+        counts: denominators of the losses, in the order of the fields of `Losses`.
     """
 
     vocals: Float[Tensor, "batch channels samples"] | None
@@ -71,12 +70,12 @@ class Targets:
 
 
 class LossGraph(nn.Module):
-    """Batches in, losses out: the module that is wrapped for distributed training.
+    """Computes the losses of a batch; the module that is wrapped for distributed training.
 
     Args:
-        model: is trained.
-        phones: classifier for stages with a `phone_weight`.
-        start: the separator as it was at the start of the run, for the anchor; None for no anchor.
+        model: model to train.
+        phones: phone classifier, for stages with a `phone_weight`.
+        start: initial separator, for the anchor; None for no anchor.
     """
 
     def __init__(self, model: LyricsModel, phones: PhoneClassifier | None = None, start: Separator | None = None):
@@ -96,7 +95,7 @@ class LossGraph(nn.Module):
         frames = _frame_counts(model, stage, batch).cpu()
         vocals = letters = phones = None
         if start is not None and model.separator.training and stage.anchor_weight:
-            start.train()  # in evaluation mode the network pads its input, which changes the output
+            start.train()  # in evaluation mode, the network pads its input, which changes the output
             with torch.no_grad():
                 vocals = start(batch.mixture)
         grid, blank_id = model.acoustic.grid, model.acoustic.vocabulary.blank_id
@@ -114,24 +113,24 @@ class LossGraph(nn.Module):
         return Targets(vocals, letters, phones, torch.tensor(counts, device=batch.lengths.device))
 
     def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "5"]) -> Losses:
-        """The batch's part of the losses of a step.
+        """The batch's share of the losses of a step.
 
         Args:
-            stage: the losses and the input of the acoustic model.
-            batch: with all that the stage needs.
-            targets: of this batch.
+            stage: weights of the losses, and input of the acoustic model.
+            batch: batch with all inputs that the stage needs.
+            targets: targets of this batch.
             counts: `Targets.counts`, summed over all batches of the step.
         """
         zero = torch.zeros((), device=batch.lengths.device)
         separation = anchor = ctc = letters = phones = zero
-        over = counts.clamp(min=torch.finfo(counts.dtype).tiny)
+        denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
         if stage.input == "mixture":
             vocals = model.separator(batch.mixture)
             if stage.separation_weight:
-                separation = (vocals - batch.vocals).abs().sum() / over[0]
+                separation = (vocals - batch.vocals).abs().sum() / denominators[0]
             if targets.vocals is not None:
-                anchor = (vocals - targets.vocals).abs().sum() / over[1]
+                anchor = (vocals - targets.vocals).abs().sum() / denominators[1]
             if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
                 return Losses(separation, anchor, zero, zero, zero)
             log_probs = model.acoustic_log_probs(vocals, batch.lengths)
@@ -141,18 +140,18 @@ class LossGraph(nn.Module):
             log_probs = model.acoustic(vocals.mean(1), batch.lengths)
         if stage.ctc_weight:
             frames = _frame_counts(model, stage, batch)
-            ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id) / over[2]
+            ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id) / denominators[2]
         if targets.letters is not None:
-            letters = frame_cross_entropy(log_probs, targets.letters) / over[3]
+            letters = frame_cross_entropy(log_probs, targets.letters) / denominators[3]
         if targets.phones is not None and self.phones is not None:
-            phones = frame_cross_entropy(self.phones(), targets.phones) / over[4]
+            phones = frame_cross_entropy(self.phones(), targets.phones) / denominators[4]
         return Losses(separation, anchor, ctc, letters, phones)
 
 
 def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:
-    """The vocals with attenuated accompaniment, which simulates what a separator leaves in.
+    """Vocals with attenuated accompaniment, which simulates the leakage of a separator.
 
-    Half of the rows are clean vocals; the others have their accompaniment at a gain of -30 to 0 dB, drawn uniformly.
+    Half of the rows are clean vocals; the others include accompaniment at a gain drawn uniformly from -30 to 0 dB.
     """
     assert batch.vocals is not None
     assert batch.accompaniment is not None
@@ -187,7 +186,7 @@ def _level(vocals: Float[Tensor, "batch channels samples"] | None) -> float:
 def _ctc(
     log_probs: Float[Tensor, "batch frames vocab"], frames: Int[Tensor, "batch"], batch: Batch, blank_id: int
 ) -> Float[Tensor, ""]:
-    # zero_infinity: a chunk with more labels than frames has no path and an infinite loss, which is left out.
+    # zero_infinity: a chunk with more labels than frames has no path; its infinite loss is set to 0.
     loss = ctc_loss(
         log_probs.transpose(0, 1),
         batch.labels,

@@ -1,10 +1,10 @@
-"""The processes of a training run, one for each GPU, as torchrun or `accelerate launch` starts them.
+"""The processes of a training run, one per GPU, as started by torchrun or `accelerate launch`.
 
 Conventions
-- Collectives of tensors, such as the sum of gradients, end the run after `COLLECTIVE_TIMEOUT`: a process is gone.
-- Work that takes minutes in one process (downloads, songs to be made, validation, checkpoints) is waited for without
-  that limit, in a second process group over CPU sockets (gloo). A process that fails or is gone still ends the others.
-- Data parallelism (DDP) is the only kind; how many batches make a step is said by `StageOptions.accumulation`.
+- Collectives on tensors, such as summing gradients, time out after `COLLECTIVE_TIMEOUT`: then a process is gone.
+- Work that takes minutes in one process (downloads, making songs, validation, checkpoints) has no such limit: the
+  others wait in a second process group over CPU sockets (gloo). A process that fails or is gone still ends them.
+- Data parallelism (DDP) is the only kind; `StageOptions.accumulation` sets the number of batches per step.
 """
 
 import os
@@ -31,7 +31,7 @@ _UNSUPPORTED = {
 
 
 class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has no types
-    """An Accelerator whose processes may wait for each other for longer than a collective may take.
+    """An Accelerator whose processes can wait for each other longer than the timeout of collectives.
 
     Args:
         precision: "no" or "bf16".
@@ -42,10 +42,9 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
         super().__init__(
             mixed_precision=precision,
             log_with=log_with,
-            cpu=not torch.cuda.is_available(),  # left to itself, Accelerate lets torchrun's processes each run alone
-            gradient_accumulation_plugin=GradientAccumulationPlugin(
-                num_steps=1
-            ),  # losses are means over a step already
+            cpu=not torch.cuda.is_available(),  # else processes of torchrun would run alone
+            # The losses are means over a whole step already.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=COLLECTIVE_TIMEOUT)],
         )
         self._waiting: distributed.ProcessGroup | None = None
@@ -54,10 +53,10 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Run the block in the main process, then in the others, which wait as long as it takes.
+        """Run the block in the main process first, then in the others, which wait without a timeout.
 
         Raises:
-            RuntimeError: in the others, when the block failed in the main process.
+            RuntimeError: in the other processes, if the block failed in the main process.
         """
         if not self.is_main_process:
             self._share_failure(None)
@@ -71,7 +70,7 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
         self._share_failure(None)
 
     def wait_for_everyone(self) -> None:
-        """Wait until every process is here, as long as it takes."""
+        """Wait for all processes, without a timeout."""
         if self._waiting is not None:
             distributed.barrier(group=self._waiting)
 
@@ -88,11 +87,10 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
     """Join the processes of a run.
 
     Args:
-        config: of the run; its precision and trackers are used.
+        config: options of the run; only precision and trackers are used.
 
     Raises:
-        ValueError: the environment, as `accelerate launch` sets it, asks for a kind of parallelism that is not
-            supported.
+        ValueError: the environment, as set by `accelerate launch`, requests unsupported parallelism.
     """
     for variable, name in _UNSUPPORTED.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):

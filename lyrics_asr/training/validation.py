@@ -50,7 +50,7 @@ class Example:
 
     Args:
         id: name in messages and logs.
-        reference: normalised lyrics.
+        reference: normalized lyrics.
         read: returns the mixture, or its path where it is too long for memory; or vocals.
         is_separated: whether `read` returns vocals, so that the separator is skipped.
         read_vocals: returns the reference vocals at the separator's rate, where they are known.

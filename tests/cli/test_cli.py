@@ -507,15 +507,6 @@ def test_help_and_import_are_light():
     assert done.returncode == 0, done.stderr
 
 
-def test_defaults_of_the_data_verbs_are_those_of_what_they_call(capsys):
-    from lyrics_asr.cli import data_dali, data_synth
-    from lyrics_asr.corpora.dali import SplitThresholds
-    from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES, LYRICS_FOLDER
-
-    assert SplitThresholds(*data_dali._THRESHOLDS) == SplitThresholds()
-    assert (tuple(LANGUAGE_NAMES), LYRICS_FOLDER) == (data_synth._LANGUAGES, data_synth._LYRICS_FOLDER)
-
-
 def test_the_public_names_exist():
     import lyrics_asr
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from lyrics_asr.corpora import dali
-from lyrics_asr.corpora.dali import SongScore, SplitThresholds, assign_splits, read_dali, read_score
+from lyrics_asr.corpora.dali import read_dali, read_score
 from lyrics_asr.corpora.dali_pickles import MAX_BYTES
+from lyrics_asr.corpora.dali_splits import SongScore, SplitThresholds, assign_splits
 from lyrics_asr.corpora.manifest import LineTimes
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.synthesis import corpus as synthetic

@@ -11,7 +11,7 @@ import torch
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.evaluation.figures import FIGURES
+from lyrics_asr.evaluation.aggregation import METRICS
 from lyrics_asr.evaluation.predictions import EvaluateTask
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
@@ -132,7 +132,7 @@ def test_limit_counts_songs_with_audio(tmp_path, model):
 def test_nothing_to_evaluate_says_why(tmp_path, model):
     missing = Song("missing", tmp_path / "no.mp3", "la", (), "en")
     silent = make_song(tmp_path, model, "silent", mixture=torch.zeros(2, RATE_HZ))
-    with pytest.raises(ValueError, match=r"none of 2 songs could be evaluated, 1 have no audio; .* silent: AudioError"):
+    with pytest.raises(ValueError, match=r"none of 2 songs could be evaluated, 1 without audio; .* silent: AudioError"):
         run([missing, silent], model, tmp_path)
 
 
@@ -198,9 +198,7 @@ def test_songs_are_chosen_by_language_and_genre(tmp_path, model):
     assert chosen(language="en") == ["a", "c"]
     assert chosen(genre="rock") == ["a", "b"]
     assert chosen(genre="Rock", language="en") == ["a"]
-    with pytest.raises(
-        ValueError, match=r"none of 3 songs is in language=fr, .* languages there: de, en; genres: Rock"
-    ):
+    with pytest.raises(ValueError, match=r"none of 3 songs has language=fr, .* languages: de, en; genres: Rock"):
         chosen(language="fr")
 
 
@@ -269,24 +267,24 @@ def setup(tmp_path_factory, model):
     return folder
 
 
-def test_the_script_prints_figures_and_writes_results_and_reports(script, setup, capsys):
+def test_the_script_prints_metrics_and_writes_results_and_reports(script, setup, capsys):
     assert script.main([str(setup / "config.yaml"), "decoding.alpha=0.75"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].split() == ["figure", "value", "95", "%", "interval", "songs"]
+    assert lines[0].split() == ["metric", "value", "95", "%", "interval", "songs"]
     assert "2 songs evaluated, 0 failed, 0 without audio" in lines
     assert re.search(r"2/2 second: WER [\d.]+%, mean error [\d.]+ s \(0 s left\)", captured.err)
     results = json.loads((setup / "results" / "results.json").read_text(encoding="utf-8"))
-    assert results["schema"] == "lyrics-asr/evaluation/2"
+    assert results["schema"] == "lyrics-asr/evaluation/3"
     assert results["config"]["folder"] == str(setup)
     assert (results["decoding"]["beam_width"], results["decoding"]["alpha"]) == (5, 0.75)
     assert results["packages"]["torch"] == importlib.metadata.version("torch")
     assert results["hardware"]["cores"] >= 1
-    errors, words = (sum(song["parts"]["wer"][i] for song in results["songs"]) for i in (0, 1))
-    assert results["figures"]["wer"]["value"] == errors / words
+    errors, words = (sum(song["statistics"]["wer"][i] for song in results["songs"]) for i in (0, 1))
+    assert results["metrics"]["wer"]["value"] == errors / words
     assert f"{100 * errors / words:.1f} %" in next(line for line in lines if line.startswith("WER"))
     # Without a separator nothing is gained.
-    assert results["figures"]["si_sdr_gain"]["value"] == pytest.approx(0, abs=1e-6)
+    assert results["metrics"]["si_sdr_gain"]["value"] == pytest.approx(0, abs=1e-6)
     assert results["failed"] == results["missing_audio"] == []
     assert (setup / "results" / "report.md").read_text(encoding="utf-8").startswith(f"# {setup}/model\n")
     assert "<!doctype html>" in (setup / "results" / "report.html").read_text(encoding="utf-8")
@@ -325,7 +323,7 @@ def test_the_script_compares_two_results(script, setup, capsys):
     assert script.main(["compare", f"{setup}/right_results", f"{setup}/late_results/results.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "2 songs in common; 0 only in the first, 0 only in the second" in lines
-    row = next(line for line in lines if line.startswith(FIGURES["words_mean_over_songs"].label))
+    row = next(line for line in lines if line.startswith(METRICS["words_mean_over_songs"].label))
     assert row.split()[-1] == "first"
     assert "-0.250 s" in row
     assert script.main(["compare", f"{setup}/right_results", f"{setup}/nowhere"]) == 1
@@ -339,7 +337,7 @@ def test_the_script_compares_two_results(script, setup, capsys):
         (["corpus=jamendo", "folder=nowhere"], "JamendoLyrics.csv: no such file"),
         (["model=nowhere"], "nowhere: not a model"),
         (["decoding.beam_size=3"], "beam_size"),
-        (["--language", "fr"], "none of 2 songs is in language=fr"),
+        (["--language", "fr"], "none of 2 songs has language=fr"),
         (["output=/dev/null/here"], "/dev/null/here: cannot be written"),
     ],
 )

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyrics_asr.evaluation.figures import FIGURES, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     ErrorCounts,
@@ -64,7 +64,7 @@ def test_error_rate_exceeds_one_when_too_much_is_heard():
 
 @pytest.mark.parametrize("count", [word_errors, character_errors])
 def test_texts_without_a_rate_are_refused(count):
-    with pytest.raises(ValueError, match="hold no word"):
+    with pytest.raises(ValueError, match="have no words"):
         count([" "], ["la"])
     with pytest.raises(ValueError, match="1 references but 2 hypotheses"):
         count(["la"], ["la", "la"])
@@ -129,7 +129,7 @@ def test_one_word_has_no_mirex_segments():
         ([1.0, 2.0], [1.0], "must be the same"),
         ([2.0, 1.0], [1.0, 2.0], "Reference timestamps are not monotonically"),
         ([1.0, 2.0], [2.0, 1.0], "Estimated timestamps are not monotonically"),
-        ([1.0], [math.nan], "estimated_onsets hold nan"),
+        ([1.0], [math.nan], "estimated_onsets has nan"),
         ([-1.0], [1.0], "below 0"),
     ],
 )
@@ -161,8 +161,8 @@ def test_jam_alt_measures_are_those_of_alt_eval(seed):
     assert with_case / length == pytest.approx(theirs["WER_case"], abs=1e-9)
     kinds = (("punctuation", "punc"), ("parentheses", "pare"), ("lines", "line"), ("sections", "sect"))
     for kind, name in kinds:
-        parts = [dataclasses.astuple(getattr(each, kind)) for each in counts]
-        ours = value_of(FIGURES[f"jam_alt_f1_{kind}"], parts)
+        statistics = [dataclasses.astuple(getattr(each, kind)) for each in counts]
+        ours = aggregate(METRICS[f"jam_alt_f1_{kind}"], statistics)
         assert (math.nan if ours is None else ours) == pytest.approx(theirs[f"F1_{name}"], abs=1e-9, nan_ok=True)
 
 
@@ -173,7 +173,7 @@ def test_jam_alt_counts_of_nothing_heard():
 
 
 @pytest.mark.parametrize(
-    ("reference", "language", "message"), [("la", "xx", "no language code"), ("!?", "en", "no word")]
+    ("reference", "language", "message"), [("la", "xx", "not a language code"), ("!?", "en", "no words")]
 )
 def test_jam_alt_refuses_what_has_no_measure(reference, language, message):
     with pytest.raises(ValueError, match=message):

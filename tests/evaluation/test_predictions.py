@@ -98,7 +98,7 @@ def test_what_is_gone_or_damaged_is_no_prediction(tmp_path, model, file, content
     predict(model, song, tmp_path / "out")
     path = tmp_path / "out" / file
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(ValueError, match=r"song: what was kept of it cannot be read"):
+    with pytest.raises(ValueError, match=r"song: its saved prediction cannot be read"):
         kept_prediction(song, tmp_path / "out")
 
 
@@ -164,7 +164,7 @@ def test_an_id_never_leads_out_of_the_folder(tmp_path, model, song_id):
         lambda song: predict(model, song, tmp_path / "out"),
         lambda song: read_prediction(song, tmp_path, None),
     ):
-        with pytest.raises(ValueError, match="cannot name a file"):
+        with pytest.raises(ValueError, match="cannot be a file name"):
             work(song)
     assert not (tmp_path / "out").exists()
 

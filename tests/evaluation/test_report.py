@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.evaluation.figures import FIGURES, Estimate
+from lyrics_asr.evaluation.aggregation import METRICS, Estimate
 from lyrics_asr.evaluation.metrics import BssEval
 from lyrics_asr.evaluation.pictures import pictures
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
@@ -126,12 +126,12 @@ def varied():
 # ---- report.md ----
 
 
-def test_markdown_has_every_figure_with_its_interval_and_songs():
+def test_markdown_has_every_metric_with_its_interval_and_songs():
     found = results(song("a"), song("b", text=LYRICS), song("c", errors=None))
     rows = [cells(line) for line in markdown(found).splitlines() if line.startswith("| ")]
     table = {row[0]: row[1:] for row in rows if len(row) == 4}
-    for key, each in found.figures.items():
-        assert table[FIGURES[key].label] == [shown(key, each.value), interval(key, each), str(each.songs)]
+    for key, each in found.metrics.items():
+        assert table[METRICS[key].label] == [shown(key, each.value), interval(key, each), str(each.songs)]
     assert table["WER"][0] == "22.2 %"  # 2, 0 and 2 errors of 6 words each
     assert table["word onsets: mean error, mean over songs"] == ["0.183 s", "0.183 s to 0.183 s", "2"]
 
@@ -186,18 +186,18 @@ def test_values_are_shown_in_their_unit():
 # ---- report.html ----
 
 
-def test_the_page_has_the_headlines_and_all_figures():
+def test_the_page_has_the_headlines_and_all_metrics():
     found = results(*varied())
     page = Page(html(found))
     cards = page.text.replace("\N{NO-BREAK SPACE}", " ")
     table = {row[0]: row[1:] for row in page.rows if len(row) == 4}
-    for key, each in found.figures.items():
-        assert table[FIGURES[key].label] == [shown(key, each.value), interval(key, each), str(each.songs)]
-    shown_figures = [key for key in HEADLINES if key in found.figures]
-    assert len(shown_figures) == len(HEADLINES)
-    for key in shown_figures:
-        each = found.figures[key]
-        assert f"{shown(key, each.value)} {FIGURES[key].label} {interval(key, each)}" in cards
+    for key, each in found.metrics.items():
+        assert table[METRICS[key].label] == [shown(key, each.value), interval(key, each), str(each.songs)]
+    shown_metrics = [key for key in HEADLINES if key in found.metrics]
+    assert len(shown_metrics) == len(HEADLINES)
+    for key in shown_metrics:
+        each = found.metrics[key]
+        assert f"{shown(key, each.value)} {METRICS[key].label} {interval(key, each)}" in cards
 
 
 def test_hostile_texts_are_shown_as_they_are_and_do_nothing():
@@ -303,7 +303,7 @@ def test_a_song_a_cappella_has_no_gain():
     assert "SI-SDR" not in page.text
 
 
-def test_a_figure_of_some_songs_says_of_how_many():
+def test_a_metric_of_some_songs_says_of_how_many():
     separation = SeparationScores(-3.0, 6.0, None, None)
     page = Page(html(results(song("a", separation=separation), song("b", separation=separation), song("c"))))
     text = page.text.replace("\N{NO-BREAK SPACE}", " ")

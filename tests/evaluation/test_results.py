@@ -26,8 +26,8 @@ def test_results_are_read_as_they_were_written(tmp_path):
     write_results(results, tmp_path / "results.json")
     read = read_results(tmp_path)
     assert read.name == "heard"
-    assert {song_id: dict(parts) for song_id, parts in read.parts.items()} == {
-        song.id: {key: tuple(map(float, part)) for key, part in song.parts.items()} for song in results.songs
+    assert {song_id: dict(statistics) for song_id, statistics in read.statistics.items()} == {
+        song.id: {key: tuple(map(float, each)) for key, each in song.statistics.items()} for song in results.songs
     }
 
 
@@ -46,9 +46,9 @@ def test_groups_hold_their_songs_alone(tmp_path):
     write_results(results, tmp_path / "results.json")
     document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert document["by_language"]["de"]["wer"]["value"] == 6 / 8
-    assert document["figures"]["wer"]["unit"] == "share"
+    assert document["metrics"]["wer"]["unit"] == "share"
     assert document["failed"] == [{"id": "f", "reason": "ValueError: no"}]
-    assert document["songs"][2]["figures"]["wer"] == 0.5
+    assert document["songs"][2]["metrics"]["wer"] == 0.5
 
 
 def test_a_comparison_is_over_the_songs_that_both_have(tmp_path):
@@ -67,11 +67,11 @@ def test_a_comparison_is_over_the_songs_that_both_have(tmp_path):
         compare(read_results(tmp_path / "good.json"), read_results(tmp_path / "one.json"))
 
 
-SCHEMA = "lyrics-asr/evaluation/2"
+SCHEMA = "lyrics-asr/evaluation/3"
 
 
-def with_part(key, part):
-    return {"schema": SCHEMA, "name": "x", "songs": [{"id": "a", "parts": {key: part}}]}
+def with_statistics(key, values):
+    return {"schema": SCHEMA, "name": "x", "songs": [{"id": "a", "statistics": {key: values}}]}
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def with_part(key, part):
         ({"schema": "lyrics-asr/evaluation/1"}, "not results of this version"),
         ({"schema": SCHEMA}, "damaged"),
         ({"schema": SCHEMA, "name": "x", "songs": [1]}, "damaged"),
-        (with_part("wer", [1]), "does not fit this metric"),
-        (with_part("wer", [1, math.nan]), "does not fit this metric"),
-        (with_part("words_median_pooled", []), "does not fit this metric"),
-        (with_part("wer", "12"), "must be a list, not str"),
-        (with_part("luck", [1, 2]), "unknown metric 'luck'"),
+        (with_statistics("wer", [1]), "do not fit"),
+        (with_statistics("wer", [1, math.nan]), "do not fit"),
+        (with_statistics("words_median_pooled", []), "do not fit"),
+        (with_statistics("wer", "12"), "must be a list, not str"),
+        (with_statistics("luck", [1, 2]), "unknown metric 'luck'"),
     ],
 )
 def test_results_that_are_not_ours_are_named(tmp_path, document, message):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lyrics_asr.corpora.manifest import LineTimes, Song
-from lyrics_asr.evaluation.figures import FIGURES, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.metrics import BssEval
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
 from lyrics_asr.evaluation.scores import even_spread, score_song
@@ -40,7 +40,7 @@ def song(**changes):
 
 
 def values(scores):
-    return {key: value_of(FIGURES[key], [part]) for key, part in scores.parts.items()}
+    return {key: aggregate(METRICS[key], [each]) for key, each in scores.statistics.items()}
 
 
 def test_a_perfect_prediction():
@@ -78,17 +78,19 @@ def test_pooled_error_rates_are_those_of_jiwer(pairs):
     scored = [score_song(song(lyrics=lyrics, words=()), Prediction(9.0, heard)) for lyrics, heard in pairs]
     references, hypotheses = ([normalize(text) for text in side] for side in zip(*pairs, strict=True))
     for key, theirs in (("wer", jiwer.wer), ("cer", jiwer.cer)):
-        ours = value_of(FIGURES[key], [each.parts[key] for each in scored])
+        ours = aggregate(METRICS[key], [each.statistics[key] for each in scored])
         assert ours == pytest.approx(theirs(references, hypotheses), abs=1e-9)
     output = jiwer.process_words(references, hypotheses)
     length = output.hits + output.substitutions + output.deletions
-    edits = {kind: value_of(FIGURES[f"word_{kind}"], [each.parts[f"word_{kind}"] for each in scored]) for kind in EDITS}
+    edits = {
+        kind: aggregate(METRICS[f"word_{kind}"], [each.statistics[f"word_{kind}"] for each in scored]) for kind in EDITS
+    }
     assert sum(edits.values()) * length == pytest.approx(output.substitutions + output.deletions + output.insertions)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
-def test_alignment_figures_over_songs_are_those_of_mir_eval(seed):
+def test_alignment_metrics_over_songs_are_those_of_mir_eval(seed):
     generator = np.random.default_rng(seed)
     scored, theirs, distances = [], [], []
     for _ in range(3):
@@ -97,7 +99,7 @@ def test_alignment_figures_over_songs_are_those_of_mir_eval(seed):
         scored.append(score_song(song(words=words(reference)), prediction))
         theirs.append(mir_eval.alignment.evaluate(reference, estimated, duration=10.0))
         distances.append(np.abs(reference - estimated))
-    found = {key: value_of(FIGURES[key], [each.parts[key] for each in scored]) for key in scored[0].parts}
+    found = {key: aggregate(METRICS[key], [each.statistics[key] for each in scored]) for key in scored[0].statistics}
     expected = {
         "words_mean_over_songs": np.mean([each["aae"] for each in theirs]),
         "words_median_over_songs": np.median([each["aae"] for each in theirs]),
@@ -152,11 +154,13 @@ def test_ends_have_a_bias_of_their_own():
 
 
 def test_biases_of_opposite_sign_are_pooled_by_their_median():
-    parts = [
-        score_song(song(), Prediction(10.0, None, lines=lines([onset + shift for onset in ONSETS]))).parts["words_bias"]
+    statistics = [
+        score_song(song(), Prediction(10.0, None, lines=lines([onset + shift for onset in ONSETS]))).statistics[
+            "words_bias"
+        ]
         for shift in (-0.1, 0.2, 0.3)
     ]
-    assert value_of(FIGURES["words_bias"], parts) == pytest.approx(0.2)
+    assert aggregate(METRICS["words_bias"], statistics) == pytest.approx(0.2)
 
 
 def test_lines_begin_where_the_reference_says():
@@ -165,12 +169,12 @@ def test_lines_begin_where_the_reference_says():
     assert found["lines_mean_pooled"] == pytest.approx(0.25)
     only_lines = score_song(song(lines=reference, words=()), Prediction(10.0, None, lines=lines(ONSETS)))
     assert values(only_lines)["lines_mean_pooled"] == pytest.approx(0.25)
-    assert "words_mean_pooled" not in only_lines.parts
+    assert "words_mean_pooled" not in only_lines.statistics
     assert only_lines.words == ()
 
 
 def test_without_times_an_alignment_adds_nothing():
-    assert score_song(song(words=()), Prediction(10.0, None, lines=lines(ONSETS))).parts == {}
+    assert score_song(song(words=()), Prediction(10.0, None, lines=lines(ONSETS))).statistics == {}
 
 
 def test_the_even_spread_fills_the_song():
@@ -193,7 +197,7 @@ def test_separation_and_time():
     assert found["rtf"] == pytest.approx(2.1)
     assert found["rtf_acoustic"] == pytest.approx(0.3)
     a_cappella = SeparationScores(None, None, None, None)
-    assert score_song(song(), Prediction(10.0, None, separation=a_cappella)).parts == {}
+    assert score_song(song(), Prediction(10.0, None, separation=a_cappella)).statistics == {}
 
 
 def test_an_alignment_of_other_lyrics_is_refused():

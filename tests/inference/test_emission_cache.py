@@ -12,17 +12,18 @@ def model():
     return FakeModel()
 
 
-def heard(model, song):
+def emissions_of(model, song):
     return model.emissions(model.vocals([read_audio(song.audio)], None), None)[0]
 
 
 def cache(folder, model, separation=None):
-    return EmissionCache(folder / "cache", model, separation or SeparationOptions(), AcousticOptions())
+    fingerprint = model.fingerprint(separation or SeparationOptions(), AcousticOptions())
+    return EmissionCache(folder / "cache", model, fingerprint)
 
 
 def test_emissions_come_back_exactly_whatever_the_song_is_called(tmp_path, model):
     song = make_song(tmp_path, model)
-    emissions = heard(model, song)
+    emissions = emissions_of(model, song)
     assert cache(tmp_path, model).load(song.audio) is None
     cache(tmp_path, model).save(song.audio, emissions)
     renamed = song.audio.rename(tmp_path / "renamed.wav")
@@ -37,7 +38,7 @@ def test_emissions_come_back_exactly_whatever_the_song_is_called(tmp_path, model
 
 def test_another_song_model_or_option_is_not_found(tmp_path, model):
     song = make_song(tmp_path, model)
-    cache(tmp_path, model).save(song.audio, heard(model, song))
+    cache(tmp_path, model).save(song.audio, emissions_of(model, song))
     assert cache(tmp_path, model, SeparationOptions(overlap=0.5)).load(song.audio) is None
     with torch.no_grad():
         next(model.acoustic.parameters()).view(-1)[0] += 1e-6
@@ -51,7 +52,7 @@ def test_another_song_model_or_option_is_not_found(tmp_path, model):
 @pytest.mark.parametrize("damage", [b"", b"not safetensors", None])
 def test_a_damaged_entry_is_as_good_as_none(tmp_path, model, damage):
     song = make_song(tmp_path, model)
-    cache(tmp_path, model).save(song.audio, heard(model, song))
+    cache(tmp_path, model).save(song.audio, emissions_of(model, song))
     (entry,) = (tmp_path / "cache").iterdir()
     entry.write_bytes(entry.read_bytes()[:-100] if damage is None else damage)
     assert cache(tmp_path, model).load(song.audio) is None

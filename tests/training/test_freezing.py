@@ -62,7 +62,7 @@ def test_a_frozen_demucs_stays_as_it_is(model, songs, stage, phase):
     names = moved(model, stage, phase, songs)
     assert names
     assert all(name.startswith("acoustic.") for name in names)
-    assert not model.separator.training  # it hears as in inference
+    assert not model.separator.training  # it runs as in inference
     assert all(parameter.grad is None for parameter in model.separator.parameters())
 
 

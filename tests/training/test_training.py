@@ -13,7 +13,7 @@ from lyrics_asr.models.acoustic import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator
-from lyrics_asr.synthesis.lyrics import LANGUAGE_NAMES
+from lyrics_asr.synthesis.options import LANGUAGE_NAMES
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run
 from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig

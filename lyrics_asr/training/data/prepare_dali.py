@@ -29,16 +29,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lyrics_asr.audio import AudioError, read_header, reads_windows_by_seeking
-from lyrics_asr.corpora.dali import (
-    NEGATIVE_TIME,
-    SPLITS,
-    DaliEntry,
-    Split,
-    SplitThresholds,
-    iterate_dali,
-    require_language,
-)
+from lyrics_asr.corpora.dali import NEGATIVE_TIME, DaliEntry, iterate_dali, require_language
 from lyrics_asr.corpora.dali_remarks import Remark, read_remarks
+from lyrics_asr.corpora.dali_splits import SPLITS, Split, SplitThresholds
 from lyrics_asr.corpora.duplicates import find_duplicates
 from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.lyrics.normalization import normalize

@@ -14,7 +14,7 @@ from lhotse.qa import validate
 from lyrics_asr import audio as audio_module
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
-from lyrics_asr.corpora.dali import SplitThresholds
+from lyrics_asr.corpora.dali_splits import SplitThresholds
 from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.lhotse_io import our_decoder
 from lyrics_asr.training.data.prepare_dali import CutOptions, cut_dali

@@ -5,63 +5,64 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lyrics_asr.evaluation.figures import DRAWS, FIGURES, difference, estimate, value_of
+from lyrics_asr.evaluation.aggregation import METRICS, RESAMPLES, aggregate, difference, estimate
 
-WER, MEDIAN, F1 = FIGURES["wer"], FIGURES["words_median_pooled"], FIGURES["jam_alt_f1_lines"]
+WER, MEDIAN, F1 = METRICS["wer"], METRICS["words_median_pooled"], METRICS["jam_alt_f1_lines"]
 numbers = st.floats(0, 100).map(lambda value: round(value, 3))
 
 
-def draws(count):
-    """The draws of songs that the module makes."""
-    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)
+def resamples(count):
+    """How often each song is in each resample of the module."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
 
 
-def by_brute_force(parts, value):
+def by_brute_force(statistics, value):
     """95 % percentile interval, each draw written out as a list of songs."""
     values = [
-        value([part for part, times in zip(parts, row, strict=True) for _ in range(times)]) for row in draws(len(parts))
+        value([each for each, times in zip(statistics, row, strict=True) for _ in range(times)])
+        for row in resamples(len(statistics))
     ]
     return np.quantile(values, [0.025, 0.975])
 
 
 def test_a_pooled_rate_weighs_by_length():
-    assert value_of(WER, [(1, 1), (0, 9)]) == 0.1
-    assert value_of(FIGURES["wer_mean_over_songs"], [(1, 1), (0, 1)]) == 0.5
+    assert aggregate(WER, [(1, 1), (0, 9)]) == 0.1
+    assert aggregate(METRICS["wer_mean_over_songs"], [(1, 1), (0, 1)]) == 0.5
 
 
 def test_a_pooled_median_is_that_of_all_values():
-    assert value_of(MEDIAN, [(1.0,), (0.0, 0.0, 0.25)]) == 0.125
+    assert aggregate(MEDIAN, [(1.0,), (0.0, 0.0, 0.25)]) == 0.125
 
 
 def test_f1_is_the_harmonic_mean_of_precision_and_recall():
     hits, substitutions, deletions, insertions = 6, 1, 2, 3
     precision, recall = hits / (hits + substitutions + insertions), hits / (hits + substitutions + deletions)
-    assert value_of(F1, [(4, 1, 0, 3), (2, 0, 2, 0)]) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert aggregate(F1, [(4, 1, 0, 3), (2, 0, 2, 0)]) == pytest.approx(2 * precision * recall / (precision + recall))
     # Like alt-eval: without a token on one side precision or recall is not defined, and neither is F1.
-    assert value_of(F1, [(0, 0, 3, 0)]) is None
-    assert value_of(F1, [(0, 0, 0, 3)]) is None
-    assert value_of(F1, [(0, 1, 0, 0)]) == 0
+    assert aggregate(F1, [(0, 0, 3, 0)]) is None
+    assert aggregate(F1, [(0, 0, 0, 3)]) is None
+    assert aggregate(F1, [(0, 1, 0, 0)]) == 0
 
 
 def test_nothing_has_no_value():
-    assert value_of(WER, []) is None
+    assert aggregate(WER, []) is None
     assert estimate(WER, []).songs == 0
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=2, max_size=6))
-def test_the_interval_of_a_rate_is_that_of_brute_force(parts):
-    found = estimate(WER, parts)
-    low, high = by_brute_force(parts, lambda songs: sum(s[0] for s in songs) / sum(s[1] for s in songs))
+def test_the_interval_of_a_rate_is_that_of_brute_force(statistics):
+    found = estimate(WER, statistics)
+    low, high = by_brute_force(statistics, lambda songs: sum(s[0] for s in songs) / sum(s[1] for s in songs))
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.lists(numbers, min_size=1, max_size=5).map(tuple), min_size=2, max_size=5))
-def test_the_interval_of_a_median_is_that_of_brute_force(parts):
-    found = estimate(MEDIAN, parts)
-    low, high = by_brute_force(parts, lambda songs: np.median(np.concatenate(songs)))
-    assert found.value == pytest.approx(np.median(np.concatenate(parts)))
+def test_the_interval_of_a_median_is_that_of_brute_force(statistics):
+    found = estimate(MEDIAN, statistics)
+    low, high = by_brute_force(statistics, lambda songs: np.median(np.concatenate(songs)))
+    assert found.value == pytest.approx(np.median(np.concatenate(statistics)))
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
@@ -74,14 +75,14 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(200):
-        found = estimate(FIGURES["words_mean_over_songs"], [(value, 1) for value in rng.exponential(1.0, 40)])
+        found = estimate(METRICS["words_mean_over_songs"], [(value, 1) for value in rng.exponential(1.0, 40)])
         held += found.low <= 1.0 <= found.high
     assert 0.88 <= held / 200 <= 0.99  # a percentile bootstrap of 40 skewed values falls a little short of 95 %
 
 
 def test_a_model_does_not_differ_from_itself():
-    parts = [(1, 10), (3, 10), (2, 10)]
-    found = difference(WER, parts, parts)
+    statistics = [(1, 10), (3, 10), (2, 10)]
+    found = difference(WER, statistics, statistics)
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
@@ -92,7 +93,7 @@ def test_a_small_difference_that_is_in_every_song_is_sure_though_songs_vary_much
     found = difference(WER, first, second)
     assert found.difference == pytest.approx(0.02)
     assert found.low > 0
-    assert found.p == 1 / DRAWS
+    assert found.p == 1 / RESAMPLES
     # Unpaired, the intervals of the two lie over each other.
     assert estimate(WER, first).low < estimate(WER, second).value
 
@@ -112,10 +113,10 @@ def test_a_difference_needs_both_and_two_songs():
     assert difference(F1, [(0, 0, 1, 0)] * 2, [(1, 0, 0, 0)] * 2) is None
 
 
-def test_keys_name_their_figure():
-    assert all(figure.key == key for key, figure in FIGURES.items())
-    assert len({figure.label for figure in FIGURES.values()}) == len(FIGURES)
+def test_keys_name_their_metric():
+    assert all(metric.key == key for key, metric in METRICS.items())
+    assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
     assert not any(
-        math.isnan(value_of(figure, [(1.0,) * {"ratio": 2, "f1": 4, "median": 3}[figure.kind]]) or 0)
-        for figure in FIGURES.values()
+        math.isnan(aggregate(metric, [(1.0,) * {"ratio": 2, "f1": 4, "median": 3}[metric.aggregation]]) or 0)
+        for metric in METRICS.values()
     )
