@@ -85,8 +85,8 @@ def ours(vocabulary: Vocabulary, path: Path, options: DecodingOptions) -> Decode
 
     def decode(songs: Sequence[Emissions], processes: int) -> list[str]:
         one_by_one = processes == 1
-        heard = map(search.decode, songs) if one_by_one else decode_all(search, songs, processes=processes)
-        return [" ".join(word.text for word in words) for words in heard]
+        decoded = map(search.decode, songs) if one_by_one else decode_all(search, songs, processes=processes)
+        return [" ".join(word.text for word in words) for words in decoded]
 
     return decode
 
@@ -143,12 +143,12 @@ def compare(
     reached = True
     for name, beam_width, decoder in decoders:
         began = time.process_time()
-        heard = decoder(emissions, 1)
+        hypotheses = decoder(emissions, 1)
         core_seconds = time.process_time() - began
         began = time.perf_counter()
         decoder(emissions, 2)
         wall_seconds = time.perf_counter() - began
-        wer = word_errors(references, heard).rate
+        wer = word_errors(references, hypotheses).rate
         base = base or (wer, core_seconds, wall_seconds)
         print(
             f"  {name:24}{beam_width:5}{wer:8.1%}{seconds / core_seconds:18.0f}"
@@ -158,11 +158,11 @@ def compare(
         if "default" in name:
             search = BeamSearch(vocabulary, path, options)
             for title, hot_words in expected_words(references, read_unigrams(path)).items():
-                heard = [
+                hypotheses = [
                     " ".join(word.text for word in search.decode(song, words))
                     for song, words in zip(emissions, hot_words, strict=True)
                 ]
-                print(f"    {title:27}{word_errors(references, heard).rate:8.1%}", flush=True)
+                print(f"    {title:27}{word_errors(references, hypotheses).rate:8.1%}", flush=True)
             reached = wer <= base[0] and base[1] >= 5 * core_seconds and base[1] >= 10 * wall_seconds
     return reached
 

@@ -1,12 +1,13 @@
-"""What alignment gains from knowing how singers pause.
+"""The effect of the pause penalty on alignment.
 
     lyrics-asr data synth data/prepared/development_es --songs 3 --split development --language es   # and so on
     python benchmarks/pauses.py data/prepared/development_{en,es,fr,de}/manifest.jsonl
     python benchmarks/pauses.py JAMENDOLYRICS
 
-Songs are heard once by a model and aligned with their lyrics several times: with pauses that cost nothing, as CTC has
-it, and networks that are never mistaken; with each of the two alone; as `lyrics_asr.alignment` does it; and with other
-lengths of its pauses. Errors of word onsets: mean of songs, median of all words, share within 0.3 s as a mean of songs.
+The emissions of each song are computed once and aligned with its lyrics several times: without pause penalty and
+without smoothing of the probabilities, as in plain CTC; with one of the two; with both, as in
+`lyrics_asr.alignment.forced_alignment`; and with other mean pause lengths. Errors are of word onsets: mean over songs,
+median of all words, and fraction within 0.3 s as a mean over songs.
 """
 
 import argparse
@@ -53,12 +54,12 @@ def main() -> int:
         songs = [song for corpus in options.corpora for song in _songs(corpus)]
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    heard = [emissions_of(song.audio, model) for song in songs]
+    emissions_by_song = [emissions_of(song.audio, model) for song in songs]
     print(f"{len(songs)} songs, {sum(len(song.words) for song in songs)} words")
     print(f"{'':<20} {'mean':>9} {'median':>9} {'in 0.3 s':>9}")
     for name, (letters, words, anything) in VARIANTS.items():
         with patch.multiple(alignment, _LETTER_PAUSE_SECONDS=letters, _WORD_PAUSE_SECONDS=words, _ANYTHING=anything):
-            errors = [_errors(song, emissions) for song, emissions in zip(songs, heard, strict=True)]
+            errors = [_errors(song, emissions) for song, emissions in zip(songs, emissions_by_song, strict=True)]
         of_songs = mean(mean(each) for each in errors)
         within = mean(mean(error <= 0.3 for error in each) for each in errors)
         middle = median(error for each in errors for error in each)

@@ -54,7 +54,7 @@ def make_songs(folder: Path, count: int) -> Iterator[Song]:
     stanzas = [stanza for song in load_lyrics(ROOT / "data" / "lyrics", "training").values() for stanza in song]
     names = ModelInfo("random", "none", "none", None)
     for number in range(count):
-        at, estimate, text, heard = 1.0, 0.0, "", ""
+        at, estimate, text, hypothesis = 1.0, 0.0, "", ""
         words: list[TimedWord] = []
         lines: list[TimedLine] = []
         while len(words) < WORDS:
@@ -67,11 +67,11 @@ def make_songs(folder: Path, count: int) -> Iterator[Song]:
                     at += rng.uniform(0.2, 1.0)
                 lines.append(TimedLine(line, timed[0].start_seconds, timed[-1].end_seconds, 1.0, tuple(timed)))
                 text += f"{line}\n"
-                heard += " ".join(word for word in line.split() if rng.random() > 0.1) + "\n"
-            text, heard = f"{text}\n", f"{heard}\n"
+                hypothesis += " ".join(word for word in line.split() if rng.random() > 0.1) + "\n"
+            text, hypothesis = f"{text}\n", f"{hypothesis}\n"
         name = f"song_{number:03d}"
         info = AudioInfo(name, at + 5, 44_100)
-        transcript = Transcript("transcribe", info, names, heard, tuple(lines))
+        transcript = Transcript("transcribe", info, names, hypothesis, tuple(lines))
         write_text(folder / "transcripts" / f"{name}.json", render(transcript, "json"))
         alignment = Transcript("align", info, names, text, tuple(lines))
         write_text(folder / "alignments" / f"{name}.json", render(alignment, "json"))

@@ -34,7 +34,7 @@ import torch
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.lyrics_model import LyricsModel, has_bfloat16
 from lyrics_asr.models.separators.loading import build_separator

@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model

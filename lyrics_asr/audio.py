@@ -1,8 +1,8 @@
 """Audio files: decode any format, resample, mix channels, write.
 
 Conventions
-- Samples are float32 of shape (channels, samples), full scale is -1..1, time 0 is the first sample that the file plays:
-  the encoder delay of MP3, AAC and Opus is cut off, so a compressed file and its WAV lie on each other.
+- Samples are float32 of shape (channels, samples) with full scale -1..1. Time 0 is the first sample that a player
+  plays: the encoder delay of MP3, AAC and Opus is removed, so a compressed file and its WAV are aligned.
 - A window of a file is a slice of the whole: `read_audio(start, duration)` returns the samples
   `[round(start * rate), round((start + duration) * rate))` of what reading and resampling the whole file returns. The
   one exception is AAC with perceptual noise substitution, whose noise depends on where decoding begins.
@@ -10,10 +10,10 @@ Conventions
   (MP3, AAC, FLAC, WAV, Ogg, most MP4), or if all frames have one size and the clock is finer than that (AAC, MP3, FLAC,
   Opus and the like in Matroska, WebM, FLV and MPEG-TS). Other files, such as WebM with Vorbis and WMA, are decoded from
   the start.
-- Lost packets leave silence if the time stamps show the gap. A stamp more than 10 s after the end that the container
-  states, or after what the file's bytes would last at 8 kbit/s, is ignored, and its frame follows without a gap. So no
-  header can make us allocate more memory than that.
-- Surround sound is mixed to stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is left out.
+- Lost packets become silence if the time stamps show the gap. A time stamp is ignored, and its frame follows without a
+  gap, if it is more than 10 s after the end in the header, or after the duration of the file's bytes at 8 kbit/s. So a
+  wrong header cannot make us allocate more memory than that.
+- Surround sound is mixed to stereo with the ITU-R BS.775 weights, scaled so that it cannot clip; LFE is dropped.
 """
 
 import logging
@@ -45,7 +45,7 @@ SEPARATOR_SAMPLE_RATE_HZ = 44_100  # what the published Demucs networks were tra
 ACOUSTIC_SAMPLE_RATE_HZ = 16_000  # what the published Wav2Vec2 networks were trained on
 
 # fmt: off
-AUDIO_SUFFIXES = frozenset({  # what counts as a song in a folder: audio files, and video files for their sound
+AUDIO_SUFFIXES = frozenset({  # files in a folder that are songs: audio, and video for its audio track
     ".aac", ".ac3", ".aif", ".aiff", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".oga", ".ogg", ".opus",
     ".wav", ".wma", ".wv", ".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
 })
@@ -90,7 +90,7 @@ _logger = logging.getLogger(__name__)
 
 
 class AudioError(ValueError):
-    """A file that holds no usable audio; the message names it, the cause and the remedy."""
+    """A file without usable audio; the message gives the file, the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class AudioHeader:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A segment of sound, float32; on the CPU unless a network on another device produced it."""
+    """Audio samples, float32; on the CPU unless a network on another device produced them."""
 
     samples: Float[Tensor, "channels samples"]
     sample_rate_hz: int
@@ -115,14 +115,14 @@ class Audio:
         return self.samples.shape[1] / self.sample_rate_hz
 
     def cpu(self) -> "Audio":
-        """The same sound on the CPU."""
+        """The same audio on the CPU."""
         return Audio(self.samples.cpu(), self.sample_rate_hz)
 
     def resampled(self, sample_rate_hz: int) -> "Audio":
-        """The same sound at another rate, `n * new / old` samples rounded to the nearest (soxr, high quality)."""
+        """Resample (soxr, high quality) to `n * new / old` samples, rounded to the nearest."""
         if sample_rate_hz == self.sample_rate_hz:
             return self
-        # Halves are rounded up and not to even, so that a window's length does not depend on where it lies.
+        # Halves are rounded up, not to even, so that a window's length does not depend on its position.
         count = (2 * self.samples.shape[1] * sample_rate_hz + self.sample_rate_hz) // (2 * self.sample_rate_hz)
         output = np.zeros((self.samples.shape[0], count), dtype=np.float32)
         if count:
@@ -131,7 +131,7 @@ class Audio:
         return Audio(torch.from_numpy(output), sample_rate_hz)
 
     def to_channels(self, channels: Literal[1, 2]) -> "Audio":
-        """Mono as the mean of stereo, stereo as two copies of mono, surround by its usual channel order."""
+        """Mix to mono, or to stereo (mono twice); surround is assumed to have FFmpeg's default layout."""
         count = self.samples.shape[0]
         if count == channels:
             return self
@@ -146,22 +146,22 @@ def read_audio(
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
 ) -> Audio:
-    """Read an audio or video file, or a window of it. Damaged packets and a missing end are left out.
+    """Read an audio or video file, or a window of it; damaged packets and a missing end are skipped.
 
     Args:
         path: any file that FFmpeg decodes; its first audio stream is read.
-        sample_rate_hz: rate to resample to; None keeps the file's.
-        channels: mix to mono or stereo; None keeps the file's channels.
+        sample_rate_hz: sample rate of the result; None keeps the file's.
+        channels: 1 to mix to mono, 2 to stereo; None keeps the file's channels.
         start_seconds: start of the window.
-        duration_seconds: its length; it ends with the file at the latest. None reads to the end.
+        duration_seconds: length of the window, which is cut at the end of the file; None reads to the end.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, no audio in it, nothing that decodes, or a window after its end.
-        ValueError: a negative start, a duration that is not positive, or one that is not finite.
+        AudioError: not a file, empty, without audio that can be decoded, or it ends before the window.
+        ValueError: the start is negative, the duration is not positive, or one is not finite.
     """
     if not 0 <= start_seconds < math.inf or (duration_seconds is not None and not 0 < duration_seconds < math.inf):
-        raise ValueError(f"{path}: no window starts at {start_seconds} s and lasts {duration_seconds} s")
+        raise ValueError(f"{path}: invalid window: start {start_seconds} s, duration {duration_seconds} s")
 
     def read(*, seek: bool) -> Audio | None:
         with _open(path) as (container, stream):
@@ -172,7 +172,7 @@ def read_audio(
             clock = _Clock.of(opening, container, stream)
             frames = chain(opening, frames)
             preroll = window.first_sample - math.ceil(_PREROLL_SECONDS * rate)
-            if seek and clock.tells_samples and 0 < preroll <= clock.last_sample:
+            if seek and clock.gives_samples and 0 < preroll <= clock.last_sample:
                 sought = _seek(path, container, stream, clock, preroll)
                 if sought is None:
                     return None
@@ -181,7 +181,9 @@ def read_audio(
         audio = Audio(samples, rate).resampled(sample_rate_hz or rate)
         return Audio(audio.samples[:, window.skipped_samples :][:, : window.samples], audio.sample_rate_hz)
 
-    audio = read(seek=start_seconds > 0) or read(seek=False)  # opened anew: seeking back would keep the encoder delay
+    audio = read(seek=start_seconds > 0) or read(
+        seek=False
+    )  # reopened, because seeking back would keep the encoder delay
     assert audio is not None
     if not audio.samples.shape[1]:
         raise AudioError(f"{path}: ends before {start_seconds} s; choose an earlier window")
@@ -189,23 +191,23 @@ def read_audio(
 
 
 def reads_windows_by_seeking(path: Path) -> bool:
-    """Whether `read_audio` seeks to a window of this file, or has to decode everything before it.
+    """Whether `read_audio` can seek in this file, rather than decode from the start.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, no audio in it, or nothing that decodes.
+        AudioError: not a file, empty, or without audio that can be decoded.
     """
     with _open(path) as (container, stream):
         opening = _opening(path, _decoded(path, container, stream))
-        return _Clock.of(opening, container, stream).tells_samples
+        return _Clock.of(opening, container, stream).gives_samples
 
 
 def probe(path: Path) -> AudioInfo:
-    """Length and rate of a file as its header tells them, see `read_header`.
+    """The duration and sample rate of a file from its header, see `read_header`.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, or no audio in it.
+        AudioError: not a file, empty, or without audio.
     """
     header = read_header(path)
     # A name that is not UTF-8 could not be written as JSON.
@@ -214,13 +216,14 @@ def probe(path: Path) -> AudioInfo:
 
 
 def read_header(path: Path) -> AudioHeader:
-    """What a file's header tells of its sound.
+    """Read duration, sample rate and channels from a file's header.
 
-    Where there is no header, as in raw AAC, the length is estimated from the bit rate; a live recording is decoded.
+    Without a duration in the header, it is estimated from the bit rate (raw AAC), or the file is decoded (live
+    recordings).
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, or no audio in it.
+        AudioError: not a file, empty, or without audio.
     """
     with _open(path) as (container, stream):
         duration_seconds = _stated_seconds(container, stream)
@@ -230,11 +233,11 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """What a file says of itself: artist, title and so on, by their names in lower case.
+    """Read the tags of a file, such as artist and title; keys are in lower case.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a file, empty, or no audio in it.
+        AudioError: not a file, empty, or without audio.
     """
     with _open(path) as (container, stream):
         return {name.lower(): value for tags in (stream.metadata, container.metadata) for name, value in tags.items()}
@@ -243,15 +246,15 @@ def read_tags(path: Path) -> dict[str, str]:
 def write_audio(path: Path, audio: Audio) -> None:
     """Write a file in the format of its suffix, atomically.
 
-    `.wav` holds 32-bit floats, unclipped; `.flac` 16 bits; `.mp3`, `.ogg` and `.opus` (both Opus) and `.m4a` (AAC) have
-    192 kbit/s. A rate that the codec lacks is raised to the next one that it has: Opus stores 44.1 kHz as 48 kHz.
+    `.wav` is 32-bit float, without clipping; `.flac` is 16 bit; `.mp3`, `.ogg` and `.opus` (both Opus) and `.m4a` (AAC)
+    are 192 kbit/s. If the codec does not support the sample rate, the next higher one is used: 48 kHz for Opus.
 
     Raises:
-        AudioError: an unknown suffix, or sound that the codec cannot hold.
+        AudioError: unknown suffix, or audio that the codec does not support.
         OutputError: the file cannot be written.
     """
     if path.suffix.lower() not in _ENCODERS:
-        raise AudioError(f"{path}: no audio format is written as {path.suffix!r}; use one of {', '.join(_ENCODERS)}")
+        raise AudioError(f"{path}: cannot write {path.suffix!r} files; use one of {', '.join(_ENCODERS)}")
     name, bits_per_second = _ENCODERS[path.suffix.lower()]
     rates = av.Codec(name, "w").audio_rates or [audio.sample_rate_hz]
     rate = min((rate for rate in rates if rate >= audio.sample_rate_hz), default=max(rates))
@@ -267,18 +270,18 @@ def write_audio(path: Path, audio: Audio) -> None:
             container.mux(stream.encode(None))
     except (av.error.FFmpegError, ValueError) as error:
         content = f"{audio.samples.shape[0]} channels at {audio.sample_rate_hz} Hz"
-        raise AudioError(f"{path}: {name} cannot hold this sound, {content} ({error}); write a .wav") from error
+        raise AudioError(f"{path}: {name} does not support {content} ({error}); write a .wav") from error
 
 
 def require_sound(audio: Audio, path: Path) -> None:
     """Check that the audio is usable and not silent.
 
     Raises:
-        AudioError: samples that are not finite, less than 0.1 s, or silence (a peak under -80 dB of full scale).
+        AudioError: samples are not finite, or the audio is shorter than 0.1 s or silent (peak below -80 dB).
     """
     if audio.duration_seconds < _MINIMUM_SECONDS and bool(torch.isfinite(audio.samples).all()):
         raise AudioError(
-            f"{path}: {audio.duration_seconds:.3f} s are too short for lyrics; give {_MINIMUM_SECONDS} s or more"
+            f"{path}: {audio.duration_seconds:.3f} s is too short for lyrics; give at least {_MINIMUM_SECONDS} s"
         )
     require_peak(audio.samples.abs().max(), path)
 
@@ -287,17 +290,17 @@ def require_peak(peak: Float[Tensor, ""], path: Path) -> None:
     """Check that the audio is not silent, by its largest absolute sample.
 
     Raises:
-        AudioError: a peak that is not finite, or under -80 dB of full scale.
+        AudioError: the peak is not finite, or below -80 dB of full scale.
     """
     if not bool(torch.isfinite(peak)):
-        raise AudioError(f"{path}: holds samples that are not finite numbers; export the file again")
+        raise AudioError(f"{path}: has samples that are not finite; export the file again")
     if peak < _SILENCE_PEAK:
         raise AudioError(f"{path}: is silent (peak {peak:.1e} of full scale); check the recording")
 
 
 @dataclass(frozen=True)
 class _Window:
-    """What to decode, `[first_sample, end_sample)` at the file's rate, and what to keep of it once it is resampled."""
+    """The range to decode, `[first_sample, end_sample)` at the file's rate, and the part to keep after resampling."""
 
     first_sample: int
     end_sample: int | None
@@ -307,15 +310,15 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Clock:
-    """Time stamps as sample numbers.
+    """Converts time stamps to sample positions.
 
     Args:
-        origin_pts: stamp of the file's first sample.
-        samples_per_tick: of the container's clock; 0 without time stamps.
-        first_frame_samples: size of the first frame, from which the encoder delay may be cut off.
-        frame_samples: size of all other frames; 1 if the clock counts samples itself, 0 if the stamps do not determine
-            sample positions.
-        last_sample: stamps after it are ignored.
+        origin_pts: time stamp of the file's first sample.
+        samples_per_tick: samples per tick of the container's clock; 0 without time stamps.
+        first_frame_samples: size of the first frame, which may be shortened by the encoder delay.
+        frame_samples: size of all other frames; 1 if the clock counts samples, 0 if time stamps do not give sample
+            positions.
+        last_sample: time stamps after it are ignored.
     """
 
     origin_pts: int
@@ -342,16 +345,16 @@ class _Clock:
         return _Clock(first.pts, tick, first.samples, frame_samples, last_sample)
 
     @property
-    def tells_samples(self) -> bool:
+    def gives_samples(self) -> bool:
         return self.frame_samples > 0
 
     def pts(self, sample: int) -> int:
-        """The last stamp that is not after a sample."""
+        """The last time stamp that is not after `sample`."""
         return self.origin_pts + math.floor(sample / self.samples_per_tick)
 
     def sample(self, frame: av.AudioFrame) -> int | None:
-        """Position of a frame's first sample; None if its stamp does not tell."""
-        if not self.tells_samples or frame.pts is None:
+        """The position of a frame's first sample; None if its time stamp does not give it."""
+        if not self.gives_samples or frame.pts is None:
             return None
         stamped = (frame.pts - self.origin_pts) * self.samples_per_tick
         if self.frame_samples == 1:
@@ -362,7 +365,7 @@ class _Clock:
         return self.first_frame_samples + frames * self.frame_samples
 
     def confirms(self, frame: av.AudioFrame) -> bool:
-        """Whether a frame lies on the grid of equal frames, as far as stamps are exact."""
+        """Whether a frame is on the grid of equal frames, within the rounding of time stamps."""
         position = self.sample(frame)
         if position is None or frame.pts is None:
             return False
@@ -373,10 +376,10 @@ class _Clock:
 
 
 def _window(rate: int, new_rate: int, start_seconds: float, duration_seconds: float | None) -> _Window:
-    """What to decode for a window.
+    """The range to decode for a window.
 
-    The window is widened for the resampler's filter. It starts where a sample of the old rate and one of the new rate
-    coincide, which happens `gcd` times a second, so that its new samples have the times of those of the whole file.
+    It is widened by the length of the resampler's filter, and starts where samples of both rates coincide, `gcd` times
+    per second, so that resampling gives the same samples as for the whole file.
     """
     start = round(start_seconds * new_rate)
     end = None if duration_seconds is None else round((start_seconds + duration_seconds) * new_rate)
@@ -384,21 +387,21 @@ def _window(rate: int, new_rate: int, start_seconds: float, duration_seconds: fl
     if rate == new_rate:
         return _Window(start, end, 0, samples)
     gcd = math.gcd(rate, new_rate)
-    meeting = max(0, math.floor((start / new_rate - _RESAMPLER_MARGIN_SECONDS) * gcd))
+    coincidence = max(0, math.floor((start / new_rate - _RESAMPLER_MARGIN_SECONDS) * gcd))
     end_sample = None if end is None else math.ceil((end / new_rate + _RESAMPLER_MARGIN_SECONDS) * rate)
-    return _Window(meeting * (rate // gcd), end_sample, start - meeting * (new_rate // gcd), samples)
+    return _Window(coincidence * (rate // gcd), end_sample, start - coincidence * (new_rate // gcd), samples)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
-    """The container and its first audio stream; FFmpeg's errors come out of the block with path and remedy."""
+    """Open a container and its first audio stream; FFmpeg's errors are raised with path and remedy."""
     _require_file(path)
     try:
-        # Playlists and the like name further files and addresses; "file:" and the whitelist keep FFmpeg on this disk.
+        # Playlists can refer to other files and URLs; "file:" and the whitelist restrict FFmpeg to local files.
         options = {"protocol_whitelist": "file"}
         with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
             if not container.streams.audio:
-                raise AudioError(f"{path}: has no audio stream; give a file with sound")
+                raise AudioError(f"{path}: has no audio stream; give a file with audio")
             yield container, container.streams.audio[0]
     except PermissionError as error:
         raise PermissionError(f"{path}: no permission to read it; change its permissions") from error
@@ -417,7 +420,7 @@ def _stated_seconds(container: InputContainer, stream: AudioStream) -> float | N
 
 
 def _longest_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """How long the file may be, with a margin: as its header says, and as its bytes allow."""
+    """The maximum duration of a file, with a margin: by its header, and by its size."""
     stated_seconds = _stated_seconds(container, stream)
     possible_seconds = container.size / LEAST_BYTES_PER_SECOND
     return _STAMP_MARGIN_SECONDS + min(possible_seconds, math.inf if stated_seconds is None else stated_seconds)
@@ -440,14 +443,14 @@ def _opening(path: Path, frames: Iterator[av.AudioFrame]) -> list[av.AudioFrame]
     """The first frames: at least one, fewer than `_OPENING_FRAMES` only in a very short file."""
     opening = list(islice(frames, _OPENING_FRAMES))
     if not opening:
-        raise AudioError(f"{path}: no audio can be decoded from it, it is damaged or cut off; get the file again")
+        raise AudioError(f"{path}: no audio can be decoded; it is damaged or truncated; get the file again")
     return opening
 
 
 def _seek(
     path: Path, container: InputContainer, stream: AudioStream, clock: _Clock, sample: int
 ) -> Iterator[av.AudioFrame] | None:
-    """The frames from `sample` or shortly before it; None if the container does not get there."""
+    """Frames from `sample` or shortly before it; None if seeking fails."""
     try:
         container.seek(clock.pts(sample), stream=stream)
     except av.error.FFmpegError:
@@ -475,25 +478,26 @@ def _decoded(path: Path, container: InputContainer, stream: AudioStream) -> Iter
             if isinstance(frame, av.AudioFrame):
                 yield frame
     if damaged:
-        _logger.warning("%s: %d damaged or incomplete packets were left out", path, damaged)
+        _logger.warning("%s: %d damaged or incomplete packets were skipped", path, damaged)
 
 
 def _gather(
     path: Path, frames: Iterable[av.AudioFrame], clock: _Clock, window: _Window, channels: int, sample_rate_hz: int
 ) -> Float[Tensor, "channels samples"]:
-    """The samples of the window, each frame at its time stamp; none if the file ends before the window."""
+    """The samples of the window, with each frame at its time stamp; empty if the file ends before the window."""
     pieces: list[tuple[int, Float[Tensor, "channels samples"]]] = []
     position = 0
     ignored = 0
     for index, frame in enumerate(frames):
         if frame.sample_rate != sample_rate_hz:
             raise AudioError(
-                f"{path}: changes its rate from {sample_rate_hz} to {frame.sample_rate} Hz; convert it first"
+                f"{path}: its sample rate changes from {sample_rate_hz} to {frame.sample_rate} Hz; convert it first"
             )
         stamp = clock.sample(frame)
         if stamp is not None:
-            # Lost packets leave a gap, which becomes silence. Stamps run back where files were joined, time does not.
-            # The first may be negative: FFmpeg does not cut off the encoder delay when it seeks back to the start.
+            # Lost packets leave a gap, which becomes silence. Time stamps may jump back where files were joined; the
+            # position does not. The first may be negative: after seeking back to the start, FFmpeg does not remove
+            # the encoder delay.
             if stamp > clock.last_sample:
                 ignored += stamp > position
             else:
@@ -504,7 +508,7 @@ def _gather(
             pieces.append((position, _mixed(path, frame, channels)))
         position += frame.samples
     if ignored:
-        _logger.warning("%s: %d time stamps lie far after its end and were ignored", path, ignored)
+        _logger.warning("%s: %d time stamps far after its end were ignored", path, ignored)
     end = position if window.end_sample is None else min(position, window.end_sample)
     samples = torch.zeros(channels, max(0, end - window.first_sample))
     for start, piece in pieces:
@@ -514,7 +518,7 @@ def _gather(
 
 
 def _mixed(path: Path, frame: av.AudioFrame, channels: int) -> Float[Tensor, "channels samples"]:
-    """A frame as floats of full scale -1..1, mixed to so many channels."""
+    """A frame as floats with full scale -1..1, mixed to `channels`."""
     names = tuple(map(attrgetter("name"), frame.layout.channels))
     if frame.format.is_planar and len(names) >= 8:  # PyAV's to_ndarray reads past the eighth plane
         frame = av.AudioResampler("flt").resample(frame)[0]
@@ -528,12 +532,12 @@ def _mixed(path: Path, frame: av.AudioFrame, channels: int) -> Float[Tensor, "ch
     if len(names) == channels:
         return samples.float()
     if channels > 2:
-        raise AudioError(f"{path}: changes from {channels} to {len(names)} channels; convert it to stereo first")
+        raise AudioError(f"{path}: its channels change from {channels} to {len(names)}; convert it to stereo first")
     return _mixing_matrix(names, channels) @ samples.float()
 
 
 def _mixing_matrix(names: tuple[str, ...], channels: int) -> Float[Tensor, "channels inputs"]:
-    """Weights that make mono or stereo of the named channels; the mean of all where a name is not known."""
+    """Weights that mix the named channels to mono or stereo; the mean of all if a name is unknown."""
     if len(names) == 2:
         stereo = torch.eye(2)
     elif len(names) > 2 and all(name in _STEREO_WEIGHTS for name in names):
@@ -547,12 +551,12 @@ def _mixing_matrix(names: tuple[str, ...], channels: int) -> Float[Tensor, "chan
 def _usual_channel_names(count: int) -> tuple[str, ...]:
     try:
         return tuple(channel.name for channel in av.AudioLayout(f"{count}c").channels)
-    except ValueError:  # FFmpeg has no usual layout of so many channels
+    except ValueError:  # FFmpeg has no default layout for this number of channels
         return ("unknown",) * count
 
 
 def _encodable(audio: Audio, layout: str) -> Iterator[av.AudioFrame]:
-    """Frames of one second, so that a long song is not copied as a whole."""
+    """Frames of one second, so that a long song is not copied at once."""
     for start in range(0, audio.samples.shape[1], audio.sample_rate_hz):
         piece = audio.samples[:, start : start + audio.sample_rate_hz].T.reshape(1, -1).numpy()
         frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)

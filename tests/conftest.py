@@ -31,7 +31,7 @@ def real_dali():
 def tiny_model_folder(tmp_path_factory):
     """A LyricsModel with random weights and a language model, as `save` writes it."""
     from lyrics_asr.language_model import build_language_model
-    from lyrics_asr.models.acoustic import build_acoustic
+    from lyrics_asr.models.acoustic_checkpoints import build_acoustic
     from lyrics_asr.models.lyrics_model import LyricsModel
     from lyrics_asr.models.separators.loading import build_separator
 

@@ -4,7 +4,7 @@ import torch
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.types import Emissions, TimedWord

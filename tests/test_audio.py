@@ -392,7 +392,7 @@ def test_video_file_without_sound(tmp_path):
     with av.open(str(tmp_path / "silent.mp4"), "w") as container:
         encode_video(container)
     for read in (read_audio, probe):
-        with pytest.raises(AudioError, match=r"silent\.mp4: has no audio stream; give a file with sound"):
+        with pytest.raises(AudioError, match=r"silent\.mp4: has no audio stream; give a file with audio"):
             read(tmp_path / "silent.mp4")
 
 
@@ -459,7 +459,7 @@ def test_damaged_stretch_is_reported_and_what_follows_keeps_its_time(files, tmp_
     path = tmp_path / "damaged.m4a"
     path.write_bytes(content)
     damaged, whole = read_audio(path), read_audio(files / "sound.m4a")
-    assert "damaged.m4a: 9 damaged or incomplete packets were left out" in caplog.text
+    assert "damaged.m4a: 9 damaged or incomplete packets were skipped" in caplog.text
     assert damaged.samples.shape == whole.samples.shape
     torch.testing.assert_close(damaged.samples[:, -44_100:], whole.samples[:, -44_100:], rtol=0, atol=AAC_NOISE)
 
@@ -511,7 +511,7 @@ def test_gap_that_cannot_be_asks_for_no_memory(tmp_path, caplog, name, gap_secon
         path.write_bytes(content)
     expected = torch.from_numpy(song(2.0, 44_100))
     torch.testing.assert_close(read_audio(path).samples, expected, rtol=0, atol=2**-15)
-    assert "time stamps lie far after its end and were ignored" in caplog.text
+    assert "time stamps far after its end were ignored" in caplog.text
     for start in (0.7, 1.2):  # the latter is sought, to before the gap
         window = read_audio(path, start_seconds=start, duration_seconds=0.5).samples
         first = round(start * 44_100)
@@ -525,7 +525,7 @@ def test_gap_that_cannot_be_asks_for_no_memory(tmp_path, caplog, name, gap_secon
     [(-1.0, None), (float("nan"), None), (float("inf"), None), (0.0, 0.0), (0.0, -1.0)],
 )
 def test_window_that_cannot_be(files, start_seconds, duration_seconds):
-    with pytest.raises(ValueError, match=r"sound\.wav: no window starts at"):
+    with pytest.raises(ValueError, match=r"sound\.wav: invalid window: start"):
         read_audio(files / "sound.wav", start_seconds=start_seconds, duration_seconds=duration_seconds)
 
 
@@ -549,9 +549,9 @@ def test_sound_is_required(tmp_path):
     not_finite = good.clone()
     not_finite[1, 7] = float("nan")
     for samples, message in (
-        (not_finite, "holds samples that are not finite numbers; export"),
-        (good / 0, "holds samples that are not finite numbers; export"),
-        (good[:, :2_205], r"0\.050 s are too short for lyrics; give 0\.1 s or more"),
+        (not_finite, "has samples that are not finite; export"),
+        (good / 0, "has samples that are not finite; export"),
+        (good[:, :2_205], r"0\.050 s is too short for lyrics; give at least 0\.1 s"),
         (good[:, :0], r"0\.000 s are too short"),
         (good / 101, r"is silent \(peak 9\.9e-05 of full scale\); check the recording"),
     ):
@@ -570,14 +570,14 @@ def test_nan_and_shortness_survive_reading(tmp_path):
 
 
 def test_unknown_suffix_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(AudioError, match=r"song\.xyz: no audio format is written as '\.xyz'; use one of \.wav, \.flac"):
+    with pytest.raises(AudioError, match=r"song\.xyz: cannot write '\.xyz' files; use one of \.wav, \.flac"):
         write_audio(tmp_path / "song.xyz", Audio(torch.ones(1, 800), 8_000))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [(".mp3", 6), (".wav", 9)])
 def test_channels_that_a_codec_cannot_hold(tmp_path, suffix, channels):
-    with pytest.raises(AudioError, match=rf"song\{suffix}: .* cannot hold this sound, {channels} channels at 8000 Hz"):
+    with pytest.raises(AudioError, match=rf"song\{suffix}: .* does not support {channels} channels at 8000 Hz"):
         write_audio(tmp_path / f"song{suffix}", Audio(torch.ones(channels, 800), 8_000))
     assert list(tmp_path.iterdir()) == []
 

@@ -1,12 +1,12 @@
-"""Which files a command works on, and where their results go.
+"""The input files of a command, and the paths of their results.
 
 Conventions
-- A folder is searched at all depths, in the order of the names; hidden files and the output folder are left out.
-- The tree below a folder is mirrored under the output folder; a file that was named alone lies at its top.
+- Folders are searched recursively, sorted by name, without hidden files and the output folder.
+- The tree of an input folder is mirrored under the output folder; results of single files are at its top.
 - A list of songs is a manifest (.jsonl, see `corpora.manifest`), whose ids name the results, or a .csv with a column
   `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
-- `song.mp3` becomes `song.json`. Where two songs would, both keep their suffix: `song.mp3.json` and `song.wav.json`.
-- Results replace earlier ones, but no text that somebody wrote or changed: `align` reads `song.txt` as lyrics.
+- `song.mp3` becomes `song.json`. If two songs collide, both keep their suffix: `song.mp3.json` and `song.wav.json`.
+- Results replace earlier results, but not a text that a user wrote or changed: `align` reads `song.txt` as lyrics.
 """
 
 import math
@@ -25,22 +25,22 @@ from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
 from lyrics_asr.types import Transcript
 
 LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
-"""What the names of lists of songs end in."""
+"""Suffixes of lists of songs."""
 
 
 class LayoutError(UsageError):
-    """The named files cannot be worked on as asked: none there, or results would overwrite each other or an input."""
+    """The inputs cannot be processed: there are none, or results would overwrite each other or an input."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to work on.
+    """An input file and the path of its results.
 
     Args:
-        source: the file.
-        stem: where its results go, relative to the output folder and without a suffix.
-        lyrics: the file of the lyrics that are read with it, if any are.
-        lyrics_text: the lyrics themselves, where a manifest holds them.
+        source: the input file.
+        stem: path of the results, relative to the output folder and without suffix.
+        lyrics: file with the lyrics, if any.
+        lyrics_text: lyrics from a manifest, if any.
     """
 
     source: Path
@@ -53,7 +53,7 @@ class Job:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: no lyrics in it; the message names the file or the song.
+            ValueError: there are no lyrics in it; the message names the file or the song.
         """
         if self.lyrics is not None:
             if not self.lyrics.exists():
@@ -71,13 +71,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: the files it wrote, or why there are none.
+    """The outcome of a job: the files it wrote, or the error.
 
     Args:
-        key: of the work, see `Task.key`; None where none was made.
-        audio_seconds: length of the song; 0 where it is not known.
-        stages: seconds that each stage took; stages of different songs overlap.
-        is_kept: whether the files are those of an earlier run.
+        job: the job.
+        outputs: files with the results.
+        error: the error; None if the job is done.
+        key: hash of everything that the results depend on, see `Task.key`; None if it was not computed.
+        audio_seconds: duration of the song; 0 if unknown.
+        stages: seconds of each stage; stages of different songs overlap.
+        is_kept: whether the files are from an earlier run.
     """
 
     job: Job
@@ -95,12 +98,12 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
     Args:
         inputs: files, folders and lists of songs; a file may have any suffix, and may be missing.
         suffixes: in lower case, with the dot.
-        output: a folder that is left out of the search.
+        output: folder to exclude from the search.
 
     Raises:
-        LayoutError: a folder or list holds no such file, or two files would have the same results.
+        LayoutError: a folder or list has no such file, or two files would have the same results.
         FileNotFoundError: no such list.
-        ValueError: a list that is not as its layout says; the message names it.
+        ValueError: a list is malformed; the message names it.
     """
     found: dict[Path, Path] = {}
     listed: list[Job] = []
@@ -110,7 +113,9 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
         elif path.is_dir():
             below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
             if not below:
-                raise LayoutError(f"{path}: no file in it ends with {' '.join(sorted(suffixes))}; check the folder")
+                raise LayoutError(
+                    f"{path}: has no file with a suffix among {' '.join(sorted(suffixes))}; check the folder"
+                )
             found.update(below)
         else:
             found[path] = Path(path.name)
@@ -127,7 +132,7 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
         if job.stem in taken:
             raise LayoutError(
                 f"{taken[job.stem].source} and {job.source} would both be written to {job.stem}; "
-                "rename one, or work on them with an output folder each"
+                "rename one, or use a different output folder for each"
             )
         taken[job.stem] = job
     return tuple(jobs)

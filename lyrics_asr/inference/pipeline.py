@@ -1,6 +1,6 @@
-"""For Python users: one song at a time by `transcribe`, `align` and `separate`, many songs by `process`.
+"""The Python API: `transcribe`, `align` and `separate` for one song, `process` for many.
 
-The first three run the stages of `tasks` in this process and return results. `process` does what the command line does:
+The first three run the stages of `tasks` in this process and return results. `process` works like the command line:
 several devices, results in files, interrupted runs resume.
 """
 
@@ -45,21 +45,21 @@ def transcribe(
     language: str = "en",
     progress: Progress | None = None,
 ) -> Transcript:
-    """Transcribe a song: lyrics with the time of every word.
+    """Transcribe a song into lyrics with the time of every word.
 
     Args:
         path: an audio or video file.
-        model: what `load_model` gives.
-        options: those of the model when None.
-        greedy: take the likeliest symbol of each frame, with neither beam nor language model.
+        model: model from `load_model`.
+        options: options of all stages; None for those of the model.
+        greedy: take the most likely token of each frame, without beam search and language model.
         hot_words: text whose words are likely to be sung: artist and title, or lyrics that are nearly right. Greedy
             decoding cannot use them.
-        language: in which numbers and symbols among them are read out, e.g. "en".
-        progress: called with the share of the separation that is done, in 0..1.
+        language: language of the hot words, to verbalize digits and symbols, e.g. "en".
+        progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
+        AudioError: the file has no audio, or is silent.
     """
     options = options or options_for(model)
     audio, emissions = _emissions_of(Path(path), model, options, progress)
@@ -84,20 +84,20 @@ def align(
     language: str = "en",
     progress: Progress | None = None,
 ) -> Transcript:
-    """Align given lyrics with a song: the time of every word.
+    """Align lyrics with a song, to find the time of every word.
 
     Args:
         path: an audio or video file.
-        lyrics: what `read_lyrics` or `parse_lyrics` gives.
-        model: what `load_model` gives.
-        options: those of the model when None.
-        language: in which numbers and symbols are read out, e.g. "en".
-        progress: called with the share of the separation that is done, in 0..1.
+        lyrics: lyrics from `read_lyrics` or `parse_lyrics`.
+        model: model from `load_model`.
+        options: options of all stages; None for those of the model.
+        language: language of the lyrics, to verbalize digits and symbols, e.g. "en".
+        progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
-        AlignmentError: the lyrics cannot fit the song.
+        AudioError: the file has no audio, or is silent.
+        AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
     """
     audio, emissions = _emissions_of(Path(path), model, options or options_for(model), progress)
     return align_emissions(audio, emissions, lyrics, model, language=language)
@@ -109,23 +109,23 @@ def process(
     *,
     on_result: Callable[[Outcome], None] = lambda outcome: None,
 ) -> tuple[Outcome, ...]:
-    """Process many songs as the command line does.
+    """Process many songs like the command line.
 
-    Worker processes are started, so that a script needs `if __name__ == "__main__":`.
+    It starts worker processes, so scripts need `if __name__ == "__main__":`.
 
     Args:
         request: what to do.
-        jobs: what `find_jobs` gives; for alignment, with their lyrics.
-        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
+        jobs: jobs from `find_jobs`; for alignment, with lyrics.
+        on_result: called with each outcome as it arrives, one at a time, in any thread.
 
     Returns:
-        What became of every job; one that fails does not stop the others.
+        The outcome of every job; a failing song does not stop the others.
 
     Raises:
-        LayoutError: results would overwrite an input, somebody's text or each other.
+        LayoutError: results would overwrite an input, a user's text or each other.
         OutputError: the output folder cannot be written.
-        ModelNotFoundError: the model is out of reach.
-        ValueError: an unknown device or option.
+        ModelNotFoundError: the model is not on this computer and cannot be downloaded.
+        ValueError: unknown device or option.
     """
     if isinstance(request, TranscribeRequest):
         return run(request, jobs, TranscribeTask, on_result=on_result)
@@ -142,18 +142,18 @@ def emissions_of(
     cache: EmissionCache | None = None,
     progress: Progress | None = None,
 ) -> Emissions:
-    """The acoustic model's log-probabilities over a song, from which decoding and alignment start.
+    """Compute the log-probabilities of a song, the input of decoding and alignment.
 
     Args:
         path: an audio or video file.
-        model: what `load_model` gives.
-        options: those of the model when None.
-        cache: of this model and these options; looked up first, and filled.
-        progress: called with the share of the separation that is done, in 0..1.
+        model: model from `load_model`.
+        options: options of all stages; None for those of the model.
+        cache: cache for this model and these options.
+        progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
+        AudioError: the file has no audio, or is silent.
     """
     found = None if cache is None else cache.load(Path(path))
     if found is not None:
@@ -171,11 +171,11 @@ def separate(
     options: InferenceOptions | None = None,
     progress: Progress | None = None,
 ) -> Audio:
-    """The vocals of a song, at the separator's rate and with its channels.
+    """Separate the vocals of a song, at the sample rate and with the channels of the separator.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
+        AudioError: the file has no audio, or is silent.
     """
     options = options or options_for(model)
     return model.vocals([read_mixture(Path(path), model)], options.separation, progress)[0].cpu()
@@ -193,5 +193,5 @@ def _emissions_of(
 
 @lru_cache(maxsize=1)
 def _beam_search(vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> BeamSearch:
-    """Kept between songs: reading a language model takes seconds."""
+    """A cached beam search: reading a language model takes seconds."""
     return BeamSearch(vocabulary, language_model_path, options)

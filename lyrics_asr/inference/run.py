@@ -1,8 +1,7 @@
-"""A run over songs, as the command line, Python users, evaluation and the server start it.
+"""Run a request on songs, for the command line, Python users, evaluation and the server.
 
-`run.jsonl` in the folder of the results has a line for each song that was processed. Beside what a person wants to
-know, it holds the key of everything that the results depend on: whether a song is finished is decided by content, not
-by name. Interrupted runs resume.
+`run.jsonl` in the output folder has a line for each processed song. It includes a hash of everything that the results
+depend on, so finished songs are recognized by content, not by name. Interrupted runs resume.
 """
 
 import json
@@ -33,25 +32,25 @@ def run(
     on_result: Callable[[Outcome], None] = lambda outcome: None,
     debug: bool = False,
 ) -> tuple[Outcome, ...]:
-    """Process songs as a request says, whatever becomes of single ones.
+    """Process songs as requested; a failing song does not stop the others.
 
     Args:
-        request: what to do; it and `make_task` can be pickled.
-        jobs: in this order. All are checked before anything is loaded, which is not done if none is usable.
-        make_task: a task's class, such as `tasks.AlignTask`: makes the task of a request, a progress display and a
-            number of processor cores (None for all).
-        progress: shows how far the run is.
-        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
-        debug: whether workers show the remarks of libraries.
+        request: what to do. It and `make_task` must be picklable.
+        jobs: jobs in order. All are checked first; the model is loaded only if one is usable.
+        make_task: class of a task, such as `tasks.AlignTask`. It is called with the request, a progress display and the
+            number of CPU cores (None for all).
+        progress: progress display.
+        on_result: called with each outcome as it arrives, one at a time, in any thread.
+        debug: whether workers show warnings of libraries.
 
     Returns:
-        What became of every job.
+        The outcome of every job.
 
     Raises:
-        LayoutError: results would overwrite an input, somebody's text or each other.
+        LayoutError: results would overwrite an input, a user's text or each other.
         OutputError: the output folder cannot be written.
-        ModelNotFoundError: the model is out of reach.
-        ValueError: an unknown device or option.
+        ModelNotFoundError: the model is not on this computer and cannot be downloaded.
+        ValueError: unknown device or option.
     """
     progress = progress or BatchProgress()
     output = request.output
@@ -102,10 +101,12 @@ def _engine(request: ModelRequest, songs: int) -> Callable[..., None] | None:
 
 @dataclass(frozen=True)
 class FinishedResults:
-    """A `runner.ResumeLookup`: the results in these formats, where the log has the key and all exist.
+    """A `runner.ResumeLookup`: finds results whose key is in the log and whose files all exist.
 
     Args:
-        keys: of the songs that were done, by their stems.
+        output: folder of the results.
+        formats: formats of the results.
+        keys: keys of finished songs, by stem.
     """
 
     output: Path
@@ -113,7 +114,7 @@ class FinishedResults:
     keys: Mapping[str, Any]
 
     def __call__(self, song: Song, key: str) -> tuple[Path, ...] | None:
-        """The results; None where there are none for this key."""
+        """The results of a song; None if there are none with this key."""
         if self.keys.get(song.job.stem.as_posix()) != key:
             return None
         results = tuple(song.job.target(self.output, f".{name}") for name in self.formats)
@@ -121,7 +122,7 @@ class FinishedResults:
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) -> str:
-    """What became of a run, in a line."""
+    """The result of a run in one line."""
     failures = sum(outcome.error is not None for outcome in outcomes)
     kept = sum(outcome.is_kept for outcome in outcomes)
     done = [outcome for outcome in outcomes if outcome.error is None and not outcome.is_kept]
@@ -138,7 +139,7 @@ def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) ->
 
 
 def append_log(output: Path, verb: str, outcome: Outcome) -> None:
-    """Add an outcome to `run.jsonl`, in one write, so that runs side by side do not mix their lines."""
+    """Append an outcome to `run.jsonl`, in one write, so that concurrent runs do not mix their lines."""
     seconds = math.fsum(outcome.stages.values())
     outputs, stages = [], {}
     for result in outcome.outputs:
@@ -164,7 +165,7 @@ def append_log(output: Path, verb: str, outcome: Outcome) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size = os.fstat(descriptor).st_size
-            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"  # by a run that was killed
+            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"  # the last run was killed while writing
             line = ("\n" if torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
             os.write(descriptor, line.encode("utf-8", "surrogateescape"))
         finally:
@@ -174,7 +175,7 @@ def append_log(output: Path, verb: str, outcome: Outcome) -> None:
 
 
 def _log_entries(output: Path) -> Iterator[dict[str, Any]]:
-    """The outcomes in `run.jsonl`, without lines that are cut off or not ours."""
+    """The entries of `run.jsonl`, without damaged lines."""
     try:
         lines = (output / "run.jsonl").read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except OSError:
@@ -191,7 +192,7 @@ def _log_entries(output: Path) -> Iterator[dict[str, Any]]:
 
 
 def _logged_results(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The results that the log names, relative to the output, and when they were written, in seconds since 1970."""
+    """Results in the log, relative to the output folder, with the time they were written, in seconds since 1970."""
     results: dict[str, float] = {}
     for entry in entries:
         with suppress(ValueError, TypeError):
@@ -200,6 +201,6 @@ def _logged_results(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _keys(entries: Sequence[Mapping[str, Any]], verb: str) -> dict[str, Any]:
-    """The key of every song that a verb finished, by the song's stem."""
+    """The keys of the songs that a verb finished, by stem."""
     latest = {str(entry.get("stem")): entry for entry in entries if entry.get("verb") == verb}
     return {stem: entry.get("key") for stem, entry in latest.items() if entry.get("status") == "done"}

@@ -1,6 +1,6 @@
-"""Many songs: one that fails does not stop the others, and stages of different songs run at the same time.
+"""Process many songs on one device: stages of different songs overlap, and a failing song does not stop the others.
 
-`run.run` is what callers use; `work` is what runs on each of its devices.
+Callers use `run.run`, which calls `work` for each device.
 """
 
 import time
@@ -25,11 +25,12 @@ Inferred = TypeVar("Inferred")
 
 @dataclass(frozen=True)
 class Song:
-    """A job whose input is usable, with what was read to find that out; it can be pickled.
+    """A job whose input has been checked, with what was read for that; picklable.
 
     Args:
-        audio: what the header tells; None where the job is no audio.
-        lyrics: to align.
+        job: the job.
+        audio: duration and sample rate from the header; None if the input is not audio.
+        lyrics: lyrics to align.
         hot_words: text whose words are likely to be sung.
     """
 
@@ -40,20 +41,20 @@ class Song:
 
     @property
     def audio_seconds(self) -> float:
-        """Length of the audio; 0 where there is none."""
+        """Duration of the audio; 0 without audio."""
         return 0.0 if self.audio is None else self.audio.duration_seconds
 
 
 ResumeLookup = Callable[[Song, str], Sequence[Path] | None]
-"""The results that an earlier run has for a song, where they have this key; None where there are none."""
+"""Finds the results of an earlier run for a song and its key; None if there are none."""
 
 
 class Stopwatch(dict[str, float]):
-    """Wall-clock seconds of each stage, in the order in which the stages began."""
+    """Wall-clock seconds of each stage, in order of their start."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Time a block; blocks of one name add up."""
+        """Time a block; times of blocks with the same name add up."""
         self.setdefault(stage, 0.0)
         began = time.monotonic()
         try:
@@ -63,21 +64,21 @@ class Stopwatch(dict[str, float]):
 
 
 class Task(ABC, Generic[Content, Inferred]):
-    """What is done with a song, in three stages; each may raise, which fails its song alone."""
+    """The work on a song, in three stages; an exception in a stage fails only its song."""
 
     finishers = 1
-    """Threads for the last stage."""
+    """Number of threads for the last stage."""
 
     group_seconds = 0.0
-    """Songs are grouped for the second stage until they have so much audio; with 0 each is on its own."""
+    """Songs are grouped for the second stage up to this duration; with 0, each song is a group."""
 
     @abstractmethod
     def check(self, job: Job) -> Song:
-        """Read the header, and what else is small, once; raises for a job whose input is unusable."""
+        """Read the header and other small inputs, once; raises if the input is unusable."""
 
     @abstractmethod
     def load(self) -> AbstractContextManager[None]:
-        """Make what the stages need, for the time of a run."""
+        """Load what the stages need, for the duration of a run."""
 
     @abstractmethod
     def key(self, song: Song) -> str:
@@ -89,15 +90,15 @@ class Task(ABC, Generic[Content, Inferred]):
 
     @abstractmethod
     def infer(self, songs: Sequence[tuple[Song, Content]], stopwatch: Stopwatch) -> Sequence[Inferred]:
-        """The second stage, of some songs at once, in the thread of `work`; results are in their order."""
+        """The second stage, for a group of songs, in the thread of `work`; results are in the same order."""
 
     @abstractmethod
     def finish(self, song: Song, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
-        """The last stage, in a thread: writes files and names them."""
+        """The last stage, in a thread: write files and return their paths."""
 
 
 def check(jobs: Iterable[Job], task: Task[Any, Any], on_result: Callable[[Outcome], None]) -> list[Song]:
-    """The songs whose input is usable; `on_result` is called with the outcome of the others."""
+    """Check jobs and return those with usable input; `on_result` gets the outcomes of the others."""
     songs = []
     for job in jobs:
         try:
@@ -114,19 +115,18 @@ def work(
     resume: ResumeLookup | None,
     on_result: Callable[[Outcome], None],
 ) -> None:
-    """Load a task and do it with songs, stages of different songs at the same time.
+    """Load a task and run it on songs; stages of different songs overlap.
 
-    While one group of songs is in the second stage, a thread reads the next one, and other threads finish those before
-    it. As many songs wait to be finished as there are such threads, or as a group has, no more: memory does not grow
-    with the number of songs.
+    While one group of songs is in the second stage, a thread reads the next group, and other threads finish earlier
+    songs. At most as many songs wait to be finished as there are such threads, or songs in a group, so memory does not
+    grow with the number of songs.
 
     Args:
-        songs: taken one by one, as they are read, in a thread. None is for no song at present: those that have been
-            read do not wait for more.
-        task: what to do; an error in loading it is raised.
-        resume: songs that it has results for are skipped. Without it, as when results go to a terminal, no key is
-            computed.
-        on_result: called with each outcome as soon as it is there, one at a time, in any thread.
+        songs: taken one by one as they are read, in a thread. None means that no song is available now: the songs read
+            so far are processed without waiting for more.
+        task: the work; exceptions while loading are raised.
+        resume: songs for which it finds results are skipped. If None (results go to a terminal), keys are not computed.
+        on_result: called with each outcome as it arrives, one at a time, in any thread.
     """
     lock, coming = Lock(), iter(songs)
 
@@ -176,7 +176,7 @@ def work(
 
 
 def _infer(task: Task[Any, Any], group: Sequence[tuple["_SongRun", Any]]) -> list[Any]:
-    """The second stage of a group; an exception for each song that fails, which does not fail the others."""
+    """Run the second stage on a group; failing songs have an exception in place of their result."""
     stopwatch = Stopwatch()
     songs, audio_seconds = [], 0.0
     for song_run, content in group:
@@ -186,7 +186,7 @@ def _infer(task: Task[Any, Any], group: Sequence[tuple["_SongRun", Any]]) -> lis
         inferred = list(task.infer(songs, stopwatch))
     except Exception as error:
         inferred = [error]
-    if len(inferred) != len(group):  # one of them failed; the error is gone by now, and with it what it held in memory
+    if len(inferred) != len(group):  # one of them failed; the error and the tensors that it held are freed by now
         return [each for one in group for each in _infer(task, [one])]
     for song_run, _ in group:
         share = song_run.song.audio_seconds / audio_seconds if audio_seconds else 1 / len(group)
@@ -196,7 +196,7 @@ def _infer(task: Task[Any, Any], group: Sequence[tuple["_SongRun", Any]]) -> lis
 
 
 class _SongRun:
-    """A song in progress: each stage gives its outcome if it has ended, and else what the next stage needs."""
+    """A song in progress: each stage returns its outcome if it has ended, and else the input of the next stage."""
 
     def __init__(self, song: Song) -> None:
         self.song = song
@@ -218,14 +218,14 @@ class _SongRun:
     def finish(self, task: Task[Any, Any], inferred: Any, give: Callable[[Outcome], None]) -> None:
         try:
             outcome = self._outcome(task.finish(self.song, inferred, self.stopwatch), None)
-        except BrokenPipeError:  # whoever reads the results has had enough
+        except BrokenPipeError:  # the reader of stdout has closed it
             raise
         except Exception as error:
             outcome = self.failed(error)
         give(outcome)
 
     def failed(self, error: Exception) -> Outcome:
-        traceback.clear_frames(error.__traceback__)  # outcomes are kept; the frames hold samples of songs
+        traceback.clear_frames(error.__traceback__)  # outcomes are kept, and frames hold the samples of songs
         return self._outcome((), error)
 
     def _outcome(self, outputs: Sequence[Path], error: Exception | None, *, is_kept: bool = False) -> Outcome:

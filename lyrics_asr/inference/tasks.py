@@ -1,4 +1,4 @@
-"""The stages of a song, and the verbs as tasks of `runner`, which put them together.
+"""The stages of a song, and the tasks that combine them, one per verb.
 
 read_song -> compute_emissions (separator, acoustic model) -> decode_transcript or align_emissions -> files
 """
@@ -38,14 +38,14 @@ Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
 AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
 
-_GROUP_SECONDS = 300.0  # enough for full batches of both networks, and not too much for memory
+_GROUP_SECONDS = 300.0  # enough to fill the batches of both networks, with bounded memory
 
 
 def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceOptions:
-    """The default options, with those tuned for `model`, with `key.sub=value` overrides, in this order.
+    """The default options, overridden by those tuned for `model` and then by `key.sub=value` overrides.
 
     Raises:
-        ValueError: an override with an unknown key or a wrong value.
+        ValueError: an override has an unknown key or a wrong value.
     """
     if not overrides:
         return InferenceOptions(decoding=model.decoding)
@@ -54,12 +54,12 @@ def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceO
 
 
 def read_mixture(path: Path, model: LyricsModel) -> Audio:
-    """A song, or a stem of one, at the rate and with the channels that the separator of `model` takes.
+    """Read a song or stem at the sample rate and with the channels of the separator.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
-        ValueError: a separator of neither mono nor stereo.
+        AudioError: the file has no audio, or is silent.
+        ValueError: the separator is neither mono nor stereo.
     """
     audio = read_audio(path, sample_rate_hz=model.separator.sample_rate_hz, channels=model.mixture_channels)
     require_sound(audio, path)
@@ -67,12 +67,12 @@ def read_mixture(path: Path, model: LyricsModel) -> Audio:
 
 
 def read_song(song: Song, model: LyricsModel) -> Audio | Path:
-    """A song's mixture, or its path if it is too long to be held in memory.
+    """Read a song's mixture; return its path instead if it is too long to hold in memory.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
-        ValueError: a separator of neither mono nor stereo.
+        AudioError: the file has no audio, or is silent.
+        ValueError: the separator is neither mono nor stereo.
     """
     return song.job.source if song.audio_seconds > LONG_SECONDS else read_mixture(song.job.source, model)
 
@@ -80,17 +80,17 @@ def read_song(song: Song, model: LyricsModel) -> Audio | Path:
 def separate_to_16k_mono(
     mixtures: Sequence[Audio | Path], model: LyricsModel, options: SeparationOptions, progress: Progress | None = None
 ) -> list[Audio]:
-    """The vocals of songs as the acoustic model takes them; those of long songs are on the CPU.
+    """Separate the vocals of songs, as input of the acoustic model; those of long songs are on the CPU.
 
     Args:
-        mixtures: what `read_song` gives.
-        model: whose separator is run.
-        options: of the separator.
-        progress: called with the share that is done, in 0..1.
+        mixtures: mixtures or paths from `read_song`.
+        model: model with the separator.
+        options: options of the separator.
+        progress: progress callback, with a fraction in 0..1.
 
     Raises:
         MemoryError: memory runs out even with the shortest segments.
-        AudioError: a long song that is silent.
+        AudioError: a long song is silent.
     """
     in_memory: list[Audio] = []
     for mixture in mixtures:
@@ -113,18 +113,18 @@ def compute_emissions(
     progress: Progress | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Emissions]:
-    """The acoustic model's log-probabilities over songs.
+    """Run separator and acoustic model on songs.
 
     Args:
-        mixtures: what `read_song` gives. Songs that are in memory share batches.
-        model: what `load_model` gives.
-        options: of both networks.
-        progress: called with the share of the separation that is done, in 0..1.
+        mixtures: mixtures or paths from `read_song`. Songs in memory share batches.
+        model: model from `load_model`.
+        options: options of both networks.
+        progress: progress callback for the separation, with a fraction in 0..1.
         stopwatch: times the stages "separation" and "acoustic".
 
     Raises:
         MemoryError: memory runs out even with the shortest segments and windows.
-        AudioError: a long song that is silent.
+        AudioError: a long song is silent.
     """
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
     with stopwatch("separation"):
@@ -143,16 +143,16 @@ def decode_transcript(
     hot_words: str = "",
     language: str = "en",
 ) -> Transcript:
-    """Transcribe a song.
+    """Decode emissions to a transcript.
 
     Args:
-        audio: of the song.
-        emissions: of `model`.
-        model: named in the transcript.
-        options: of the lines.
-        decode: the beam search; None for greedy decoding.
-        hot_words: text whose words are likely to be sung; for the beam search alone.
-        language: in which numbers among them are read out.
+        audio: audio of the song.
+        emissions: emissions of `model`.
+        model: model to name in the transcript.
+        options: options for splitting words into lines.
+        decode: beam search; None for greedy decoding.
+        hot_words: text whose words are likely to be sung; only for the beam search.
+        language: language of the hot words, to verbalize digits and symbols.
     """
     if decode is None:
         words, names = greedy_search(emissions), replace(model.info, language_model=None)
@@ -166,10 +166,10 @@ def decode_transcript(
 def align_emissions(
     audio: AudioInfo, emissions: Emissions, lyrics: Lyrics, model: LyricsModel, *, language: str = "en"
 ) -> Transcript:
-    """Align given lyrics with a song.
+    """Align lyrics with a song.
 
     Raises:
-        AlignmentError: the lyrics cannot fit the song; the message names it.
+        AlignmentError: the lyrics do not fit the song; the message names it.
     """
     try:
         lines = align_lyrics(emissions, lyrics, language=language)
@@ -179,13 +179,13 @@ def align_emissions(
 
 
 class ModelTask(Task[Any, Any], Generic[AnyRequest]):
-    """Work with a model on songs, as a request says.
+    """Base class of tasks that run a model on songs.
 
     Args:
         request: what to do.
-        progress: shows how far the run is.
-        cores: processor cores that it may use; all when None.
-        model: used as it is, in place of loading the request's.
+        progress: progress display.
+        cores: number of CPU cores to use; None for all.
+        model: loaded model to use instead of the request's.
     """
 
     model: LyricsModel
@@ -235,12 +235,12 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that emissions depend on beside the song; weights are hashed once for a run."""
+        """A hash of everything but the song that emissions depend on; weights are hashed once per run."""
         return self.model.fingerprint(self.options.separation, self.options.acoustic)
 
     @cached_property
     def language_model_fingerprint(self) -> str | None:
-        """A hash of the language model's file; None where there is none."""
+        """A hash of the language model's file; None without a language model."""
         path = self.model.language_model_path
         return None if path is None else file_fingerprint(path)
 
@@ -250,7 +250,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def further_key(self, song: Song) -> list[Any]:
-        """What else the results of a song depend on."""
+        """Everything else that the results of a song depend on."""
         return []
 
     def read(self, song: Song) -> Audio | Path:
@@ -265,7 +265,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
 
     @contextmanager
     def beam_search(self) -> Iterator[Decode]:
-        """The beam search of the model and the options, in worker processes; in this one where it may use one core."""
+        """The beam search in worker processes, or in this process if there is only one core."""
         model, cores = self.model, self.cores or usable_cores()
         make_search = partial(BeamSearch, model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
         if cores == 1:
@@ -276,7 +276,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
             yield pool.decode
 
     def in_progress(self, songs: Sequence[tuple[Song, Any]]) -> AbstractContextManager[Callable[[float], None]]:
-        """Show that songs are processed; yields a callback for the share that is done."""
+        """Show songs in the progress display; yields a progress callback."""
         first, *others = songs
         name, audio_seconds = first[0].job.source.name, first[0].audio_seconds
         for song, _ in others:
@@ -284,7 +284,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
         return self.progress.songs(f"{name} and {len(others)} more" if others else name, audio_seconds)
 
     def audio_of(self, song: Song, emissions: Emissions) -> AudioInfo:
-        """The audio of a transcript, with the length that could be decoded: a damaged header tells another one."""
+        """The audio of a transcript, with the decoded duration: a damaged header may give another one."""
         assert song.audio is not None
         return replace(song.audio, duration_seconds=emissions.duration_seconds)
 
@@ -304,10 +304,10 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
     ) -> None:
         super().__init__(request, progress, cores, model=model)
         if request.greedy and request.hot_words:
-            raise ValueError("hot words need the beam search, which greedy decoding leaves out; give one of them")
+            raise ValueError("hot words need the beam search; drop them, or greedy decoding")
 
     def options_of(self, model: LyricsModel) -> InferenceOptions:
-        """The options of the run, those tuned for the model among them."""
+        """The options of the run, including those tuned for the model."""
         return options_for(model, self.request.overrides)
 
     def check(self, job: Job) -> Song:
@@ -348,7 +348,7 @@ class AlignTask(ModelTask[AlignRequest]):
     """`lyrics-asr align`; jobs have lyrics."""
 
     def check(self, job: Job) -> Song:
-        """See `Task`; the lyrics are read here and nowhere else, for they may come from a pipe."""
+        """See `Task`; the lyrics are only read here, because they may come from a pipe."""
         return replace(super().check(job), lyrics=job.read_lyrics())
 
     def further_key(self, song: Song) -> list[Any]:
@@ -372,7 +372,7 @@ class SeparateTask(ModelTask[SeparateRequest]):
 
     def read(self, song: Song) -> Audio:
         """See `Task`."""
-        return read_mixture(song.job.source, self.model)  # whole: a file of vocals is written in one piece
+        return read_mixture(song.job.source, self.model)  # the whole song: vocals are written to one file
 
     def infer(self, songs: Sequence[tuple[Song, Any]], stopwatch: Stopwatch) -> Sequence[Audio]:
         """See `Task`."""
@@ -390,13 +390,13 @@ class SeparateTask(ModelTask[SeparateRequest]):
 
 
 def _read_hot_words(given: Sequence[str], job: Job) -> str:
-    """The text of the words that are likely to be sung in a song (see `TranscribeRequest`)."""
+    """The hot words of a song as text (see `TranscribeRequest`)."""
     texts = []
     for each in given:
         if each == "tags":
             tags = read_tags(job.source)
             texts += [tags[name] for name in ("artist", "title") if name in tags]
-        elif os.path.isdir(each):  # which says no where `Path.is_dir` raises: words can be longer than any path
+        elif os.path.isdir(each):  # `Path.is_dir` would raise for words longer than a path may be
             sheet = job.target(Path(each), ".txt")
             texts += [read_lyrics(sheet).text] if sheet.is_file() else []
         else:

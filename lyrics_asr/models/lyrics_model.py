@@ -35,7 +35,8 @@ from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.files import OutputError, require_writable_folder, write_text
 from lyrics_asr.language_model.files import LANGUAGE_MODEL_SUFFIXES
 from lyrics_asr.models import memory
-from lyrics_asr.models.acoustic import AcousticModel, save_acoustic
+from lyrics_asr.models.acoustic import AcousticModel
+from lyrics_asr.models.acoustic_checkpoints import save_acoustic
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, is_complete, load_acoustic
+from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, is_complete, load_acoustic
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.lyrics_model import (

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 
 from lyrics_asr.config import load_config
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.base import Separator

@@ -159,7 +159,7 @@ def test_words_that_cannot_be_spelled_stand_between_their_neighbours():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_word_is_timed_in_order_inside_the_song_whatever_is_heard(seed):
+def test_every_word_is_timed_in_order_inside_the_song_for_any_emissions(seed):
     lyrics = parse_lyrics("— One & 2\n\n[Chorus]\n日本 naïve – hello,\n\U0001f600\nooh-ooh aaah!")
     given = random_emissions(70, seed, ENGLISH)
     lines = align_lyrics(given, lyrics)

@@ -61,7 +61,7 @@ def test_folder_in_place_of_a_file(cli, tmp_path):
     (tmp_path / "song.mp3").mkdir()
     code, message, files = cli("transcribe", tmp_path / "song.mp3")
     assert code == 2
-    assert "song.mp3: no file in it ends with" in message
+    assert "song.mp3: has no file with a suffix among" in message
     assert files == []
 
 

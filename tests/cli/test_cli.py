@@ -338,9 +338,9 @@ def test_transcribe_beside_the_song_replaces_its_own_text_and_no_other(songs, mo
     text.unlink()
     arguments = ("transcribe", songs / "one.wav", "-o", songs, "--format", "txt", "--greedy", *model)
     assert run(*arguments) == 0
-    heard = text.read_text()
+    before = text.read_text()
     assert run(*arguments) == 0
-    assert text.read_text() == heard
+    assert text.read_text() == before
     text.write_text("corrected by hand")
     changed = time.time() + 10
     os.utime(text, (changed, changed))

@@ -46,7 +46,7 @@ def test_a_model_of_the_same_lyrics_helps_where_letters_are_unsure(language_mode
 
 
 def test_a_model_that_does_not_help_gets_no_weight(language_model):
-    texts = ["bends rand", "hordes told a boast", "rest"]  # words that it lacks, heard without doubt
+    texts = ["bends rand", "hordes told a boast", "rest"]  # words that it lacks, with certain emissions
     songs = [emissions_of(text, 0.1, seed) for seed, text in enumerate(texts)]
     tuning = tune(songs, texts, language_model, DecodingOptions(beam_width=20), lambda trial: None)
     assert not tuning.helps

@@ -21,7 +21,7 @@ from lyrics_asr.inference import tasks
 from lyrics_asr.inference.tasks import read_mixture
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.text import parse_lyrics
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
@@ -48,7 +48,7 @@ def value(evaluation, key):
     return estimates(evaluation.songs)[key].value
 
 
-def test_a_song_heard_right_has_no_errors(tmp_path, model):
+def test_a_song_transcribed_right_has_no_errors(tmp_path, model):
     evaluation = run([make_song(tmp_path, model, late_seconds=0.04)], model, tmp_path)
     (song,) = evaluation.songs
     assert song.text.split() == ["sun", "moon", "rain"]

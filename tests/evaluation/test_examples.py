@@ -25,12 +25,12 @@ onsets = st.floats(0, 40).map(lambda value: round(value, 2))
 letters = st.text(string.ascii_letters + "éßñ'", min_size=1, max_size=14)
 
 
-def heard(lyrics, text, name="song"):
+def song_scores(lyrics, text, name="song"):
     return score_song(Song(name, Path("none.wav"), lyrics, (), "en"), Prediction(None, text))
 
 
 def marked(line):
-    """A line as one string: -missing, +extra, reference>heard."""
+    """A line as one string: -missing, +extra, reference>hypothesis."""
     signs = {
         "equal": "{0.reference}",
         "missing": "-{0.reference}",
@@ -41,7 +41,7 @@ def marked(line):
 
 
 def diff(lyrics, text):
-    return [(marked(line), line.errors) for line in diff_lines(heard(lyrics, text))]
+    return [(marked(line), line.errors) for line in diff_lines(song_scores(lyrics, text))]
 
 
 def timed(*pairs, name="song"):
@@ -59,7 +59,7 @@ def ink_width(text, weight):
     return TextPath((0, 0), text, size=11, prop=FontProperties(family="DejaVu Sans", weight=weight)).get_extents().x1
 
 
-def test_a_line_shows_what_was_heard_in_its_place():
+def test_a_line_shows_the_hypothesis_in_its_place():
     assert diff("Sun and moon\nRain, rain!\n", "sun in moon\nrain rain") == [("sun and>in moon", 1), ("rain rain", 0)]
     assert diff("Sun and moon", "sun moon") == [("sun -and moon", 1)]
     assert diff("Sun and moon", "sun and the moon") == [("sun and +the moon", 1)]
@@ -73,11 +73,11 @@ def test_line_breaks_of_the_transcript_do_not_matter():
     assert diff("Sun\nmoon\nrain", "sun moon\nrain") == [("sun", 0), ("moon", 0), ("rain", 0)]
 
 
-def test_words_heard_before_the_first_line_belong_to_it():
+def test_words_before_the_first_line_belong_to_it():
     assert diff("Sun and moon\nrain", "oh yeah sun and moon rain") == [("+oh +yeah sun and moon", 2), ("rain", 0)]
 
 
-def test_words_heard_between_two_lines_belong_to_the_first_of_them():
+def test_words_between_two_lines_belong_to_the_first_of_them():
     assert diff("Sun and moon\nrain falls", "sun and moon oh rain falls") == [
         ("sun and moon +oh", 1),
         ("rain falls", 0),
@@ -100,7 +100,7 @@ def test_spelled_out_numbers_stay_in_their_line():
 @settings(max_examples=200, deadline=None)
 @given(texts.filter(lambda text: normalize(text)), texts)
 def test_the_marks_can_be_undone_and_are_as_many_as_the_errors_of_the_wer(lyrics, text):
-    lines = diff_lines(heard(lyrics, text))
+    lines = diff_lines(song_scores(lyrics, text))
     spelled = [normalize(line.text) for line in parse_lyrics(lyrics).lines]
     assert [" ".join(word.reference for word in line.words if word.kind != "extra") for line in lines] == [
         line for line in spelled if line
@@ -120,8 +120,8 @@ def test_the_marks_can_be_undone_and_are_as_many_as_the_errors_of_the_wer(lyrics
 
 def test_the_worst_lines_come_first_and_longer_ones_before_shorter_ones():
     songs = [
-        heard("one two three four\nfive six\nseven eight nine", "one two three for\nsix", "a"),
-        heard("red\ngreen blue", "read\ngreen blue", "b"),
+        song_scores("one two three four\nfive six\nseven eight nine", "one two three for\nsix", "a"),
+        song_scores("red\ngreen blue", "read\ngreen blue", "b"),
     ]
     assert [(line.song, marked(line), line.errors) for line in worst_lines(songs)] == [
         ("a", "-seven -eight -nine", 3),
@@ -132,16 +132,16 @@ def test_the_worst_lines_come_first_and_longer_ones_before_shorter_ones():
 
 
 def test_many_insertions_do_not_make_a_line_worse_than_wholly_wrong():
-    songs = [heard("red\none two three", "red la la la\none too three")]
+    songs = [song_scores("red\none two three", "red la la la\none too three")]
     assert [line.errors for line in worst_lines(songs)] == [3, 1]
-    songs = [heard("red\ngreen blue", "red la la la\ngrin blew")]
+    songs = [song_scores("red\ngreen blue", "red la la la\ngrin blew")]
     assert [marked(line) for line in worst_lines(songs)] == ["green>grin blue>blew", "red +la +la +la"]
 
 
 def test_a_line_that_is_repeated_with_the_same_errors_stands_once_for_each_song():
     lyrics = "Let it be\nLet it be\nSpeaking words\nLet it be"
     text = "let it bee\nlet it bee\nspeaking words\nlet him be"
-    songs = [heard(lyrics, text, "a"), heard(lyrics, text, "b")]
+    songs = [song_scores(lyrics, text, "a"), song_scores(lyrics, text, "b")]
     assert sorted((line.song, marked(line)) for line in worst_lines(songs)) == [
         ("a", "let it be>bee"),
         ("a", "let it>him be"),
@@ -152,8 +152,8 @@ def test_a_line_that_is_repeated_with_the_same_errors_stands_once_for_each_song(
 
 def test_there_are_as_many_worst_lines_as_asked_for_and_none_without_errors_or_transcripts():
     lyrics = "\n".join(string.ascii_lowercase)
-    assert [marked(line) for line in worst_lines([heard(lyrics, "")], count=3)] == ["-a", "-b", "-c"]
-    assert worst_lines([heard(lyrics, lyrics), timed(("la", 1.0, 2.0))]) == ()
+    assert [marked(line) for line in worst_lines([song_scores(lyrics, "")], count=3)] == ["-a", "-b", "-c"]
+    assert worst_lines([song_scores(lyrics, lyrics), timed(("la", 1.0, 2.0))]) == ()
     assert worst_lines([]) == ()
 
 

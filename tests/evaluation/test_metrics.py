@@ -58,7 +58,7 @@ def test_character_errors_count_the_spaces():
     assert counts == ErrorCounts(hits=3, substitutions=0, deletions=1, insertions=0)
 
 
-def test_error_rate_exceeds_one_when_too_much_is_heard():
+def test_error_rate_exceeds_one_with_many_insertions():
     assert word_errors(["oh"], ["oh oh oh"]).rate == 2
 
 
@@ -166,7 +166,7 @@ def test_jam_alt_measures_are_those_of_alt_eval(seed):
         assert (math.nan if ours is None else ours) == pytest.approx(theirs[f"F1_{name}"], abs=1e-9, nan_ok=True)
 
 
-def test_jam_alt_counts_of_nothing_heard():
+def test_jam_alt_counts_of_an_empty_transcript():
     counts = jam_alt_counts("Sing it\nloud", "", "en")
     assert counts.words == ErrorCounts(0, 0, 3, 0)
     assert counts.lines.deletions == 1

@@ -43,7 +43,7 @@ def predict(model, song, folder, options=None, overrides=(), **changes):
     return kept_prediction(song, folder)
 
 
-def test_a_song_is_heard_and_aligned_by_one_run_of_each_network(tmp_path, model):
+def test_a_song_is_transcribed_and_aligned_by_one_run_of_each_network(tmp_path, model):
     prediction = predict(model, make_song(tmp_path, model), tmp_path / "out")
     assert model.runs == ["vocals", "emissions"]
     assert prediction.greedy == "sun moon rain"

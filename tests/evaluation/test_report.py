@@ -116,7 +116,7 @@ def varied():
     return [
         song("Sun", genre="Pop", separation=separation),
         song("Far away", errors=(0.0, 0.1, 40.0), genre="Rock", separation=separation),
-        song("Nothing_heard_" + "in_a_long_name_without_spaces_" * 4, text="", errors=(1.5,), genre="Pop"),
+        song("No_transcript_" + "in_a_long_name_without_spaces_" * 4, text="", errors=(1.5,), genre="Pop"),
         song("Wer bist du", "Donaudampfschifffahrtsgesellschaftskapitän " * 3, "wer", (-0.4,), language="de"),
         song("Right", text=LYRICS, errors=(0.004,), genre="Folk"),
         song("Noise", "La " * 60, "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch" * 4, (0.02, 0.3, -0.3)),

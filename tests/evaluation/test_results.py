@@ -11,12 +11,12 @@ from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
 from lyrics_asr.evaluation.scores import score_song
 
 
-def scored(song_id, heard, language="en", genre=None):
+def scored(song_id, text, language="en", genre=None):
     song = Song(song_id, Path("x.mp3"), "one two three four", (), language, genre=genre)
-    return score_song(song, Prediction(10.0, heard))
+    return score_song(song, Prediction(10.0, text))
 
 
-def collected(*songs, name="heard"):
+def collected(*songs, name="model"):
     evaluation = Evaluation(songs, (FailedSong("f", "ValueError: no"),), ("m",))
     return collect(evaluation, EvaluationConfig(transcripts=Path(name)))
 
@@ -25,7 +25,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
     results = collected(scored("a", "one two three four"), scored("ä/b", "one"), scored("c", ""))
     write_results(results, tmp_path / "results.json")
     read = read_results(tmp_path)
-    assert read.name == "heard"
+    assert read.name == "model"
     assert {song_id: dict(statistics) for song_id, statistics in read.statistics.items()} == {
         song.id: {key: tuple(map(float, each)) for key, each in song.statistics.items()} for song in results.songs
     }
@@ -52,8 +52,8 @@ def test_groups_hold_their_songs_alone(tmp_path):
 
 
 def test_a_comparison_is_over_the_songs_that_both_have(tmp_path):
-    all_heard = "one two three four"
-    write_results(collected(*(scored(i, all_heard) for i in "abcd"), name="good"), tmp_path / "good.json")
+    all_words = "one two three four"
+    write_results(collected(*(scored(i, all_words) for i in "abcd"), name="good"), tmp_path / "good.json")
     write_results(collected(*(scored(i, "one two three") for i in "bcde"), name="bad"), tmp_path / "bad.json")
     found = compare(read_results(tmp_path / "good.json"), read_results(tmp_path / "bad.json"))
     assert (found.first, found.second) == ("good", "bad")
@@ -62,7 +62,7 @@ def test_a_comparison_is_over_the_songs_that_both_have(tmp_path):
     assert (wer.first, wer.second, wer.difference, wer.low, wer.high) == (0, 0.25, -0.25, -0.25, -0.25)
     assert wer.p < 0.01
     assert "words_mean_pooled" not in found.differences
-    write_results(collected(scored("a", all_heard), name="good"), tmp_path / "one.json")
+    write_results(collected(scored("a", all_words), name="good"), tmp_path / "one.json")
     with pytest.raises(ValueError, match="good and good have 1 songs in common"):
         compare(read_results(tmp_path / "good.json"), read_results(tmp_path / "one.json"))
 

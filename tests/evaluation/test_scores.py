@@ -75,7 +75,7 @@ texts = st.lists(st.sampled_from(["love", "don't", "oh", "rain", "2nd"]), min_si
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
 def test_pooled_error_rates_are_those_of_jiwer(pairs):
-    scored = [score_song(song(lyrics=lyrics, words=()), Prediction(9.0, heard)) for lyrics, heard in pairs]
+    scored = [score_song(song(lyrics=lyrics, words=()), Prediction(9.0, text)) for lyrics, text in pairs]
     references, hypotheses = ([normalize(text) for text in side] for side in zip(*pairs, strict=True))
     for key, theirs in (("wer", jiwer.wer), ("cer", jiwer.cer)):
         ours = aggregate(METRICS[key], [each.statistics[key] for each in scored])

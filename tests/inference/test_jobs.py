@@ -54,7 +54,7 @@ def test_equal_names_from_two_folders_are_refused(tmp_path):
 
 
 def test_a_folder_without_songs_is_named(tmp_path):
-    with pytest.raises(LayoutError, match=r"no file in it ends with \.mp3"):
+    with pytest.raises(LayoutError, match=r"has no file with a suffix among \.mp3"):
         find_jobs([tmp_path], {".mp3"}, None)
 
 

@@ -67,8 +67,10 @@ def test_hot_words_are_read_as_the_vocabulary_spells_them(tmp_path):
     options = InferenceOptions(decoding=DecodingOptions(token_min_logp=-20.0, hot_word_bonus=20.0))
     assert transcribe(song, model, options=options).text.split() == ["sun", "moon", "rain"]
     # The vocabulary cannot spell the Cyrillic letter; 30 is "thirty".
-    heard = transcribe(song, model, options=options, hot_words="[Chorus]\nMÖÖD, \N{CYRILLIC CAPITAL LETTER ZHE}! 30")
-    assert heard.text.split() == ["sun", "mood", "rain"]
+    transcript = transcribe(
+        song, model, options=options, hot_words="[Chorus]\nMÖÖD, \N{CYRILLIC CAPITAL LETTER ZHE}! 30"
+    )
+    assert transcript.text.split() == ["sun", "mood", "rain"]
 
 
 class Scarce:

@@ -241,12 +241,12 @@ def test_beam_search_reads_words_and_probabilities_of_a_binary(tmp_path):
     vocabulary = Vocabulary(("-", "|", "a", "b"), 0, 1)
     noise = torch.randn(60, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
     emissions = Emissions(noise, vocabulary, FrameGrid(320, 400, 16_000), 1.205)
-    heard = []
+    words = []
     for name in ("a.arpa", "a.bin"):
         build_language_model(["a b", "ab a", "b b a", "ba"], 2, tmp_path / name, OWN)
-        heard.append(BeamSearch(vocabulary, tmp_path / name, DecodingOptions()).decode(emissions))
-    assert heard[0] == heard[1]
-    assert heard[0]
+        words.append(BeamSearch(vocabulary, tmp_path / name, DecodingOptions()).decode(emissions))
+    assert words[0] == words[1]
+    assert words[0]
 
 
 # ---- Programs that fail, disks that are full ----

@@ -26,7 +26,7 @@ from transformers import (
     WavLMForCTC,
 )
 
-from lyrics_asr.models.acoustic import (
+from lyrics_asr.models.acoustic_checkpoints import (
     ACOUSTIC_REVISIONS,
     build_acoustic,
     is_complete,

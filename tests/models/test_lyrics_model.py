@@ -17,7 +17,8 @@ import lyrics_asr.models.registry
 from lyrics_asr.audio import Audio
 from lyrics_asr.cli.doctor import examine
 from lyrics_asr.files import OutputError
-from lyrics_asr.models.acoustic import ACOUSTIC_REVISIONS, AcousticModel, build_acoustic, save_acoustic
+from lyrics_asr.models.acoustic import AcousticModel
+from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, build_acoustic, save_acoustic
 from lyrics_asr.models.hub import ModelNotFoundError
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import PUBLISHED_ACOUSTIC, cached_paths, download, load_model

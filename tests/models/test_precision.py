@@ -42,14 +42,14 @@ def test_bfloat16_changes_hardly_a_word_or_time():
     model = load_model("embedded")
     path = min(DEMO.glob("*.mp3"), key=lambda path: read_header(path).duration_seconds)
     lyrics = read_lyrics(path.with_suffix(".txt"))
-    heard, times = [], []
+    texts, times = [], []
     for precision in ("float32", "bfloat16"):
         options = InferenceOptions(
             SeparationOptions(precision=precision), AcousticOptions(precision=precision), options_for(model).decoding
         )
-        heard.append(transcribe(path, model, options=options).text)
+        texts.append(transcribe(path, model, options=options).text)
         lines = align(path, lyrics, model, options=options).lines
         times.append(torch.tensor([word.start_seconds for line in lines for word in line.words]))
     # Over the 30 held-out songs 1.4 % of the words were others, and one time in 1,930 by more than a frame.
-    assert word_errors([heard[0].lower()], [heard[1].lower()]).rate < 0.05
+    assert word_errors([texts[0].lower()], [texts[1].lower()]).rate < 0.05
     assert float(((times[0] - times[1]).abs() < 0.021).float().mean()) > 0.99

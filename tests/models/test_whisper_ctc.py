@@ -13,7 +13,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from lyrics_asr.models.acoustic import build_acoustic, load_acoustic, save_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator

@@ -24,12 +24,12 @@ def sine(hz, seconds=1.0):
 @pytest.mark.parametrize("offset", [0, 577])
 def test_what_a_codec_gives_lies_on_what_it_got(codec, kilobits_per_second, offset):
     original = some_music()[:, offset:]
-    heard = production.coded(original, codec, kilobits_per_second)
-    assert heard.shape == original.shape
+    output = production.coded(original, codec, kilobits_per_second)
+    assert output.shape == original.shape
     for side in range(2):
-        lags = correlate(heard[side], original[side], "full", "fft")
+        lags = correlate(output[side], original[side], "full", "fft")
         assert int(np.argmax(lags)) == original.shape[1] - 1
-    error = np.square(heard - original).mean() / np.square(original).mean()
+    error = np.square(output - original).mean() / np.square(original).mean()
     assert 1e-9 < error < (0.1 if kilobits_per_second == 64 else 0.03)
 
 
@@ -45,14 +45,14 @@ def test_an_equaliser_gives_the_gain_that_it_names():
         production.Bell("high", 6000.0, 4.0, 0.7),
     )
     for hz, gain_db in ((30.0, 6.0), (1500.0, -9.0), (18000.0, 4.0)):
-        heard = production.equalize(sine(hz), bells)[RATE // 2 :]
-        assert 20 * np.log10(np.sqrt(2 * np.mean(heard.astype(float) ** 2))) == pytest.approx(gain_db, abs=0.5)
+        output = production.equalize(sine(hz), bells)[RATE // 2 :]
+        assert 20 * np.log10(np.sqrt(2 * np.mean(output.astype(float) ** 2))) == pytest.approx(gain_db, abs=0.5)
 
 
 def test_a_compressor_brings_loud_and_soft_together_by_its_ratio():
     signal = np.concatenate([sine(300, 3) * 0.05, sine(300, 1) * 0.5])
-    heard = production.compress(signal, -20.0, 4.0, 0.02)
-    soft, loud = (np.abs(part).max() for part in (heard[RATE : 2 * RATE], heard[-RATE // 4 :]))
+    output = production.compress(signal, -20.0, 4.0, 0.02)
+    soft, loud = (np.abs(part).max() for part in (output[RATE : 2 * RATE], output[-RATE // 4 :]))
     before_db, after_db = 20.0, 20 * np.log10(loud / soft)
     assert after_db == pytest.approx(before_db / 4, abs=0.5)
 
@@ -111,6 +111,6 @@ def test_a_duck_gives_way_while_the_kick_sounds():
 def test_an_echo_repeats_after_its_delay():
     click = np.zeros(RATE, dtype=np.float32)
     click[100] = 1
-    heard = production.echo(click, 0.1, 0.5, 0.4)
-    np.testing.assert_allclose(heard[[100, 100 + 4410, 100 + 8820]], [1, 0.5, 0.2], rtol=1e-6)
-    assert np.count_nonzero(heard) == 5
+    output = production.echo(click, 0.1, 0.5, 0.4)
+    np.testing.assert_allclose(output[[100, 100 + 4410, 100 + 8820]], [1, 0.5, 0.2], rtol=1e-6)
+    assert np.count_nonzero(output) == 5

@@ -194,23 +194,23 @@ def test_spec_augment_is_on_or_off(training_config):
         model = starting_model(config)  # made without masks
         prepare_networks(replace(config, spec_augment=masks), model)
         with torch.no_grad():
-            heard, plain = model.acoustic.train()(waveform), model.acoustic.eval()(waveform)
-        assert torch.allclose(heard, plain, atol=1e-5) != masked
+            masked_output, plain = model.acoustic.train()(waveform), model.acoustic.eval()(waveform)
+        assert torch.allclose(masked_output, plain, atol=1e-5) != masked
 
 
 def test_the_anchor_is_the_distance_to_the_vocals_of_the_start_and_pulls_back(model):
-    start, heard = copy.deepcopy(model.separator).requires_grad_(False), rows(0, 1)
+    start, inputs = copy.deepcopy(model.separator).requires_grad_(False), rows(0, 1)
     stage = replace(STAGE, anchor_weight=1.0, ctc_weight=0.0, acoustic=OptimizerOptions())
     graph, optimizers = LossGraph(model, None, start), build_optimizers(model, stage)
     freeze(model, stage, phase_at(stage, 0))
 
     def step():
-        return take_step(Accelerator(), graph, stage, [heard], optimizers, (0,)).losses["anchor"]
+        return take_step(Accelerator(), graph, stage, [inputs], optimizers, (0,)).losses["anchor"]
 
     assert step() == 0
     model.separator.load_state_dict(disturbed(start).state_dict())
     with torch.no_grad():
-        now, before = model.separator(heard.mixture), start.train()(heard.mixture)
+        now, before = model.separator(inputs.mixture), start.train()(inputs.mixture)
     distance = float((now - before).abs().mean() / (before.abs().mean() + 1e-4))
     first = step()
     assert first == pytest.approx(distance, rel=1e-4)

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest, write_manifest
-from lyrics_asr.models.acoustic import build_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator
@@ -86,16 +86,16 @@ def new_model(config):
     return LyricsModel(build_separator(config.separator), build_acoustic(config.acoustic, config.letters), name="new")
 
 
-def losses_of(model, stage, heard, phones=None, start=None):
+def losses_of(model, stage, inputs, phones=None, start=None):
     graph = LossGraph(model, phones, start)
-    targets = graph.targets(stage, heard)
-    return graph(stage, heard, targets, targets.counts)
+    targets = graph.targets(stage, inputs)
+    return graph(stage, inputs, targets, targets.counts)
 
 
-def step(model, stage, heard, optimizers, phones=None):
+def step(model, stage, inputs, optimizers, phones=None):
     freeze(model, stage, phase_at(stage, 0))
     graph = LossGraph(model, phones)
-    return take_step(Accelerator(), graph, stage, [heard], optimizers, (0,)).losses
+    return take_step(Accelerator(), graph, stage, [inputs], optimizers, (0,)).losses
 
 
 def batch(seconds=2.0, rate=44_100):
@@ -199,12 +199,12 @@ def test_the_ctc_loss_reaches_the_separator(config):
 
 
 @pytest.mark.parametrize(
-    ("made_of", "expected"), [(lambda heard: heard.vocals, 0.0), (lambda heard: 0 * heard.vocals, 1.0)]
+    ("made_of", "expected"), [(lambda inputs: inputs.vocals, 0.0), (lambda inputs: 0 * inputs.vocals, 1.0)]
 )
 def test_the_separation_loss_is_zero_for_the_stem_and_one_for_silence(config, monkeypatch, made_of, expected):
-    model, heard = new_model(config), batch()
-    monkeypatch.setattr(model.separator, "forward", lambda mixture: made_of(heard))
-    assert float(losses_of(model, JOINT, heard).separation) == pytest.approx(expected, abs=2e-3)
+    model, inputs = new_model(config), batch()
+    monkeypatch.setattr(model.separator, "forward", lambda mixture: made_of(inputs))
+    assert float(losses_of(model, JOINT, inputs).separation) == pytest.approx(expected, abs=2e-3)
 
 
 def test_every_frame_has_the_letter_that_is_sung_there():
@@ -238,17 +238,17 @@ def test_a_chunk_with_more_labels_than_frames_adds_nothing(config):
 
 def test_a_row_without_labels_is_all_blank(config):
     model = new_model(config).eval()
-    heard = batch(2.0, 16_000)
+    inputs = batch(2.0, 16_000)
     nothing = torch.tensor([], dtype=torch.int64)
-    empty = replace(heard, labels=nothing, label_spans=torch.zeros(0, 2), label_lengths=torch.tensor([0, 0]))
-    log_probs = model.acoustic(heard.vocals.mean(1), heard.lengths)
+    empty = replace(inputs, labels=nothing, label_spans=torch.zeros(0, 2), label_lengths=torch.tensor([0, 0]))
+    log_probs = model.acoustic(inputs.vocals.mean(1), inputs.lengths)
     blank = log_probs[:, :, model.acoustic.vocabulary.blank_id]
     stage = replace(STEMS, input="vocals")
     torch.testing.assert_close(losses_of(model, stage, empty).ctc, -blank.sum(1).mean() / (blank.shape[1] / 6))
     half = replace(
-        heard, labels=heard.labels[:2], label_spans=heard.label_spans[:2], label_lengths=torch.tensor([2, 0])
+        inputs, labels=inputs.labels[:2], label_spans=inputs.label_spans[:2], label_lengths=torch.tensor([2, 0])
     )
-    whole = losses_of(model, stage, heard).ctc.item()
+    whole = losses_of(model, stage, inputs).ctc.item()
     second = -blank[1].sum() / (blank.shape[1] / 6)
     first = losses_of(model, stage, half).ctc - second / 2
     assert 0 < first.item() < whole
@@ -296,11 +296,11 @@ def test_learning_the_sounds_moves_the_acoustic_model(config):
     stage = replace(STEMS, steps=60, ctc_weight=0.0, phone_weight=1.0, acoustic=OptimizerOptions(3e-3, warmup_steps=1))
     optimizers = build_optimizers(model, stage, classifier)
     assert set(optimizers) == {"acoustic", "phones"}
-    heard = batch(rate=16_000)
+    inputs = batch(rate=16_000)
     before = [parameter.clone() for parameter in model.acoustic.network.base_model.feature_projection.parameters()]
-    first = step(model, stage, heard, optimizers, classifier)
+    first = step(model, stage, inputs, optimizers, classifier)
     for _ in range(30):
-        last = step(model, stage, heard, optimizers, classifier)
+        last = step(model, stage, inputs, optimizers, classifier)
     assert last["phones"] < 0.7 * first["phones"]
     after = model.acoustic.network.base_model.feature_projection.parameters()
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))

@@ -97,11 +97,11 @@ def test_rows_are_the_windows_of_the_stems_and_their_labels_count_from_the_start
                 path = cuts.parent.parent / f"{cut.recording_id}-{name}.wav"
                 whole = read_audio(path, sample_rate_hz=RATE_HZ).samples
                 first = round(cut.start * RATE_HZ)
-                heard = getattr(batch, name)[row]
+                actual = getattr(batch, name)[row]
                 window = whole[:, first : first + length]
                 inner = slice(100, -100)  # the resampler knows nothing beyond the window
-                torch.testing.assert_close(heard[:, :length][:, inner], window[:, inner], atol=2e-3, rtol=0)
-                assert not heard[:, length:].any()
+                torch.testing.assert_close(actual[:, :length][:, inner], window[:, inner], atol=2e-3, rtol=0)
+                assert not actual[:, length:].any()
             assert length == round(cut.duration * RATE_HZ)
             own = slice(end - int(batch.label_lengths[row]), end)
             words = cut.supervisions[0].alignment["word"]
@@ -112,18 +112,18 @@ def test_rows_are_the_windows_of_the_stems_and_their_labels_count_from_the_start
         torch.testing.assert_close(batch.mixture, batch.vocals + batch.accompaniment)
 
 
-def test_an_epoch_hears_every_cut_once_in_batches_of_like_length(cuts):
+def test_an_epoch_has_every_cut_once_in_batches_of_like_length(cuts):
     expected = sorted(cut.id for cut in open_cuts(cuts))
     seconds = {cut.id: cut.duration for cut in open_cuts(cuts)}
     both = loader(cuts, epochs=2)
-    heard = [(both.state_dict()["epoch"], batch.chunk_ids) for batch in both]
-    epochs = [[batch for epoch, batch in heard if epoch == number] for number in range(2)]
+    actual = [(both.state_dict()["epoch"], batch.chunk_ids) for batch in both]
+    epochs = [[batch for epoch, batch in actual if epoch == number] for number in range(2)]
     for epoch in epochs:
         assert sorted(cut_id for batch in epoch for cut_id in batch) == expected
     assert epochs[0] != epochs[1]
     assert epochs[0] == [batch.chunk_ids for batch in loader(cuts, epochs=1)]
     assert epochs[0] != [batch.chunk_ids for batch in loader(cuts, epochs=1, seed=2)]
-    for _, batch in heard:
+    for _, batch in actual:
         assert max(map(seconds.get, batch)) * len(batch) <= 10
     padding = sum(max(map(seconds.get, batch)) - seconds[cut_id] for batch in epochs[0] for cut_id in batch)
     assert padding < 0.1 * sum(seconds.values())
@@ -276,7 +276,7 @@ def test_gain_is_within_its_bounds_and_that_of_both_stems(cuts):
     assert float(gains.std()) > 2
 
 
-def test_a_remixed_voice_is_heard_over_another_song_of_the_batch(cuts):
+def test_a_remixed_voice_is_mixed_with_another_song_of_the_batch(cuts):
     remixed = replace(PLAIN, remix_prob=1.0)
     plain = {batch.chunk_ids: batch for batch in loader(cuts, epochs=1)}
     songs = 0
@@ -290,10 +290,10 @@ def test_a_remixed_voice_is_heard_over_another_song_of_the_batch(cuts):
                 continue
             songs += 1
             samples = min(int(own.lengths[i]) for i in (row, *others))
-            heard = batch.accompaniment[row, 0, :samples]
-            likeness = [torch.cosine_similarity(heard, own.accompaniment[i, 0, :samples], dim=0) for i in others]
+            actual = batch.accompaniment[row, 0, :samples]
+            likeness = [torch.cosine_similarity(actual, own.accompaniment[i, 0, :samples], dim=0) for i in others]
             assert max(likeness) > 0.999
-            level = 10 * (heard.square().mean() / own.vocals[row, 0, :samples].square().mean()).log10()
+            level = 10 * (actual.square().mean() / own.vocals[row, 0, :samples].square().mean()).log10()
             assert -6.5 <= float(level) <= 6.5
     assert songs > 5
 
@@ -371,8 +371,8 @@ def test_a_cut_whose_audio_cannot_be_read_is_named_counted_and_left_out(cuts, tm
     ids = {cut.id for cut in open_cuts(cuts)}
     lost = {cut_id for cut_id in ids if cut_id[0] in "23"}
     batches = loader(songs, epochs=2, batch_cuts=2)
-    heard = [cut_id for batch in batches for cut_id in batch.chunk_ids]
-    assert sorted(heard) == sorted([*(ids - lost)] * 2)
+    actual = [cut_id for batch in batches for cut_id in batch.chunk_ids]
+    assert sorted(actual) == sorted([*(ids - lost)] * 2)
     assert batches.failures == dict.fromkeys(lost, 2)
     assert {record.getMessage().split()[1] for record in caplog.records} == lost
     assert f"{broken}: is not audio" in caplog.text
@@ -407,9 +407,9 @@ def test_shar_gives_the_same_cuts(cuts, tmp_path):
         batches.append(batch)
         if len(batches) == 4:
             state = shar.state_dict()
-    heard = {cut_id: row for batch in batches for cut_id, row in rows_of(batch)}
-    assert set(heard) == set(expected)
-    for cut_id, row in heard.items():
+    actual = {cut_id: row for batch in batches for cut_id, row in rows_of(batch)}
+    assert set(actual) == set(expected)
+    for cut_id, row in actual.items():
         torch.testing.assert_close(row, expected[cut_id], atol=1e-3, rtol=0)
     again = loader(tmp_path / "shar" / "train", epochs=1)
     again.load_state_dict(state)
@@ -423,7 +423,7 @@ def rows_of(batch):
     ]
 
 
-def test_one_cut_alone_is_heard_again_and_again(cuts):
+def test_one_cut_alone_is_repeated_again_and_again(cuts):
     batches = list(islice(loader(cuts, limit=1), 3))
     assert {batch.chunk_ids for batch in batches} == {(next(iter(open_cuts(cuts))).id,)}
 

@@ -106,9 +106,9 @@ def test_a_format_that_lhotse_cannot_read_is_read_by_window(corpus):
     corpus.cut()
     cut = corpus.cuts()[1]
     with our_decoder():
-        heard = cut.load_audio()
+        actual = cut.load_audio()
     window = read_audio(corpus.audio / "a.m4a", start_seconds=cut.start, duration_seconds=cut.duration)
-    np.testing.assert_array_equal(heard, window.samples.numpy())
+    np.testing.assert_array_equal(actual, window.samples.numpy())
 
 
 def test_songs_go_to_their_splits(corpus):

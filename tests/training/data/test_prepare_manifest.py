@@ -56,14 +56,14 @@ def test_cuts_have_the_sound_of_the_song_and_of_its_stems(manifest, tmp_path):
     good = [cut for cut in cuts if cut.recording_id == "good"]
     assert len(good) > 1
     for cut in good:
-        for heard, source in (
+        for actual, source in (
             (cut.load_audio(), song.audio),
             (cut.load_vocals(), song.vocals),
             (cut.load_accompaniment(), song.accompaniment),
         ):
             first = round(cut.start * RATE_HZ)
             window = read_audio(source).samples.numpy()[:, first : first + round(cut.duration * RATE_HZ)]
-            np.testing.assert_array_equal(heard, window)
+            np.testing.assert_array_equal(actual, window)
     assert all(cut.custom is None for cut in cuts if cut.recording_id == "mono")
     sung = [cut for cut in cuts if cut.supervisions]
     words = [

@@ -53,19 +53,19 @@ def test_chunks_hold_whole_words_and_every_word_is_accounted_for(words, chunk_se
         for each in own[1:]:
             assert each.start_seconds - sung_until <= pause_seconds
             sung_until = max(sung_until, each.end_seconds)
-    # Nothing that could be learnt from is heard with its words missing.
+    # No chunk contains the audio of a usable word that it lacks.
     for number in set(range(len(words))) - set(placed):
-        each, heard = words[number], 0.0
+        each = words[number]
         if each.text in ("...", "-", "夜") or each.end_seconds - each.start_seconds > chunk_seconds - 0.5:
             continue
-        heard = max(
+        audible_seconds = max(
             (
                 min(each.end_seconds, chunk.end_seconds) - max(each.start_seconds, chunk.start_seconds)
                 for chunk in chunked.chunks
             ),
             default=0.0,
         )
-        assert heard <= 1e-9 or each.end_seconds > SECONDS
+        assert audible_seconds <= 1e-9 or each.end_seconds > SECONDS
 
 
 @settings(max_examples=200, deadline=None)

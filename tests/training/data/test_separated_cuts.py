@@ -52,7 +52,7 @@ def separated(model, cuts, folder, augmentation=QUIET, limit_gb=1.0):
     return entry.path
 
 
-def heard(model, mixture):
+def separate(model, mixture):
     return model.to_16k_mono(*model.vocals([mixture], SeparationOptions())).samples
 
 
@@ -65,10 +65,10 @@ def test_songs_are_separated_from_their_mixture_and_from_a_remix(model, cuts, tm
     model.eval()
     for song in (0, 2):
         mixture = read_audio(tmp_path / f"audio {song}.wav")
-        torch.testing.assert_close(audio_of(path, song, 0), heard(model, mixture), atol=2**-14, rtol=0)
+        torch.testing.assert_close(audio_of(path, song, 0), separate(model, mixture), atol=2**-14, rtol=0)
     for song in range(3):  # remixed with one of the two accompaniments, 20 dB below the vocals
         vocals = read_audio(tmp_path / f"vocals {song}.wav")
-        clean = heard(model, vocals)[0]
+        clean = separate(model, vocals)[0]
         remixed = audio_of(path, song, 1)[0]
         assert si_sdr(remixed, clean) < 60
         if song == 1:

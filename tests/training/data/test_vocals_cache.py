@@ -66,14 +66,14 @@ def test_cached_vocals_are_what_the_separator_makes_of_the_song(cuts, tmp_path, 
     cached = tmp_path / "cache" / cuts.name
     validate(CutSet.from_cuts(CutSet.from_file(cached)), read_data=True)
     given = {cut.id: cut for cut in CutSet.from_file(cuts) if has_words(cut)}  # pauses are not loaded by default
-    heard = {}
+    actual = {}
     for batch in batches([cached], model):
         assert batch.accompaniment is batch.unseparated is batch.mixture is None
         for row, cut_id in enumerate(batch.chunk_ids):
-            heard[cut_id] = batch.vocals[row, :, : batch.lengths[row]]
+            actual[cut_id] = batch.vocals[row, :, : batch.lengths[row]]
         assert batch.label_lengths.min() > 0
-    assert set(heard) == set(given)
-    for cut_id, vocals in heard.items():
+    assert set(actual) == set(given)
+    for cut_id, vocals in actual.items():
         cut = given[cut_id]
         whole = model.to_16k_mono(pipeline.separate(cut.recording.sources[0].source, model)).samples
         first = round(cut.start * 16_000)
@@ -116,7 +116,7 @@ def test_a_cache_of_another_separator_is_refused_by_name(cuts, tmp_path, tiny_mo
 def test_a_run_on_the_vocals_of_another_separator_is_refused(cuts, tmp_path, tiny_model_folder):
     assert cache(cuts, tmp_path / "cache", tiny_model_folder, "--separator", "none") == 0
     cached = str(tmp_path / "cache" / cuts.name)
-    stage = StageOptions("heard", steps=1, input="vocals", acoustic=OptimizerOptions(learning_rate=1e-3))
+    stage = StageOptions("cached", steps=1, input="vocals", acoustic=OptimizerOptions(learning_rate=1e-3))
     config = TrainingConfig(
         stages=[stage],
         output=str(tmp_path / "run"),
