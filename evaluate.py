@@ -1,10 +1,10 @@
 """Evaluate a model on songs with a reference, or compare two evaluations.
 
-python evaluate.py CONFIG.yaml [key=value ...]   measures a model, or predictions of any system
-python evaluate.py compare FIRST SECOND          tells which of two results is better, and how surely
+python evaluate.py CONFIG.yaml [key=value ...]   evaluates a model, or predictions of any system
+python evaluate.py compare FIRST SECOND          tests which of two results is better
 
 An evaluation prints its main metrics and writes results.json, report.md, report.html and every song's prediction to
-the folder `output`; started again, it goes on where it was stopped. The keys are those of
+the folder `output`; interrupted evaluations resume. The keys are the fields of
 `lyrics_asr.evaluation.run.EvaluationConfig`. Exit codes: 0 all songs evaluated (songs without audio are counted, not
 failed); 1 failure; 2 wrong usage; 3 some songs failed.
 """
@@ -40,7 +40,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
     )
     for name, example in (("limit", "only the first N songs"), ("language", "e.g. en"), ("genre", "e.g. Rock")):
         parser.add_argument(f"--{name}", help=f"the same as {name}=...: {example}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure, and libraries' remarks")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
     options = parser.parse_args(arguments)
     if unclear := [override for override in options.overrides if "=" not in override]:
         parser.error(f"not of the form key=value: {' '.join(unclear)}")
@@ -62,10 +62,10 @@ def _evaluate(arguments: Sequence[str]) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("interrupted; started again, it goes on after the songs that are done", file=sys.stderr)
+            print("interrupted; start it again to resume after the finished songs", file=sys.stderr)
             return 130
     print(_table(results))
-    print(f"the report: {config.output / 'report.html'}", file=sys.stderr)
+    print(f"report: {config.output / 'report.html'}", file=sys.stderr)
     return 3 if results.failed else 0
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows: messages on stderr, a counter on a terminal, no noise from libraries."""
+"""Messages on stderr, progress counters on a terminal, and log files; library output is suppressed."""
 
 import contextlib
 import faulthandler
@@ -25,46 +25,46 @@ _tracebacks.addHandler(logging.NullHandler())  # without a handler, logging woul
 
 
 class UsageError(ValueError):
-    """What was asked for does not go together."""
+    """Arguments that do not fit together."""
 
 
 def say(message: str) -> None:
-    """Tell the user something that is not a result."""
+    """Print a message for the user on stderr."""
     clear = _CLEAR if sys.stderr.isatty() else ""  # of what a counter shows
     print(f"{clear}lyrics-asr: {message}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Format a duration for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def describe(error: Exception) -> str:
-    """A failure in a line: the message of an expected one, and the class as well of any other."""
+    """Describe a failure in one line: the message of an expected error, or the class and message of any other."""
     expected = isinstance(error, ValueError | OSError) and str(error)
     return str(error) if expected else f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
 
 
 @contextlib.contextmanager
 def progress(name: str) -> Iterator[Callable[[float], None] | None]:
-    """A counter on the terminal that removes itself; nothing where stderr is a file."""
+    """A counter on the terminal that removes itself; shows nothing if stderr is a file."""
     with _line(lambda share: f"{name}: {share:4.0%}") as show:
         yield show
 
 
 @contextlib.contextmanager
 def steps(name: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
-    """A counter of steps on the terminal, with their rate and how long the rest will take; it removes itself.
+    """A counter of steps on the terminal, with their rate and the time left; it removes itself.
 
     Args:
-        name: of what they lead to.
-        done: steps that were taken before.
-        total: all of them.
+        name: label of the counter.
+        done: number of steps done before.
+        total: total number of steps.
 
     Yields:
-        What is told how many are done; it shows nothing where stderr is a file.
+        Progress callback with the number of steps done; it shows nothing if stderr is a file.
     """
     began = time.monotonic()
 
@@ -79,13 +79,13 @@ def steps(name: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class BatchProgress:
-    """Progress over songs: how many are done, how much audio of how much, and the time left.
+    """Progress over songs: songs done, audio done, and the time left.
 
     It is shown if stderr is a terminal, and removes itself.
 
     Args:
-        on_progress: called with the name, the seconds of audio and the share of them that is done, in place of showing
-            it; at the end of a song with None for the share and the seconds that were finished.
+        on_progress: called instead of showing progress, with the name, the seconds of audio and the fraction done; at
+            the end of a song with the finished seconds and None.
     """
 
     def __init__(self, on_progress: Callable[[str, float, float | None], None] | None = None) -> None:
@@ -96,7 +96,7 @@ class BatchProgress:
         self._began: float | None = None
 
     def expect(self, audio_seconds: float) -> None:
-        """One more song of this length."""
+        """Add an expected song of this duration."""
         self._songs += 1
         self._audio_seconds += audio_seconds
 
@@ -111,7 +111,7 @@ class BatchProgress:
 
     @contextlib.contextmanager
     def songs(self, name: str, audio_seconds: float) -> Iterator[Callable[[float], None]]:
-        """A song, or several that are processed together; yields a callback for the share that is done, in 0..1."""
+        """Show a song, or several that are processed together; yields a progress callback (fraction in 0..1)."""
         show = self._on_progress or self.show
         show(name, audio_seconds, 0.0)
         done_seconds = 0.0
@@ -122,7 +122,7 @@ class BatchProgress:
             show(name, done_seconds, None)
 
     def show(self, name: str, audio_seconds: float, share: float | None) -> None:
-        """Show the share of songs in progress that is done; None at their end, with no seconds if they failed."""
+        """Show the fraction done of songs in progress; None at their end, with 0 seconds if they failed."""
         if share is None:
             self._in_progress.pop(name, None)
             self._done_seconds += audio_seconds
@@ -145,7 +145,7 @@ class BatchProgress:
 
 @contextlib.contextmanager
 def quiet(debug: bool) -> Iterator[None]:
-    """Keep the libraries' remarks off stderr, and let our own warnings through."""
+    """Hide messages of libraries on stderr; our own warnings are shown."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -170,13 +170,13 @@ def log_file(path: Path) -> Iterator[None]:
     """Append warnings, log messages and tracebacks to a file while the block runs.
 
     An exception that leaves the block is recorded with its traceback; `log_traceback` records one that is handled
-    inside it. The file is made with the first record, so that a run without any leaves none.
+    inside it. The file is created with the first record, so runs without records have no file.
 
     Args:
-        path: of the file; its folder is made if need be.
+        path: path of the log file; its folder is created if missing.
 
     Raises:
-        OutputError: the folder cannot be made or written to.
+        OutputError: the folder cannot be created or written to.
     """
     require_writable_folder(path.parent)
     handler = _LogFileHandler(path, encoding="utf-8", delay=True)
@@ -219,10 +219,10 @@ def _handler(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]
 
 @contextlib.contextmanager
 def _no_native_stderr() -> Iterator[None]:
-    """Hide what compiled code writes to file descriptor 2; our own messages go out through a copy of it.
+    """Hide the output of compiled code on file descriptor 2; our own messages use a copy of it.
 
-    KenLM writes there whatever it is told. The copy stays open, for libraries that are imported meanwhile may keep it.
-    A crash of compiled code still prints where it happened.
+    KenLM always writes there. The copy stays open, because libraries imported in the block may keep it. A crash of
+    compiled code still prints where it happened.
     """
     shown = sys.stderr
     try:

@@ -1,6 +1,7 @@
-"""Files: written so that a reader sees the old file or the whole new one, never a part; told apart by content.
+"""Atomic writes, and hashes of files.
 
-A full disk or Ctrl-C in the middle of a write leaves nothing behind: the final name as it was, and no temporary file.
+Readers see the old file or the complete new one. A full disk or Ctrl-C during a write leaves the old file unchanged,
+and no temporary file.
 """
 
 import contextlib
@@ -34,16 +35,16 @@ _REMEDIES = {
 
 
 class OutputError(OSError):
-    """A file or folder that cannot be written; the message names it, the cause and the remedy."""
+    """A file or folder that cannot be written; the message gives the path, the cause and the remedy."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Lend a temporary path beside `path`, with the same suffix, that becomes `path` when the block ends well.
+    """A temporary path beside `path`, with the same suffix, that is renamed to `path` when the block succeeds.
 
-    The block must create the temporary file. Whatever ends the block early, KeyboardInterrupt included, removes
-    the file and leaves an older `path` as it was. Missing parent folders are made. File and folder are synced, so that
-    the new file survives a power failure.
+    The block must create the temporary file. Any exception, including KeyboardInterrupt, removes it and leaves an older
+    `path` unchanged. Missing parent folders are created. File and folder are synced, so the new file survives a power
+    failure.
 
     Raises:
         OutputError: no permission, no space, or a folder or file in the way, in the block or around it.
@@ -77,12 +78,12 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the file system can do this.
+    """Wait until the entries of a folder are on the disk, if the file system supports this.
 
     Raises:
         OSError: no such folder, or the disk fails.
     """
-    if os.name == "nt":  # Windows opens no folders
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -106,16 +107,16 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def open_packed(path: Path, level: int = 9) -> Iterator[gzip.GzipFile]:
-    """A compressed file to write; without name and time in its header, equal contents make equal files."""
+    """A gzip file to write; its header has no name and time, so equal contents give equal files."""
     with path.open("wb") as raw, gzip.GzipFile("", "wb", level, raw, mtime=0) as packed:
         yield packed
 
 
 def require_writable_folder(folder: Path) -> None:
-    """Make `folder` if need be and try a file in it, to fail before the work rather than after it.
+    """Create `folder` if missing, and check that files can be written to it before the work starts.
 
     Raises:
-        OutputError: the folder cannot be made or written to.
+        OutputError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

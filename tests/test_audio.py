@@ -552,7 +552,7 @@ def test_sound_is_required(tmp_path):
         (not_finite, "has samples that are not finite; export"),
         (good / 0, "has samples that are not finite; export"),
         (good[:, :2_205], r"0\.050 s is too short for lyrics; give at least 0\.1 s"),
-        (good[:, :0], r"0\.000 s are too short"),
+        (good[:, :0], r"0\.000 s is too short"),
         (good / 101, r"is silent \(peak 9\.9e-05 of full scale\); check the recording"),
     ):
         with pytest.raises(AudioError, match=rf"song\.wav: {message}"):

@@ -128,28 +128,28 @@ def test_python_runs(
     assert "transcribe" in name or "trenches" in printed
 
 
-def test_rooms_and_their_imports_are_as_drawn() -> None:
-    floors: dict[str, int] = {}
-    drawn: dict[str, set[str]] = {}
+def test_layers_and_their_imports_are_as_documented() -> None:
+    layers: dict[str, int] = {}
+    documented: dict[str, set[str]] = {}
     for row in re.findall(r"^ +(\d+ .*)$", _text(ROOT / "docs/architecture.md"), flags=re.MULTILINE):
-        floor, rooms, *rest = re.split(r" {3,}", row)
-        for room in re.findall(r"\w+(?=/|\.py)", rooms):
-            floors[room] = int(floor)
-            drawn[room] = set(rest[1].split()) if len(rest) > 1 else set()
+        layer, names, *rest = re.split(r" {3,}", row)
+        for name in re.findall(r"\w+(?=/|\.py)", names):
+            layers[name] = int(layer)
+            documented[name] = set(rest[1].split()) if len(rest) > 1 else set()
 
     package = ROOT / "lyrics_asr"
     imports: dict[str, set[str]] = {
         path.stem: set() for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     for file in package.rglob("*.py"):
-        room = file.relative_to(package).parts[0].removesuffix(".py")
+        name = file.relative_to(package).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(_text(file))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lyrics_asr."):
-                imports[room].add(str(node.module).split(".")[1])
-    del imports["__init__"]  # whose names are those of all rooms
+                imports[name].add(str(node.module).split(".")[1])
+    del imports["__init__"]  # it re-exports names of all layers
 
-    assert set(floors) == set(imports), "draw every room in docs/architecture.md"
-    upwards = {(room, other) for room in imports for other in imports[room] - {room} if floors[other] >= floors[room]}
+    assert set(layers) == set(imports), "list every package in docs/architecture.md"
+    upwards = {(name, other) for name in imports for other in imports[name] - {name} if layers[other] >= layers[name]}
     assert not upwards
-    above = {room: {other for other in imports[room] - {room} if floors[other] > 2} for room in imports}
-    assert drawn == above, "draw the imports in docs/architecture.md"
+    above = {name: {other for other in imports[name] - {name} if layers[other] > 2} for name in imports}
+    assert documented == above, "list the imports in docs/architecture.md"

@@ -39,7 +39,7 @@ _WORD_PAUSE_SECONDS = 0.2
 _MAX_LINE_WORDS = 16
 _ANYTHING = 0.01
 _PADDING_FRAMES = 1
-"""Before and after the song; they belong to pauses."""
+"""Padding frames before and after the song, which belong to pauses."""
 _MIN_LOG_PROB = -50.0
 """A floor that keeps confidences finite, and reserves the padding frames at both ends of a song for pauses."""
 
@@ -48,8 +48,8 @@ def align_lyrics(emissions: Emissions, lyrics: Lyrics, *, language: str = "en") 
     """Find the time of every word of the lyrics.
 
     Args:
-        emissions: of the whole song.
-        lyrics: what is sung, in order.
+        emissions: emissions of the whole song.
+        lyrics: lyrics in the order in which they are sung.
         language: language of the lyrics, to verbalize digits and symbols.
 
     Returns:
@@ -115,10 +115,10 @@ def word_spans(
     Args:
         log_probs: scores of the path; needs at least one frame per token, plus a blank between two equal tokens.
         tokens: columns, without blanks.
-        words: the half-open range of each word's tokens; not empty, and no pause at either end.
+        words: half-open range of each word's tokens; not empty, and without a pause at either end.
         blank_id: column of the CTC blank.
         pauses: other columns that do not count towards confidences.
-        confidence_log_probs: where confidences are read; `log_probs` when None.
+        confidence_log_probs: log-probabilities for confidences; `log_probs` if None.
     """
     if not words:
         return []
@@ -150,9 +150,9 @@ class _ExtraColumns:
     """Columns after those of the vocabulary.
 
     Args:
-        wildcards: any letter; two that alternate, so that neighbouring wildcards need no blank between them.
-        word_pause: pause between the words of a line.
-        line_pause: pause between lines.
+        wildcards: columns that match any letter; they alternate, so that adjacent wildcards need no blank between them.
+        word_pause: column of a pause between the words of a line.
+        line_pause: column of a pause between lines.
     """
 
     wildcards: tuple[int, int]

@@ -68,7 +68,7 @@ def transcribe(args: argparse.Namespace) -> int:
     from lyrics_asr.inference.tasks import TranscribeTask
 
     if args.greedy and args.hotwords:
-        raise UsageError("--hotwords needs the beam search, which --greedy leaves out; give one of them")
+        raise UsageError("--hotwords needs the beam search; drop --hotwords or --greedy")
     jobs = _songs(args)
     request = TranscribeRequest(
         **_transcript_arguments(args, jobs, "txt"),
@@ -178,7 +178,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True) -> None:
-    """Which model, on which devices; without `recognition`, of the separator alone."""
+    """Options of model and devices; without `recognition`, of the separator only."""
     parser.add_argument(
         "--model",
         default="published",
@@ -231,7 +231,7 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `ModelRequest` that `add_model_options` declared.
 
     Raises:
-        UsageError: an option of a stage that does not exist or is out of range.
+        UsageError: an option of a stage is unknown or out of range.
     """
     if args.set:
         from lyrics_asr.config import load_config
@@ -260,7 +260,7 @@ def run_songs(
     jobs: Sequence["Job"],
     make_task: "Callable[..., Task[Any, Any]]",
 ) -> int:
-    """Process songs, say what becomes of each, and return the exit code."""
+    """Process songs, report the outcome of each, and return the exit code."""
     from lyrics_asr.inference.run import run, summary
 
     output = request.output

@@ -1,4 +1,4 @@
-"""What `lyrics-asr doctor` looks at: versions, device, codecs, models on this computer."""
+"""`lyrics-asr doctor`: check versions, device, codecs and models on this computer."""
 
 import argparse
 import platform
@@ -25,7 +25,7 @@ def declare_doctor(parser: "VerbParser") -> None:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Check the installation; FAILED when something is wrong."""
+    """Check the installation; returns FAILED if something is wrong."""
     findings = examine()
     for finding in findings:
         print(f"{'ok ' if finding.ok else 'BAD'}  {finding.subject:<20} {finding.detail}")
@@ -34,7 +34,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `detail` says what is there, or what is wrong and what to do."""
+    """One check; `detail` is what was found, or the problem and its remedy."""
 
     subject: str
     ok: bool
@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look at everything that transcribing and aligning need; nothing is downloaded."""
+    """Check everything that transcribing and aligning need; nothing is downloaded."""
     checks: dict[str, Callable[[], str]] = {"device": _device, "codecs": _codecs, "models": _models}
     return (_python(), *_packages(), *(_finding(subject, check) for subject, check in checks.items()))
 
@@ -50,7 +50,7 @@ def examine() -> tuple[Finding, ...]:
 def _finding(subject: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, True, check())
-    except Exception as error:  # a broken installation fails in many ways, and each of them is the finding
+    except Exception as error:  # a broken installation can fail in any way, and the failure is the result
         return Finding(subject, False, f"{type(error).__name__}: {error}")
 
 
@@ -61,7 +61,7 @@ def _python() -> Finding:
 
 
 def _packages() -> tuple[Finding, ...]:
-    """What the project requires without an extra, and the version that is installed."""
+    """The required packages without extras, and their installed versions."""
     try:
         requirements = metadata.requires("lyrics-asr") or []
     except metadata.PackageNotFoundError:

@@ -1,8 +1,8 @@
 """The command line: `lyrics-asr VERB`.
 
 Exit codes: 0 all done, 1 failure, 2 wrong usage, 3 some songs failed, 130 interrupted. Messages go to stderr, results
-to stdout or to files. A verb declares its arguments when it is parsed, and imports what is heavy when it runs, so that
-`--help` answers at once.
+to stdout or to files. A verb declares its arguments when it is parsed, and has its heavy imports when it runs, so
+`--help` is fast.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        argv: the arguments; those of the process when None.
+        argv: arguments; None for those of the process.
 
     Raises:
         KeyboardInterrupt: at Ctrl-C, if the arguments are given, as by a test; else it becomes exit code 130.
@@ -38,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             with quiet(debug):
                 code: int = args.run(args)
                 return code
-    except SystemExit as error:  # argparse has printed the help or what is wrong
+    except SystemExit as error:  # argparse has printed the help or the error
         return error.code if isinstance(error.code, int) else WRONG_USAGE
     except KeyboardInterrupt:
         say("interrupted; finished files are kept, the one in progress is not")
         if argv is not None:
             raise
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout, such as `head`, has had enough
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _handled_sigterm() -> Iterator[None]:
-    """Clean up at SIGTERM as at Ctrl-C; the handler that was there comes back at the end."""
+    """Clean up at SIGTERM as at Ctrl-C; the previous handler is restored at the end."""
     if current_thread() is not main_thread():
         yield
         return
@@ -79,7 +79,7 @@ class VerbParser(argparse.ArgumentParser):
     """The parser of a verb, which declares its arguments when they are first needed.
 
     Args:
-        declare: adds the arguments; None where they are there already.
+        declare: function that adds the arguments; None if they are already declared.
     """
 
     def __init__(self, *args: Any, declare: Callable[["VerbParser"], None] | None = None, **kwargs: Any) -> None:
@@ -93,14 +93,14 @@ class VerbParser(argparse.ArgumentParser):
             declare(self)
 
     def add_verbs(self, dest: str, verbs: Sequence[tuple[str, str, Callable[["VerbParser"], None]]]) -> None:
-        """Add verbs, or actions of a verb: each with its name, its summary and what declares its arguments."""
+        """Add verbs, or actions of a verb: name, summary, and the function that declares the arguments."""
         subparsers = self.add_subparsers(dest=dest, metavar=dest.upper(), required=True)
         for name, summary, declare in verbs:
             description = f"{summary[0].upper()}{summary[1:]}."
             subparsers.add_parser(name, help=summary, description=description, declare=declare)
 
     def runs(self, run: Callable[[argparse.Namespace], int], example: str) -> None:
-        """Set what the verb runs, and add what every verb has: an example and `--debug`."""
+        """Set the function that the verb runs, and add an example and `--debug`."""
         self.epilog = f"Example: {example}"
         self.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
         self.set_defaults(run=run)
@@ -137,7 +137,7 @@ _VERBS = (
     ("data", "make training data", partial(_declare, "data", "data")),
     ("doctor", "check this installation: versions, device, codecs, models", partial(_declare, "doctor", "doctor")),
 )
-"""Name and summary of each verb, and what declares its arguments."""
+"""Name and summary of each verb, and the function that declares its arguments."""
 
 
 if __name__ == "__main__":

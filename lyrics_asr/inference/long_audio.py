@@ -1,7 +1,7 @@
-"""Songs too long to be held in memory at the separator's rate, such as a concert: separated block by block.
+"""Separate songs block by block that are too long to hold in memory, such as concerts.
 
-What comes out is what the whole song would give, to rounding: blocks begin where a segment of the separator begins, and
-have enough context on either side. Only the voice is kept, mono at the acoustic model's rate: 230 MB for an hour.
+The result equals that of the whole song, up to rounding: blocks start at a segment of the separator, and have enough
+context on both sides. Only the vocals are kept, mono at the acoustic model's sample rate: 230 MB per hour.
 """
 
 import math
@@ -27,23 +27,23 @@ _RESAMPLER_MARGIN_SECONDS = 1
 def separate_in_blocks(
     path: Path, model: LyricsModel, options: SeparationOptions, progress: Callable[[float], None] | None = None
 ) -> Audio:
-    """The voice of a song, mono at 16 kHz.
+    """Separate the vocals of a song, as mono at 16 kHz.
 
     Args:
-        path: of the song.
-        model: whose separator is used.
-        options: how it goes over each block.
-        progress: told the share that is done, 0..1.
+        path: audio file of the song.
+        model: model with the separator.
+        options: options of the separator for each block.
+        progress: progress callback, with a fraction in 0..1.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: no audio in it, or no sound.
+        AudioError: the file has no audio, or is silent.
     """
     rate = model.separator.sample_rate_hz
     grid, context = model.separator.block_grid(options)
     margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
     stated_seconds = max(1.0, probe(path).duration_seconds)
-    possible_seconds = path.stat().st_size / LEAST_BYTES_PER_SECOND  # no header can ask for more memory than that
+    possible_seconds = path.stat().st_size / LEAST_BYTES_PER_SECOND  # limits the memory that a wrong header can request
     whole = torch.empty(math.ceil(min(stated_seconds, possible_seconds) * ACOUSTIC_SAMPLE_RATE_HZ))
     filled, start, peak = 0, 0, torch.zeros(())
     while True:

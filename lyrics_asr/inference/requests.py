@@ -1,7 +1,7 @@
-"""What a run over songs is asked to do: frozen, picklable, the same from the command line, Python and the server.
+"""Requests: the options of a run, the same from the command line, Python and the server; frozen and picklable.
 
-A request says how songs are worked on and where results go. Which songs is said by jobs (see `jobs.find_jobs`), as a
-worker gets them one by one.
+A request has the options of the processing and of the results. The songs are given as jobs (see `jobs.find_jobs`),
+because a worker gets them one by one.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from typing import ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What all runs have in common.
+    """Options of all runs.
 
     Args:
         output: folder of the results; None writes to stdout, in the first format.
-        formats: of the results: names in `formats.FORMATS`, or the suffix of audio files without the dot.
+        formats: formats of the results: names in `formats.FORMATS`, or the suffix of audio files without the dot.
         overwrite: process songs again that an earlier run finished with the same content, model and options.
     """
 
@@ -34,19 +34,19 @@ class RenderRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest(Request):
-    """What all runs with a model have in common.
+    """Options of all runs with a model.
 
     Args:
-        model: a name or folder as `load_model` takes it.
-        separator: another separator in place of the model's own.
-        acoustic: another acoustic model in place of the model's own.
-        language: of the lyrics, such as "en". Numbers are read out in it. A code of three letters, such as "fra", also
-            selects the adapter of a multilingual acoustic model.
-        language_model: another KenLM file in place of the model's own; "none" for none at all.
-        device: as `load_model` takes it; several, parted by commas, share the songs; "auto" is every CUDA device, or
-            the CPU where there are none.
-        engine: "local", or "ray" for the machines of a Ray cluster.
-        overrides: `key.sub=value` of `InferenceOptions`, over the defaults and those tuned for the model.
+        model: name or folder, see `load_model`.
+        separator: name or folder of a separator that replaces the model's.
+        acoustic: name or folder of an acoustic model that replaces the model's.
+        language: language of the lyrics, such as "en", to verbalize digits and symbols. A code of three letters, such
+            as "fra", also selects the adapter of a multilingual acoustic model.
+        language_model: KenLM file that replaces the model's; "none" to decode without one.
+        device: device, see `load_model`; several, separated by commas, share the songs; "auto" is every CUDA device, or
+            the CPU if there are none.
+        engine: "local", or "ray" for a Ray cluster.
+        overrides: `key.sub=value` of `InferenceOptions`, which override the defaults and the model's tuned options.
     """
 
     model: str = "published"
@@ -65,8 +65,8 @@ class TranscribeRequest(ModelRequest):
 
     Args:
         greedy: decode without beam search and language model.
-        hot_words: words that are likely to be sung: text; "tags" for artist and title in the song's tags; a .txt file;
-            a folder of them, with song.txt for song.mp3.
+        hot_words: words that are likely to be sung: text; "tags" for artist and title from the song's tags; a .txt
+            file; or a folder with song.txt for song.mp3.
     """
 
     verb: ClassVar[str] = "transcribe"
@@ -76,14 +76,14 @@ class TranscribeRequest(ModelRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignRequest(ModelRequest):
-    """Align given lyrics; the jobs name them."""
+    """Align lyrics, which are part of the jobs."""
 
     verb: ClassVar[str] = "align"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeparateRequest(ModelRequest):
-    """Write the vocals of songs as audio; `output` is needed."""
+    """Write the vocals of songs as audio files; `output` is required."""
 
     verb: ClassVar[str] = "separate"
     formats: tuple[str, ...] = ("wav",)

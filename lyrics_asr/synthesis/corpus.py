@@ -57,8 +57,8 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
 
     Args:
         out: folder of the corpus; created if missing.
-        options: what to generate.
-        lyrics: folder of the lyrics, see `synthesis.lyrics`.
+        options: options of the corpus.
+        lyrics: folder of lyrics, see `synthesis.lyrics`.
 
     Raises:
         FileNotFoundError: there are no lyrics.
@@ -80,8 +80,8 @@ def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) 
 
     Args:
         songs: lyrics of the split and language, see `lyrics.load_lyrics`.
-        options: of the corpus; its number of `songs` is ignored.
-        number: from 0.
+        options: options of the corpus; `songs` is ignored.
+        number: index of the song, from 0.
     """
     rng = np.random.default_rng([options.seed, zlib.crc32(f"{options.split} {options.language}".encode()), number])
     if options.split == "training":

@@ -42,7 +42,7 @@ class Delivery:
         melisma_share: fraction of syllables that are sung on several notes.
         intonation: how much of the spoken intonation is kept, in 0..1.
         motion: how much the melody moves: 1 normally, 0 for a single note.
-        higher_semitones: added to the pitch.
+        higher_semitones: semitones added to the pitch.
         tilt_db_per_octave: added brightness.
         roughness: added roughness.
         breathiness: added breathiness.
@@ -116,7 +116,7 @@ def draw_melody(
     """Draw a melody: a random walk on a scale around the middle of the singer's range, in fractions of a beat.
 
     Args:
-        syllables_per_word: of the line.
+        syllables_per_word: number of syllables of each word of the line.
         scale_midi: notes of the scale over all octaves, ascending.
         center_midi: middle of the singer's range.
         range_semitones: maximum distance from the middle.
@@ -148,7 +148,7 @@ def ornament(
     Args:
         notes_midi: one per syllable.
         durations_seconds: one per syllable.
-        syllables_per_word: of the line.
+        syllables_per_word: number of syllables of each word of the line.
         scale_midi: notes of the scale over all octaves, ascending.
         delivery: how the line is sung.
         rng: random generator.

@@ -221,8 +221,8 @@ def string(
 
     Args:
         midi: pitch; the loop is half a sample longer than its delay.
-        length: samples.
-        noise: at least one period.
+        length: number of samples.
+        noise: initial noise, at least one period.
         cutoff_hz: low-pass of the pluck; lower is softer.
         loss: factor on the amplitude per 10 ms.
         point: plucking point, as a fraction of the string's length.

@@ -98,7 +98,7 @@ def draw_song(
 
     Args:
         songs: lyrics of one language, see `load_lyrics`.
-        language: of the lyrics.
+        language: language of the lyrics.
         rng: random generator.
         lines: number of lines; fewer if the lyric is shorter.
         word_salad_share: fraction of lines replaced by words of `songs` in random order.

@@ -32,10 +32,10 @@ class Rendition:
 
     Args:
         vocals: all singers, stereo, `[2, samples]` at `band.SAMPLE_RATE_HZ`.
-        accompaniment: the band, likewise.
-        lines: the words of each line of the lead vocals, in order.
-        phones: those of each word.
-        pitches_hz: the first note of each word.
+        accompaniment: the band, in the same format.
+        lines: words of each line of the lead vocals, in order.
+        phones: phones of each word.
+        pitches_hz: pitch of the first note of each word.
     """
 
     vocals: Samples
@@ -54,9 +54,9 @@ def render(
 
     Args:
         stanzas: the lyrics, each stanza once; the second is the chorus.
-        voice: of the lead vocals.
+        voice: singer of the lead vocals.
         rng: random generator.
-        a_cappella: without accompaniment.
+        a_cappella: whether to leave out the accompaniment.
     """
     music = arrangement.compose(rng)
     is_rap = music.syllable_seconds <= _SLOWEST_RAP_SECONDS

@@ -128,9 +128,9 @@ class Style:
 
     Args:
         kits: possible drum kits (`drums.KITS`); empty for no drums.
-        groove: of the drums, in `GROOVES`.
-        chords: of chord instruments, in `CHORDS`.
-        bass: in `BASS`; "" for no bass.
+        groove: pattern of the drums, a key of `GROOVES`.
+        chords: pattern of chord instruments, a key of `CHORDS`.
+        bass: pattern of the bass, a key of `BASS`; "" for no bass.
         players: probability of each instrument (see `band`).
         beats_per_minute: lowest and highest tempo.
         swing: probability of swing.

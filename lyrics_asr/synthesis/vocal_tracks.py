@@ -38,10 +38,10 @@ class Line:
     """A sung line of the lead vocals, and its sources.
 
     Args:
-        words: as written.
+        words: words as written.
         speech: the spoken line.
-        melody: its notes.
-        delivery: how it is sung.
+        melody: notes of the line.
+        delivery: how the line is sung.
         sung: the sung line.
     """
 
@@ -69,9 +69,9 @@ class Performance:
     Args:
         lead: mono.
         others: backing vocals and breaths, stereo, `[2, samples]`.
-        lines: the words of each line of the lead.
-        phones: those of each word.
-        pitches_hz: the first note of each word.
+        lines: words of each line of the lead.
+        phones: phones of each word.
+        pitches_hz: pitch of the first note of each word.
     """
 
     lead: Stem
@@ -143,11 +143,11 @@ def perform(
     Args:
         placed: the time of each line's first note, and the line. A line that would start before the previous one ends
             is delayed.
-        voice: of the lead.
+        voice: singer of the lead.
         scale_midi: notes of the scale over all octaves, ascending.
         total_seconds: length of the song.
         rng: random generator.
-        alone: without backing vocals; the lead is the same.
+        alone: whether to leave out backing vocals; the lead is the same.
 
     Raises:
         ValueError: the last line ends after the song.
