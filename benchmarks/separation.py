@@ -38,6 +38,11 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=None, help="of each manifest; all by default")
     parser.add_argument("--memory", type=float, default=0.0, metavar="SECONDS", help="length of the noise; 0 to skip")
     options = parser.parse_args()
+    if options.memory:  # first, because the peak of a new process is at least what its parent holds
+        for name in options.separators:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                before, peak = pool.apply(_memory_mib, (name, options.memory))
+            print(f"{name}: peak {peak:.0f} MiB for {options.memory:g} s, {before:.0f} MiB before")
     torch.set_num_threads(1)
     separators = {name: _load(name) for name in options.separators}
     print(f"{'song':<32}{'seconds':>8}{'mixture':>9}" + "".join(f"{name[-24:]:>26}" for name in separators))
@@ -54,11 +59,6 @@ def main() -> None:
             _print(song.id, row)
             rows.append(row)
         _print(f"mean of {manifest.parent.name}", [mean(column) for column in zip(*rows, strict=True)])
-    if options.memory:
-        for name in options.separators:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                before, peak = pool.apply(_memory_mib, (name, options.memory))
-            print(f"{name}: peak {peak:.0f} MiB for {options.memory:g} s, {before:.0f} MiB before")
 
 
 def _load(name: str) -> Separator:

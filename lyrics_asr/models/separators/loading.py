@@ -35,10 +35,11 @@ def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separato
         name: name of the separator.
 
     Raises:
-        ValueError: no such class, or arguments that do not fit it.
+        ValueError: no such class, or values that do not fit together.
     """
     if kwargs.get("network") == "UNet":
-        arguments = {key: value for key, value in kwargs.items() if key != "network"}
+        arguments: dict[str, Any] = {key: tuple(value) if key == "channels" else value for key, value in kwargs.items()}
+        del arguments["network"]
         return UNetSeparator(name, UNetConfig(**arguments))
     return build_demucs(kwargs, name)
 

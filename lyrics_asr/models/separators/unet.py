@@ -59,7 +59,6 @@ class UNetConfig:
     channels: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))  # OmegaConf makes it a list
         divisor = self.frames_divisor
         for name, value in (("bins", self.bins), ("patch_frames", self.patch_frames)):
             if value < 1 or value % divisor:
