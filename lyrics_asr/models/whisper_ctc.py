@@ -2,8 +2,8 @@
 
 Any size of Whisper can be given a head (`with_ctc_head`) and is then trained, saved and loaded like other CTC
 checkpoints. The head mixes the outputs of the encoder's last layers with learned weights (Yang et al. 2021, "SUPERB:
-Speech processing Universal PERformance Benchmark", section 3.1), adds a convolution and a bidirectional LSTM over time,
-and ends in one column per letter.
+Speech processing Universal PERformance Benchmark", section 3.1), runs ConvNeXt blocks over time (Liu et al. 2022, "A
+ConvNet for the 2020s", section 2.6), and ends in one column per letter.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from typing import Any, no_type_check
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 from transformers import AutoConfig, AutoModelForCTC, WhisperConfig, WhisperModel
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.whisper.modeling_whisper import (
@@ -29,16 +28,18 @@ class WhisperCTCConfig(WhisperConfig):
 
     Args:
         head_layers: encoder layers whose outputs are mixed, counted from the last.
-        head_size: channels of the convolution.
-        lstm_size: cells of the LSTM in each direction.
-        head_dropout: dropout before each layer of the head.
+        head_size: channels of the head.
+        head_blocks: its convolution blocks.
+        head_kernel: frames that a convolution spans; odd.
+        head_dropout: dropout in each block.
     """
 
     model_type = "whisper_ctc"
 
     head_layers: int = 3
     head_size: int = 384
-    lstm_size: int = 256
+    head_blocks: int = 2
+    head_kernel: int = 15
     head_dropout: float = 0.15
 
 
@@ -49,20 +50,37 @@ class CTCHead(nn.Module):
         super().__init__()
         self.layer_weights = nn.Parameter(torch.zeros(config.head_layers))
         self.projection = nn.Linear(config.d_model, config.head_size)
-        self.convolution = nn.Conv1d(config.head_size, config.head_size, 5, padding=2)
-        self.lstm = nn.LSTM(config.head_size, config.lstm_size, batch_first=True, bidirectional=True)
-        self.output = nn.Linear(2 * config.lstm_size, config.vocab_size)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.blocks = nn.ModuleList(_ConvolutionBlock(config) for _ in range(config.head_blocks))
+        self.norm = nn.LayerNorm(config.head_size)
+        self.output = nn.Linear(config.head_size, config.vocab_size)
 
     def forward(self, states: Float[Tensor, "layers batch frames width"]) -> Float[Tensor, "batch frames vocab"]:
         """Logits of every frame."""
         normalized = nn.functional.layer_norm(states, states.shape[-1:])
         mixed = torch.einsum("l,lbfw->bfw", self.layer_weights.softmax(0).to(normalized.dtype), normalized)
-        hidden = self.dropout(gelu(self.projection(mixed)))
-        hidden = self.dropout(hidden + gelu(self.convolution(hidden.transpose(1, 2))).transpose(1, 2))
-        hidden, _ = self.lstm(hidden)
-        logits: Tensor = self.output(self.dropout(hidden))
+        hidden = self.projection(mixed)
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        logits: Tensor = self.output(self.norm(hidden))
         return logits
+
+
+class _ConvolutionBlock(nn.Module):
+    """A convolution of each channel over time, then a layer over the channels of each frame (Liu et al. 2022)."""
+
+    def __init__(self, config: WhisperCTCConfig) -> None:
+        super().__init__()
+        size, kernel = config.head_size, config.head_kernel
+        self.norm = nn.LayerNorm(size)
+        self.depthwise = nn.Conv1d(size, size, kernel, padding=kernel // 2, groups=size)
+        self.pointwise = nn.Sequential(
+            nn.Linear(size, 2 * size), nn.GELU(), nn.Dropout(config.head_dropout), nn.Linear(2 * size, size)
+        )
+
+    def forward(self, hidden: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
+        over_time = self.depthwise(hidden.transpose(1, 2)).transpose(1, 2)
+        change: Tensor = self.pointwise(self.norm(over_time))
+        return change
 
 
 class WhisperForCTC(WhisperPreTrainedModel):

@@ -38,7 +38,7 @@ SIZES = {
     "eos_token_id": 1,
     "decoder_start_token_id": 1,
 }
-HEAD = {"head_layers": 2, "head_size": 8, "lstm_size": 4}
+HEAD = {"head_layers": 2, "head_size": 8, "head_blocks": 2}
 
 
 def song(seconds: float, seed: int = 0) -> torch.Tensor:
@@ -155,7 +155,7 @@ def test_a_window_longer_than_the_encoder_takes_is_an_error(model):
 
 
 def test_an_unknown_size_of_the_head_is_named(whisper):
-    with pytest.raises(ValueError, match="layer_size: no size of a CTC head; use head_dropout, head_layers"):
+    with pytest.raises(ValueError, match="layer_size: no size of a CTC head; use head_blocks, head_dropout"):
         build_acoustic({"encoder": str(whisper), "layer_size": 3}, "abc")
 
 
