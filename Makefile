@@ -7,8 +7,9 @@ STAMP := $(VENV)/.installed
 DEMO := build/demo
 WORKERS ?= 2
 # One thread per worker; neighbouring tests stay together, so that fixtures of a module are made once.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal \
-	--jaxtyping-packages=lyrics_asr,beartype.beartype
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+# Every annotation is checked at every call; making the checks takes each worker 20 seconds.
+CHECK_TYPES := --jaxtyping-packages=lyrics_asr,beartype.beartype
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-wheel lint format
@@ -17,7 +18,7 @@ help:
 	@echo "make setup      environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
 	@echo "make demo       transcribe and align the songs of data/demo with the embedded model"
 	@echo "make test       all tests that need neither a GPU nor the network, in $(WORKERS) processes (WORKERS=4 for more)"
-	@echo "make test-fast  those of them that take no more than a few seconds"
+	@echo "make test-fast  those of them that take no more than a few seconds, without checks of types and shapes"
 	@echo "make test-wheel doctor, transcribe and align by the wheel alone, in an environment of its own"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's fixes and formatting"
@@ -39,7 +40,7 @@ demo: setup
 	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
 
 test: setup
-	$(PYTEST) -m "not gpu and not network"
+	$(PYTEST) $(CHECK_TYPES) -m "not gpu and not network"
 
 test-fast: setup
 	$(PYTEST) -m "not slow and not gpu and not network"

@@ -10,7 +10,7 @@ from tests.paths import DEMO, ROOT
 
 TRANSCRIBE = """
 import json, sys
-import lyrics_asr
+import lyrics_asr, lyrics_asr.cli.commands
 bare = sorted(name for name in sys.modules if name.partition(".")[0] in ("torch", "transformers", "demucs"))
 model = lyrics_asr.load_model("embedded", device="cpu")
 lyrics_asr.transcribe(sys.argv[1], model)

@@ -12,11 +12,11 @@ song's number, so songs do not depend on the number of songs or processes.
 """
 
 import json
+import multiprocessing
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def generate(out: Path, options: SyntheticOptions, lyrics: Path = LYRICS_FOLDER)
     _claim(out, options, songs)
     jobs = [draw_job(songs, options, number) for number in range(options.songs)]
     # Even a single process is a separate one: espeak-ng uses C's `rand`, which other libraries' threads may advance.
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         made = list(pool.map(partial(make_song, out), jobs))
     write_manifest(out / "manifest.jsonl", made)
     return made

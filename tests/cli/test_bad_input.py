@@ -11,7 +11,7 @@ from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference import tasks
-from tests import command_line
+from tests.fork_server import start_command
 
 RATE_HZ = 16_000
 
@@ -262,7 +262,7 @@ def test_ctrl_c_in_process_leaves_no_file_and_ends_the_caller(cli, tmp_path, mon
 def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     for song in range(3):
         write_song(tmp_path / "songs" / f"{song}.wav", noise(1.0 if song == 0 else 600.0))
-    process = command_line.start(
+    process = start_command(
         ["separate", tmp_path / "songs", "-o", tmp_path / "out", "--model", tiny_model_folder], tmp_path / "stderr"
     )
     deadline = time.monotonic() + 180

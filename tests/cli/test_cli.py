@@ -30,7 +30,7 @@ from lyrics_asr.inference.run import run as run_songs
 from lyrics_asr.models import lyrics_model
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions
-from tests import command_line
+from tests.fork_server import start_command
 from tests.test_formats import GOLDEN, TRANSCRIPT
 
 VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
@@ -178,7 +178,7 @@ def test_killed_at_any_moment_a_rerun_finishes_the_rest(model, tmp_path):
     log, rng = tmp_path / "out/run.jsonl", random.Random(0)
     for kill in range(21):
         lines = len(log.read_text().splitlines()) if log.exists() else 0
-        process = command_line.start(arguments)
+        process = start_command(arguments)
         # At a random moment of a random one of the next songs, so that some 20 kills get through all of them.
         songs = rng.randrange(3)
         while kill < 20 and process.is_alive():

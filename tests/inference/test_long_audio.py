@@ -10,8 +10,10 @@ from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOpti
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model_folder):
-    return load_model(str(tiny_model_folder), device="cpu")
+def model(tiny_model_folder, tiny_hdemucs):
+    model = load_model(str(tiny_model_folder), device="cpu")
+    model.separator = tiny_hdemucs
+    return model
 
 
 @pytest.fixture

@@ -1,17 +1,16 @@
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.pool import usable_cores
 from lyrics_asr.inference import multi_gpu, runner
+from tests import fork_server
 from tests.fake_tasks import (
     CRASHES,
     UnpicklableError,
@@ -27,11 +26,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def forked(monkeypatch):
-    """Workers come from a fork server that has imported PyTorch once, which takes seconds in each spawned process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([multi_gpu.__name__])
-    monkeypatch.setattr(multi_gpu, "multiprocessing", SimpleNamespace(get_context=lambda method: context))
+def forked():
+    """Workers start at once."""
+    with fork_server.forked(multi_gpu):
+        yield
 
 
 class SharesSeen(BatchProgress):

@@ -9,6 +9,7 @@ from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.synthesis import corpus as synthetic
 from lyrics_asr.synthesis.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import SyntheticOptions
+from tests.fork_server import forked
 from tests.paths import LYRICS
 
 OPTIONS = SyntheticOptions(songs=2, lines=2, seed=3)
@@ -77,7 +78,8 @@ def test_the_words_are_the_lyrics_in_order_and_the_voice_is_where_they_are(corpu
 
 @pytest.mark.slow
 def test_a_seed_gives_the_same_songs_however_many_processes_make_them(corpus, tmp_path):
-    songs = synthetic.generate(tmp_path, replace(OPTIONS, processes=2), LYRICS)
+    with forked(synthetic):
+        songs = synthetic.generate(tmp_path, replace(OPTIONS, processes=2), LYRICS)
     for ours, theirs in zip(songs, corpus[1], strict=True):
         assert ours.words == theirs.words
         assert ours.audio.read_bytes() == theirs.audio.read_bytes()
@@ -88,7 +90,8 @@ def test_the_manifest_reads_back_and_complete_songs_are_kept(corpus):
     folder, songs = corpus
     assert read_manifest(folder / "manifest.jsonl") == tuple(songs)
     before = songs[0].audio.stat().st_mtime_ns
-    assert synthetic.generate(folder, OPTIONS, LYRICS) == songs
+    with forked(synthetic):
+        assert synthetic.generate(folder, OPTIONS, LYRICS) == songs
     assert songs[0].audio.stat().st_mtime_ns == before
 
 

@@ -119,6 +119,7 @@ def test_the_table_counts_what_each_phase_trains(model):
     assert second[3:7] == ["2", f"{separator:,}", "of", f"{separator:,}"]
 
 
+@pytest.mark.slow
 def test_demucs_is_frozen_until_its_step_comes_and_adapters_are_merged_in_the_end(training_config, tiny_model_folder):
     stage = replace(
         STAGE,

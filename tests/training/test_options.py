@@ -219,6 +219,7 @@ def test_the_anchor_is_the_distance_to_the_vocals_of_the_start_and_pulls_back(mo
     assert last < 0.7 * first
 
 
+@pytest.mark.slow
 def test_drift_is_measured_against_the_start(model, training_corpus):
     songs = read_manifest(training_corpus)[:1]
     start = disturbed(model.separator)

@@ -62,17 +62,11 @@ def launch(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_waiting_for_a_process_may_take_longer_than_a_collective(tmp_path):
-    done = launch(SLOW_MAIN, tmp_path)
+def test_the_others_wait_for_the_main_process_longer_than_a_collective_may_take_and_hear_of_its_failure(tmp_path):
+    done = launch(SLOW_MAIN + FAILING_MAIN, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("together 2") == 2
-    assert launch(SLOW_COLLECTIVE, tmp_path).returncode != 0  # the limit is in force
-
-
-@pytest.mark.slow
-def test_a_failure_of_the_main_process_reaches_the_others(tmp_path):
-    done = launch(FAILING_MAIN, tmp_path)
-    assert done.returncode == 0, done.stderr
     assert "ValueError the disk is full" in done.stdout
     assert "RuntimeError the main process failed: ValueError: the disk is full" in done.stdout
     assert "should not get here" not in done.stdout
+    assert launch(SLOW_COLLECTIVE, tmp_path).returncode != 0  # the limit is in force

@@ -24,6 +24,7 @@ from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
 from lyrics_asr.training.trackers import JsonLog
+from tests import fork_server
 
 pytestmark = pytest.mark.slow
 
@@ -101,21 +102,16 @@ def launch(*command, **environment):
     )
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from lyrics_asr.config import load_config
-from lyrics_asr.training.config import TrainingConfig
-from lyrics_asr.training.loop import train
-from lyrics_asr.training.trackers import JsonLog
-config = load_config(TrainingConfig, Path(sys.argv[1]))
-log = JsonLog(Path(config.output))
-def killed(entry):
-    log(entry)
-    if entry.get("step") == 5 and "ctc" in entry:
-        os.kill(os.getpid(), signal.SIGKILL)
-train(config, killed)
-"""
+def train_for_five_steps(config):
+    """What a process does that is killed."""
+    log = JsonLog(Path(config.output))
+
+    def killed(entry):
+        log(entry)
+        if entry.get("step") == 5 and "ctc" in entry:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    loop.train(config, killed)
 
 
 def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_the_uninterrupted_one(on_cuts, tmp_path):
@@ -124,9 +120,11 @@ def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_as_the_uninterrupted_one
     assert list(expected) == [*range(1, 11)]
 
     broken = replace(on_cuts, output=str(tmp_path / "broken"))
-    (tmp_path / "config.yaml").write_text(dump_config(broken))
-    killed = launch("-c", KILLED, str(tmp_path / "config.yaml"))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with fork_server.forked() as context:
+        process = context.Process(target=train_for_five_steps, args=(broken,))
+        process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert list(curve(broken.output)) == [1, 2, 3, 4, 5]
     assert read_run(newest_checkpoint(Path(broken.output))).step == 4
 

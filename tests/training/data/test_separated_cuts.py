@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -22,8 +23,10 @@ QUIET = AugmentationOptions(remix_prob=0.5, min_vocals_gain_db=20.0, max_vocals_
 
 
 @pytest.fixture
-def model(tiny_model_folder):
-    return load_model(str(tiny_model_folder), device="cpu")
+def model(tiny_model_folder, tiny_hdemucs):
+    model = load_model(str(tiny_model_folder), device="cpu")
+    model.separator = copy.deepcopy(tiny_hdemucs)
+    return model
 
 
 @pytest.fixture

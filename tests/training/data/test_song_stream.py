@@ -13,6 +13,7 @@ from lyrics_asr.training.config import ChunkOptions, StreamOptions
 from lyrics_asr.training.data import song_stream
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.song_stream import SongSource, SongStream, StreamError, stream_phones
+from tests import fork_server
 
 LYRICS = Path(__file__).parents[3] / "data" / "lyrics"
 OPTIONS = StreamOptions(songs_per_round=2, processes=1, seed=8, lines=1, lyrics=str(LYRICS), chunk_seconds=5.0)
@@ -35,18 +36,21 @@ def lyrics(tmp_path):
 
 @pytest.fixture
 def stream(tmp_path):
+    """Starts streams, whose processes are forked from a server; so are those that make a stored corpus."""
     open_streams = []
 
     def start(options, rounds):
         open_streams.append(SongStream(tmp_path / "stream", options, rounds))
         return open_streams[-1]
 
-    yield start
-    for each in open_streams:
-        each.close()
+    with fork_server.forked(song_stream, synthetic):
+        yield start
+        for each in open_streams:
+            each.close()
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_rounds_are_the_cuts_of_a_stored_corpus_though_they_were_left_half_made(stream, tmp_path):
     synthetic.generate(tmp_path / "stored", SyntheticOptions(songs=4, seed=8, lines=1, processes=2), LYRICS)
     cut_songs(tmp_path / "stored" / "manifest.jsonl", tmp_path / "cuts", ChunkOptions(chunk_seconds=5.0))
