@@ -8,6 +8,7 @@ import pytest
 
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.synthesis import lyrics
+from lyrics_asr.synthesis.options import LANGUAGE_NAMES
 from lyrics_asr.types import Vocabulary
 from tests.paths import LYRICS
 
@@ -41,7 +42,7 @@ def test_a_language_has_enough_lyrics_and_its_splits_share_no_line(language):
     assert len(lyrics.words_of(songs["training"], language)) >= 1000
 
 
-@pytest.mark.parametrize("language", list(lyrics.LANGUAGE_NAMES))
+@pytest.mark.parametrize("language", list(LANGUAGE_NAMES))
 def test_every_word_is_spelled_with_the_folded_alphabet_of_the_embedded_model(language):
     for split in SPLITS:
         lines = written(lyrics.load_lyrics(LYRICS, split, language))
@@ -86,7 +87,7 @@ def test_a_song_is_a_stretch_of_one_lyric_in_its_stanzas():
     assert drawn(songs, "en", lines=9) in (songs["a"], songs["b"])
 
 
-@pytest.mark.parametrize("language", list(lyrics.LANGUAGE_NAMES))
+@pytest.mark.parametrize("language", list(LANGUAGE_NAMES))
 def test_lines_are_replaced_by_known_words_and_by_new_ones_in_their_shares(language):
     songs = dict(list(lyrics.load_lyrics(LYRICS, "training", language).items())[:12])
     originals, known = set(written(songs)), set(lyrics.words_of(songs, language))
