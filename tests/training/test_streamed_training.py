@@ -94,7 +94,7 @@ def test_rates_are_told_by_language():
 def test_the_config_of_a_stream_is_valid():
     config = load_config(TrainingConfig, ROOT / "configs" / "stream.yaml")
     assert config.stream is not None
-    with pytest.raises(ValueError, match=r"give either cuts\.cuts, files that .* wrote, or stream"):
+    with pytest.raises(ValueError, match=r"give either cuts\.cuts \(files .*\) or stream"):
         replace(config, cuts=CutLoaderOptions(["cuts.jsonl.gz"]))
     with pytest.raises(ValueError, match=r"stream\.languages\.es -1\.0 is out of range"):
         load_config(TrainingConfig, ROOT / "configs" / "stream.yaml", ["stream.languages.es=-1"])
