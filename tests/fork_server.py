@@ -1,6 +1,7 @@
 """Processes forked from a server that has imported the package once; a spawned one takes ten seconds for that."""
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
@@ -35,6 +36,7 @@ def start_command(arguments, errors=os.devnull):
 def _run(arguments, errors):
     from lyrics_asr.cli.main import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
     sys.argv[1:] = arguments
     sys.exit(main())

@@ -118,13 +118,15 @@ def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_pa
 
 
 PARENT = """
-from pathlib import Path
+import signal
 import sys
+from pathlib import Path
 from lyrics_asr.console import BatchProgress
 from lyrics_asr.inference import multi_gpu
 from tests.fake_tasks import config_for, songs_named
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     folder = Path(sys.argv[1])
     songs = songs_named(folder, "slow 9", "slow 9 too")
     multi_gpu.work(songs, config_for(folder), BatchProgress(), print)
