@@ -9,7 +9,7 @@ import pytest
 from tests.paths import ROOT
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from datetime import timedelta
 import torch
 from lyrics_asr.training import processes
@@ -18,6 +18,9 @@ accelerator = processes.TrainingAccelerator()
 main = accelerator.is_main_process
 print(f"started {accelerator.process_index} of {accelerator.num_processes}", flush=True)
 accelerator.reduce(torch.ones(1))  # the processes have met
+
+def say(line):  # in one write, so that the lines of two processes do not mix
+    os.write(1, (line + "\\n").encode())
 """
 SLOW_MAIN = """
 with accelerator.main_process_first():
@@ -29,22 +32,22 @@ assert times[0] < times[1], times
 if not main:
     time.sleep(6)
 accelerator.wait_for_everyone()
-print("together", int(accelerator.reduce(torch.tensor([1.0]))))
+say(f"together {int(accelerator.reduce(torch.tensor([1.0])))}")
 """
 SLOW_COLLECTIVE = """
 if main:
     time.sleep(6)
 accelerator.reduce(torch.ones(1))
-print("together")
+say("together")
 """
 FAILING_MAIN = """
 try:
     with accelerator.main_process_first():
         if main:
             raise ValueError("the disk is full")
-        print("should not get here")
+        say("should not get here")
 except (ValueError, RuntimeError) as error:
-    print(f"{type(error).__name__} {error}")
+    say(f"{type(error).__name__} {error}")
 accelerator.wait_for_everyone()
 """
 
