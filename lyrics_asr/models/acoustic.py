@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -85,7 +85,8 @@ class AcousticModel(nn.Module):
         self.feature_extractor = feature_extractor
         self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
         self.grid = _grid(name, network, feature_extractor)
-        self.log_mel = LogMelSpectrogram(feature_extractor) if _is_log_mel(feature_extractor) else None
+        whisper = feature_extractor if isinstance(feature_extractor, WhisperFeatureExtractor) else None
+        self.log_mel = None if whisper is None else LogMelSpectrogram(whisper)
         self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
         self._feature_encoder_name = ""
         for module_name, module in network.named_modules():
@@ -246,7 +247,7 @@ class AcousticModel(nn.Module):
         # For gradient checkpointing, transformers sets requires_grad on the input. The output of a separator is not a
         # leaf tensor, so this would fail; it requires gradients anyway.
         encoder: Any = self.network.get_submodule(self._feature_encoder_name)
-        trained = any(parameter.requires_grad for parameter in encoder.parameters())
+        trained = any(map(attrgetter("requires_grad"), encoder.parameters()))
         encoder._requires_grad = trained and not waveform.requires_grad
         logits = self.network(waveform, attention_mask=mask).logits
         return logits.float().log_softmax(-1)
@@ -278,15 +279,11 @@ def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> 
     return Vocabulary(names, blank, delimiter_id if delimiter_id is not None and delimiter_id < columns else None)
 
 
-def _is_log_mel(feature_extractor: Any) -> TypeGuard[WhisperFeatureExtractor]:
-    return isinstance(feature_extractor, WhisperFeatureExtractor)
-
-
 def _grid(
     name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor | WhisperFeatureExtractor
 ) -> FrameGrid:
     config = network.config
-    if isinstance(network, WhisperForCTC) and _is_log_mel(feature_extractor):
+    if isinstance(network, WhisperForCTC) and isinstance(feature_extractor, WhisperFeatureExtractor):
         # Spectrogram and convolutions are padded on both sides, so a frame stands at the sample that begins its stride.
         columns = feature_extractor.nb_max_frames // config.max_source_positions
         return FrameGrid(columns * feature_extractor.hop_length, 1, feature_extractor.sampling_rate)
