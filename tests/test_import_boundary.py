@@ -18,6 +18,7 @@ print(json.dumps([bare, sorted(sys.modules)]))
 """
 
 
+@pytest.mark.slow
 def test_transcribing_imports_nothing_of_training(tmp_path):
     """transformers imports accelerate by itself where it is installed, so accelerate is not looked for."""
     demo = read_audio(DEMO / "truce_on_the_hill.mp3")

@@ -428,6 +428,7 @@ def test_several_songs_need_an_output_folder(songs, model, capsys):
     assert "--output" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_lm_tune_writes_the_decoder_of_a_model(tiny_model_folder, tmp_path, capsys):
     model = tmp_path / "model"
     shutil.copytree(tiny_model_folder, model)

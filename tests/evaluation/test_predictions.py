@@ -102,6 +102,7 @@ def test_what_is_gone_or_damaged_is_no_prediction(tmp_path, model, file, content
         kept_prediction(song, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_other_decoding_options_do_not_run_the_networks_when_emissions_are_kept(tmp_path, model):
     song = make_song(tmp_path, model)
     cache = tmp_path / "cache"

@@ -58,6 +58,7 @@ def test_blocks_of_any_file(model, short_blocks, tmp_path, suffix, rate, channel
     torch.testing.assert_close(blocks.samples, whole.samples, atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_blocks_with_several_networks_with_a_unet_and_with_none(tiny_model_folder, short_blocks, tmp_path):
     path = tmp_path / "song.wav"
     write_audio(path, noise(7.5))

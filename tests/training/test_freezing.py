@@ -156,6 +156,7 @@ def checkpoint_of(config, step):
     return Path(config.output, "checkpoints", f"step-{step:08d}")
 
 
+@pytest.mark.slow
 def test_a_unet_separator_is_trained_end_to_end(training_config, tiny_model_folder, tmp_path):
     """A whole run: the anchor's copy of the start, validation, a checkpoint, the trained model's folder."""
     start = load_model(str(tiny_model_folder), device="cpu")

@@ -198,6 +198,7 @@ def test_spec_augment_is_on_or_off(training_config):
         assert torch.allclose(masked_output, plain, atol=1e-5) != masked
 
 
+@pytest.mark.slow
 def test_the_anchor_is_the_distance_to_the_vocals_of_the_start_and_pulls_back(model):
     start, inputs = copy.deepcopy(model.separator).requires_grad_(False), rows(0, 1)
     stage = replace(STAGE, anchor_weight=1.0, ctc_weight=0.0, acoustic=OptimizerOptions())
@@ -234,6 +235,7 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     assert other.cer is other.wer is other.lm_wer is None
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypatch):
     """Offline: what would be sent is on the disk."""
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -109,6 +109,7 @@ def batch(seconds=2.0, rate=44_100):
     return Batch(("a", "b"), voice, rest, None, lengths, letters, spans, counts, names, spans, counts)
 
 
+@pytest.mark.slow
 def test_every_kind_of_stage_trains_its_parts_on_its_losses(config):
     letters = StageOptions("letters", 1, input="vocals", acoustic=MOVED, ctc_weight=0.0, frame_weight=1.0)
     stages = [
@@ -143,6 +144,7 @@ def test_every_kind_of_stage_trains_its_parts_on_its_losses(config):
     assert len(list(Path(config.output, "vocals_cache").glob("*/audio/*.flac"))) == 2 * 2  # two songs, each remixed
 
 
+@pytest.mark.slow
 def test_a_run_resumes_at_its_step_on_fewer_processes(config):
     """Eight processes are simulated by eight batches per step of one process, which leave the same position."""
     eight = replace(config, stages=[replace(STEMS, steps=4)], checkpoint_every_steps=1, log_every_steps=1)
@@ -262,6 +264,7 @@ def test_frames_of_an_unknown_sound_teach_nothing():
     assert targets.tolist() == [[3, 3, *[IGNORED] * 4, 0, 0]]
 
 
+@pytest.mark.slow
 def test_a_step_lowers_the_loss_of_the_same_batch(config):
     model = new_model(config)
     stage = replace(JOINT, steps=60, acoustic=OptimizerOptions(learning_rate=3e-3, warmup_steps=5))

@@ -237,6 +237,7 @@ def test_another_number_of_processes_continues_where_the_others_stopped(cuts):
         assert [batch for step in zip(*found, strict=True) for batch in step] == order[24:]
 
 
+@pytest.mark.slow
 def test_rounds_last_their_steps_and_resume_at_any_step_on_any_number_of_processes(cuts):
     """A round is a seed here; three rounds of two steps with two batches per step."""
     asked = []

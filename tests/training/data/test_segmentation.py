@@ -35,6 +35,7 @@ def songs(draw):
 
 @settings(max_examples=300, deadline=None)
 @given(songs(), st.floats(5, 28), st.floats(0, 10))
+@pytest.mark.slow
 def test_chunks_hold_whole_words_and_every_word_is_accounted_for(words, chunk_seconds, pause_seconds):
     chunked = chunk_song(words, SECONDS, options=ChunkOptions(chunk_seconds, pause_seconds))
     placed = [number for chunk in chunked.chunks for number in chunk.words]

@@ -98,6 +98,7 @@ def test_without_remixing_there_is_one_variant(model, cuts, tmp_path):
     assert len(CutSet.from_file(path)) == len(CutSet.from_file(cuts))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_songs_and_an_interrupted_cache_is_completed(model, cuts, tmp_path):
     ranks = [SeparatedCuts(model, [cuts], tmp_path / "cache", augmentation=QUIET, seed=0) for _ in range(2)]
     ranks[0].separate(0, 2)
@@ -114,6 +115,7 @@ def test_two_processes_share_the_songs_and_an_interrupted_cache_is_completed(mod
         assert file.read_bytes() == (one.parent / file.relative_to(path.parent)).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_separator_has_its_own_entry_and_the_oldest_are_removed(model, cuts, tmp_path):
     first = separated(model, cuts, tmp_path / "cache")
     with torch.no_grad():

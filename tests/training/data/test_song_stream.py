@@ -125,6 +125,7 @@ def test_languages_are_sung_by_their_weights(monkeypatch):
     assert counts["es"] / 2000 == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_phones_of_the_lyrics_are_listed_once(lyrics, tmp_path):
     options = replace(
         OPTIONS,

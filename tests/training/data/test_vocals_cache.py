@@ -60,6 +60,7 @@ def batches(cuts, model, **options):
     )
 
 
+@pytest.mark.slow
 def test_cached_vocals_are_what_the_separator_makes_of_the_song(cuts, tmp_path, tiny_model_folder):
     assert cache(cuts, tmp_path / "cache", tiny_model_folder) == 0
     model = load_model(str(tiny_model_folder), device="cpu")
