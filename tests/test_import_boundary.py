@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from tests.paths import DEMO, ROOT
 
