@@ -19,8 +19,8 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions, SilenceOptions
-from lyrics_asr.training.config import FreezingPhase, OptimizerOptions, StageOptions
-from lyrics_asr.training.freezing import freeze
+from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
+from lyrics_asr.training.freezing import add_adapters, freeze, merge_adapters
 
 RATE_HZ = 16_000
 WINDOW = 30 * RATE_HZ
@@ -173,6 +173,25 @@ def test_freezing_trains_the_layers_of_the_table_and_never_the_positions(model):
         assert frozen == {"encoder.embed_positions.weight"}
     finally:
         model.requires_grad_(True).eval()
+
+
+def test_adapters_start_at_zero_and_merge_into_the_attention(whisper):
+    torch.manual_seed(2)
+    model = build_acoustic({"encoder": str(whisper), **HEAD}, "abc").eval()
+    waveform = song(2.0)[None]
+    with torch.no_grad():
+        before = model(waveform)
+        add_adapters(model, LoraOptions(rank=2))
+        torch.testing.assert_close(model(waveform), before)
+        adapters = [each for name, each in model.network.named_parameters() if "lora_B" in name]
+        assert len(adapters) == 4 * SIZES["encoder_layers"]
+        for each in adapters:
+            each.normal_()
+        adapted = model(waveform)
+        assert not torch.allclose(adapted, before, atol=1e-3)
+        merge_adapters(model)
+        torch.testing.assert_close(model(waveform), adapted, rtol=1e-4, atol=1e-4)
+    assert not any("lora" in name for name in model.state_dict())
 
 
 def test_masks_of_spec_augment_are_drawn_in_training_alone(model):
