@@ -1,6 +1,7 @@
 """Whisper's encoder with a CTC head: features and encoder against transformers, windows, times, training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,15 @@ from transformers import (
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions, SilenceOptions
+from lyrics_asr.training import loop
 from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import add_adapters, freeze, merge_adapters
+from lyrics_asr.training.setup import starting_model
+from lyrics_asr.training.trackers import JsonLog
 
 RATE_HZ = 16_000
 WINDOW = 30 * RATE_HZ
@@ -192,6 +197,23 @@ def test_adapters_start_at_zero_and_merge_into_the_attention(whisper):
         merge_adapters(model)
         torch.testing.assert_close(model(waveform), adapted, rtol=1e-4, atol=1e-4)
     assert not any("lora" in name for name in model.state_dict())
+
+
+@pytest.mark.slow
+def test_an_encoder_with_a_new_head_is_trained_end_to_end(training_config, whisper, tmp_path):
+    """A whole run from `acoustic: {encoder: FOLDER}`: both networks train, the folder of the result loads."""
+    stage = StageOptions(
+        "both", steps=2, input="mixture", separator=OptimizerOptions(1e-3), acoustic=OptimizerOptions(1e-3)
+    )
+    config = replace(training_config, acoustic={"encoder": str(whisper), **HEAD}, stages=[stage])
+    start = starting_model(config).state_dict()
+    trained = loop.train(config, JsonLog(tmp_path / "log"))
+    trained.save(tmp_path / "trained")
+    again = load_model(str(tmp_path / "trained"), device="cpu")
+    assert isinstance(again.acoustic.network, WhisperForCTC)
+    state = again.state_dict()
+    unchanged = {name for name, each in start.items() if torch.equal(each, state[name])}
+    assert unchanged == {"acoustic.network.encoder.embed_positions.weight"}
 
 
 def test_masks_of_spec_augment_are_drawn_in_training_alone(model):
