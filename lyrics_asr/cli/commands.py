@@ -189,7 +189,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
     parser.add_argument(
         "--separator",
         metavar="NAME",
-        help="another Demucs model, by name or folder; none for a cappella songs (default: the model's own)",
+        help="another separator: the name of a Demucs model, or a folder; none for a cappella songs (default: the "
+        "model's own)",
     )
     if recognition:
         parser.add_argument(

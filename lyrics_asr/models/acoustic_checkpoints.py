@@ -45,6 +45,10 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
             a Whisper checkpoint, with sizes of the head, see `whisper_ctc.WhisperCTCConfig`.
         letters: characters of the vocabulary, in their case; the apostrophe and the word delimiter "|" are added.
         name: name of the model.
+
+    Raises:
+        ModelNotFoundError: the encoder is not on this computer and cannot be downloaded.
+        ValueError: the encoder is not a checkpoint of Whisper, or damaged.
     """
     tokens = list(dict.fromkeys(["<pad>", "<unk>", "|", "'", *letters]))
     with tempfile.TemporaryDirectory() as folder:
@@ -54,8 +58,13 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
     if "encoder" in config:
         encoder = _checkpoint_folder(config["encoder"], None, None)
         head = {key: value for key, value in config.items() if key != "encoder"}
-        network = with_ctc_head(encoder, len(tokens), head)
-        return AcousticModel(name, network, tokenizer, WhisperFeatureExtractor.from_pretrained(encoder))
+        try:
+            with _no_progress_bars():
+                network = with_ctc_head(encoder, len(tokens), head)
+            extractor = WhisperFeatureExtractor.from_pretrained(encoder)
+        except (OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"{encoder}: not a Whisper checkpoint that can be read: {error}") from error
+        return AcousticModel(name, network, tokenizer, extractor)
     network_config = Wav2Vec2Config(
         **{**config, "vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     )

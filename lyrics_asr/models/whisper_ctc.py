@@ -142,13 +142,21 @@ def with_ctc_head(folder: Path, columns: int, head: Mapping[str, Any]) -> Whispe
         head: sizes of the head, see `WhisperCTCConfig`.
 
     Raises:
-        ValueError: an unknown size.
+        ValueError: an unknown size, or not a complete checkpoint of Whisper.
     """
     unknown = sorted(set(head) - set(WhisperCTCConfig.__annotations__))
     if unknown:
         known = ", ".join(sorted(set(WhisperCTCConfig.__annotations__) - {"model_type"}))
         raise ValueError(f"acoustic: {', '.join(unknown)}: no size of a CTC head; use {known}")
-    whisper = WhisperModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    if kind != WhisperConfig.model_type:
+        raise ValueError(f"{folder}: a checkpoint of {kind}; an encoder for a new CTC head must be of Whisper")
+    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "output_loading_info": True}
+    loaded: Any = WhisperModel.from_pretrained(folder, **options)
+    whisper, report = loaded
+    missing = [key for key in sorted(report["missing_keys"]) if key.startswith("encoder.")]
+    if missing:
+        raise ValueError(f"{folder}: weights {', '.join(missing[:3])} are missing; copy the checkpoint again")
     tokens = {"vocab_size": columns, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     sizes = {**whisper.config.to_diff_dict(), **tokens, "decoder_start_token_id": 0, "decoder_layers": 0, **head}
     network = WhisperForCTC(WhisperCTCConfig(**{key: sizes[key] for key in sizes if key != "model_type"}))

@@ -1,12 +1,14 @@
 """Whisper's encoder with a CTC head: features and encoder against transformers, windows, times, training."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCTC,
     WhisperConfig,
@@ -162,6 +164,25 @@ def test_a_window_longer_than_the_encoder_takes_is_an_error(model):
 def test_an_unknown_size_of_the_head_is_named(whisper):
     with pytest.raises(ValueError, match="layer_size: no size of a CTC head; use head_blocks, head_dropout"):
         build_acoustic({"encoder": str(whisper), "layer_size": 3}, "abc")
+
+
+def test_an_encoder_that_is_not_whisper_or_not_whole_is_named(whisper, tmp_path):
+    save_acoustic(
+        build_acoustic({"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}, "abc"), tmp_path
+    )
+    with pytest.raises(ValueError, match=rf"{tmp_path}: a checkpoint of wav2vec2; an encoder .* must be of Whisper"):
+        build_acoustic({"encoder": str(tmp_path)}, "abc")
+    torn = tmp_path / "torn"
+    shutil.copytree(whisper, torn)
+    weights = load_file(torn / "model.safetensors")
+    save_file(
+        {key: each for key, each in weights.items() if "conv2" not in key}, torn / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(ValueError, match=r"torn: weights encoder\.conv2\.bias, .* are missing"):
+        build_acoustic({"encoder": str(torn)}, "abc")
+    (torn / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="torn: not a Whisper checkpoint that can be read"):
+        build_acoustic({"encoder": str(torn)}, "abc")
 
 
 def test_freezing_trains_the_layers_of_the_table_and_never_the_positions(model):

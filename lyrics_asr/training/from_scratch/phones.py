@@ -24,9 +24,8 @@ class PhoneClassifier(nn.Module):
 
     def __init__(self, acoustic: AcousticModel, phones: int) -> None:
         super().__init__()
-        encoder = cast(Any, acoustic.network).base_model.encoder
         self.linear = nn.Linear(acoustic.network.config.hidden_size, phones + 1)
-        layer = encoder.layers[max(0, 2 * len(encoder.layers) // 3 - 1)]
+        layer = acoustic.layers[max(0, 2 * len(acoustic.layers) // 3 - 1)]
         self._hook = layer.register_forward_hook(self._keep)
         self._hidden: Tensor | None = None
 
