@@ -253,13 +253,28 @@ def write_audio(path: Path, audio: Audio) -> None:
         AudioError: unknown suffix, or audio that the codec does not support.
         OutputError: the file cannot be written.
     """
-    if path.suffix.lower() not in _ENCODERS:
-        raise AudioError(f"{path}: cannot write {path.suffix!r} files; use one of {', '.join(_ENCODERS)}")
-    name, bits_per_second = _ENCODERS[path.suffix.lower()]
+    with atomic_path(path) as temporary:
+        try:
+            encode_audio(temporary, audio)
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from error
+
+
+def encode_audio(path: Path, audio: Audio) -> None:
+    """`write_audio`, but not atomically; messages do not name the file, which may be temporary.
+
+    Raises:
+        AudioError: unknown suffix, or audio that the codec does not support.
+        OSError: the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _ENCODERS:
+        raise AudioError(f"cannot write {path.suffix!r} files; use one of {', '.join(_ENCODERS)}")
+    name, bits_per_second = _ENCODERS[suffix]
     rates = av.Codec(name, "w").audio_rates or [audio.sample_rate_hz]
     rate = min((rate for rate in rates if rate >= audio.sample_rate_hz), default=max(rates))
     try:
-        with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
+        with av.open(str(path), "w") as container:
             layout = f"{audio.samples.shape[0]}c"
             stream = container.add_stream(name, rate=rate, layout=layout)
             assert isinstance(stream, AudioStream)
@@ -268,9 +283,11 @@ def write_audio(path: Path, audio: Audio) -> None:
             for frame in _encodable(audio.resampled(rate), layout):
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
+    except OSError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         content = f"{audio.samples.shape[0]} channels at {audio.sample_rate_hz} Hz"
-        raise AudioError(f"{path}: {name} does not support {content} ({error}); write a .wav") from error
+        raise AudioError(f"{name} does not support {content} ({error}); write a .wav") from error
 
 
 def require_sound(audio: Audio, path: Path) -> None:

@@ -105,6 +105,26 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line in one write, so that lines of concurrent processes do not mix.
+
+    A line that a killed process left incomplete is ended first.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            is_torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, b"\n" * bool(is_torn) + line + b"\n")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 @contextmanager
 def open_packed(path: Path, level: int = 9) -> Iterator[gzip.GzipFile]:
     """A gzip file to write; its header has no name and time, so equal contents give equal files."""

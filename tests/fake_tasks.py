@@ -158,7 +158,7 @@ def check_command_line(folder, model, devices, threads, *options):
 def results(folder):
     """The results, and the entries of run.jsonl without their times; run.log names times and processes."""
     logs = ("run.jsonl", "run.log")
-    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.name not in logs}
+    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("[!.]*.*") if path.name not in logs}
     entries = [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
     for entry in entries:
         for name in ("time", "seconds", "rtf"):

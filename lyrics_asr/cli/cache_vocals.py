@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_asr.cli.commands import add_model_options, add_overwrite, model_arguments, run_songs
+from lyrics_asr.cli.commands import add_model_options, add_overwrite, model_arguments, overwrite_arguments, run_songs
 from lyrics_asr.console import FAILED, say
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from lyrics_asr.training.data.vocals_task import VocalsRequest, VocalsTask
 
     jobs = find_songs(args.cuts)
-    request = VocalsRequest(output=args.output, overwrite=args.overwrite, **model_arguments(args))
+    request = VocalsRequest(output=args.output, **overwrite_arguments(args), **model_arguments(args))
     code = run_songs(args, request, jobs, VocalsTask)
     if code != FAILED:
         left_out = write_cached_cuts(args.cuts, args.output)

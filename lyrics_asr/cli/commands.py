@@ -129,7 +129,7 @@ def separate(args: argparse.Namespace) -> int:
             f"{args.output}: is the input folder, where vocals would pass for songs; choose another --output"
         )
     request = SeparateRequest(
-        output=args.output, formats=(args.format,), overwrite=args.overwrite, **model_arguments(args)
+        output=args.output, formats=(args.format,), **overwrite_arguments(args), **model_arguments(args)
     )
     return run_songs(args, request, _songs(args), SeparateTask)
 
@@ -169,12 +169,23 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """`--overwrite`, of all verbs that resume."""
+    """`--overwrite` and `--force`, of all verbs that resume."""
     parser.add_argument(
         "--overwrite",
         action="store_true",
         help="process songs again that an earlier run finished with the same model and options (default: skip them)",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="like --overwrite, and replace files that lyrics-asr did not write, or that were changed since (default: "
+        "keep them)",
+    )
+
+
+def overwrite_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Request` that `add_overwrite` declared."""
+    return {"overwrite": args.overwrite or args.force, "force": args.force}
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True) -> None:
@@ -277,6 +288,8 @@ def run_songs(
         elif not outcome.is_kept:
             for path in outcome.outputs:
                 say(f"wrote {path}")
+        for path in outcome.not_ours:
+            say(f"kept {path}: not written by lyrics-asr, or changed since; --force replaces it")
 
     began = time.monotonic()
     with contextlib.nullcontext() if output is None else log_file(output / "run.log"):
@@ -322,4 +335,4 @@ def _transcript_arguments(args: argparse.Namespace, jobs: Sequence["Job"], defau
         raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(FORMATS)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):
         raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
-    return {"output": args.output, "formats": names, "overwrite": args.overwrite}
+    return {"output": args.output, "formats": names, **overwrite_arguments(args)}

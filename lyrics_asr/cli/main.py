@@ -7,6 +7,7 @@ to stdout or to files. A verb declares its arguments when it is parsed, and has 
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         with _handled_sigterm():
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8")  # results are UTF-8 in every locale
             args = _parser().parse_args(argv)
             debug = args.debug
             with quiet(debug):

@@ -118,6 +118,7 @@ class EvaluateRequest(ModelRequest):
     """
 
     verb: ClassVar[str] = "evaluate"
+    force: bool = True  # nobody else writes to an evaluation's folder
     songs: Mapping[str, ReferenceSong] = field(default_factory=dict)
     options: InferenceOptions = field(default_factory=InferenceOptions)
     bss_eval: bool = True

@@ -6,21 +6,21 @@ Conventions
 - A list of songs is a manifest (.jsonl, see `corpora.manifest`), whose ids name the results, or a .csv with a column
   `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
 - `song.mp3` becomes `song.json`. If two songs collide, both keep their suffix: `song.mp3.json` and `song.wav.json`.
-- Results replace earlier results, but not a text that a user wrote or changed: `align` reads `song.txt` as lyrics.
+- Results replace earlier results, but no file that a user wrote or changed, except with `force`; see `ownership`.
 """
 
-import math
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.corpora.parsing import inside, read_csv
-from lyrics_asr.files import write_text
 from lyrics_asr.formats import FORMATS
+from lyrics_asr.inference.ownership import may_replace, own_path
+from lyrics_asr.inference.requests import Request
 from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
 from lyrics_asr.types import Transcript
 
@@ -81,6 +81,7 @@ class Outcome:
         audio_seconds: duration of the song; 0 if unknown.
         stages: seconds of each stage; stages of different songs overlap.
         is_kept: whether the files are from an earlier run.
+        not_ours: files that were kept in place of results, because we did not write them, or they were changed since.
     """
 
     job: Job
@@ -90,6 +91,7 @@ class Outcome:
     audio_seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
     is_kept: bool = False
+    not_ours: tuple[Path, ...] = ()
 
 
 def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | None) -> tuple[Job, ...]:
@@ -143,61 +145,73 @@ def can_name_results(stem: Path) -> bool:
     return bool(stem.name) and not stem.is_absolute() and ".." not in stem.parts
 
 
-def write_transcript(job: Job, transcript: Transcript, output: Path | None, formats: Sequence[str]) -> tuple[Path, ...]:
-    """Write a transcript in each format, and name the files; to stdout in the first one where `output` is None.
+def targets(job: Job, request: Request) -> dict[str, Path]:
+    """The result of a job in each format."""
+    assert request.output is not None
+    return {name: job.target(request.output, f".{name}") for name in request.formats}
+
+
+def writable_targets(job: Job, request: Request) -> dict[str, Path]:
+    """The results of a job that may be written: all with `force`, else those that replace no file of a user."""
+    assert request.output is not None
+    found = targets(job, request)
+    if request.force:
+        return found
+    return {name: path for name, path in found.items() if may_replace(path, request.output)}
+
+
+def write_results(job: Job, request: Request, write: Callable[[str, Path], None]) -> tuple[Path, ...]:
+    """Write the results of a job that may be written, and return their paths.
+
+    Args:
+        job: the job.
+        request: its formats, and the output folder.
+        write: writes the result in a format to a path.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    if output is None:
-        sys.stdout.write(FORMATS[formats[0]](transcript))
+    assert request.output is not None
+    writable = writable_targets(job, request)
+    for name, path in writable.items():
+        with own_path(path, request.output) as temporary:
+            write(name, temporary)
+    return tuple(writable.values())
+
+
+def write_transcript(job: Job, transcript: Transcript, request: Request) -> tuple[Path, ...]:
+    """Write a transcript in each format, as UTF-8, and return the paths; without `output`, to stdout in the first.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    if request.output is None:
+        sys.stdout.write(FORMATS[request.formats[0]](transcript))
         sys.stdout.flush()
         return ()
-    targets = []
-    for name in formats:
-        targets.append(job.target(output, f".{name}"))
-        write_text(targets[-1], FORMATS[name](transcript))
-    return tuple(targets)
+
+    def write(name: str, path: Path) -> None:
+        path.write_text(FORMATS[name](transcript), encoding="utf-8", newline="\n")
+
+    return write_results(job, request, write)
 
 
-def check_targets(jobs: Iterable[Job], output: Path, formats: Sequence[str], written: Mapping[str, float]) -> None:
-    """Make sure that no result overwrites an input or somebody's lyrics, or leaves the output folder.
-
-    A text in the output folder counts as somebody's lyrics, unless it is an earlier result and has not been changed
-    since.
-
-    Args:
-        jobs: what is to be done.
-        output: the folder of the results.
-        formats: suffixes of each job's results, without the dot.
-        written: earlier results, relative to `output`, and when they were written, in whole seconds since 1970.
+def check_targets(jobs: Iterable[Job], output: Path, formats: Sequence[str]) -> None:
+    """Make sure that no result overwrites an input song, or leaves the output folder.
 
     Raises:
         LayoutError: one would; the message names it.
     """
     jobs = tuple(jobs)
-    inputs = set()
-    for job in jobs:
-        for path in (job.source, job.lyrics):
-            if path is not None and path.exists():
-                inputs.add(path.resolve())
+    sources = {job.source.resolve() for job in jobs if job.source.exists()}
     root = output.resolve()
     for job in jobs:
         for name in formats:
             target = job.target(output, f".{name}")
-            if target.resolve() in inputs:
+            if target.resolve() in sources:
                 raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
             if not target.resolve().is_relative_to(root):
                 raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
-            if (
-                name == "txt"
-                and target.exists()
-                and target.stat().st_mtime >= written.get(target.relative_to(output).as_posix(), -math.inf) + 1
-            ):
-                raise LayoutError(
-                    f"{target}: was not written by lyrics-asr, or was changed since, and would be overwritten; "
-                    "move it away, or choose another --output"
-                )
 
 
 def _listed(path: Path) -> tuple[Job, ...]:

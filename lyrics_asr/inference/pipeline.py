@@ -122,7 +122,7 @@ def process(
         The outcome of every job; a failing song does not stop the others.
 
     Raises:
-        LayoutError: results would overwrite an input, a user's text or each other.
+        LayoutError: results would overwrite an input or each other.
         OutputError: the output folder cannot be written.
         ModelNotFoundError: the model is not on this computer and cannot be downloaded.
         ValueError: unknown device or option.

@@ -13,7 +13,7 @@ from lyrics_asr.inference.jobs import Job, write_transcript
 from lyrics_asr.inference.requests import RenderRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.types import Transcript
-from lyrics_asr.version import __version__
+from lyrics_asr.version import RESULTS_VERSION
 
 
 class RenderTask(Task[Transcript, Transcript]):
@@ -35,7 +35,7 @@ class RenderTask(Task[Transcript, Transcript]):
 
     def key(self, song: Song) -> str:
         """See `Task`."""
-        return hashlib.sha256(json.dumps([__version__, file_fingerprint(song.job.source)]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([RESULTS_VERSION, file_fingerprint(song.job.source)]).encode()).hexdigest()
 
     def read(self, song: Song) -> Transcript:
         """See `Task`."""
@@ -49,4 +49,4 @@ class RenderTask(Task[Transcript, Transcript]):
     def finish(self, song: Song, inferred: Transcript, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         with stopwatch("writing"):
-            return write_transcript(song.job, inferred, self._request.output, self._request.formats)
+            return write_transcript(song.job, inferred, self._request)

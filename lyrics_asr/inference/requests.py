@@ -17,12 +17,14 @@ class Request:
         output: folder of the results; None writes to stdout, in the first format.
         formats: formats of the results: names in `formats.FORMATS`, or the suffix of audio files without the dot.
         overwrite: process songs again that an earlier run finished with the same content, model and options.
+        force: also replace files that we did not write, or that were changed since.
     """
 
     verb: ClassVar[str]
     output: Path | None = None
     formats: tuple[str, ...] = ("json",)
     overwrite: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

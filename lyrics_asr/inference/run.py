@@ -6,17 +6,16 @@ depend on, so finished songs are recognized by content, not by name. Interrupted
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lyrics_asr.console import BatchProgress, describe, duration
-from lyrics_asr.files import OutputError, require_writable_folder
-from lyrics_asr.inference.jobs import Job, Outcome, check_targets
+from lyrics_asr.files import append_line, require_writable_folder
+from lyrics_asr.inference.jobs import Job, Outcome, check_targets, targets, writable_targets
 from lyrics_asr.inference.requests import ModelRequest, Request
 from lyrics_asr.inference.runner import ResumeLookup, Song, Task, check, work
 
@@ -47,7 +46,7 @@ def run(
         The outcome of every job.
 
     Raises:
-        LayoutError: results would overwrite an input, a user's text or each other.
+        LayoutError: results would overwrite an input or each other.
         OutputError: the output folder cannot be written.
         ModelNotFoundError: the model is not on this computer and cannot be downloaded.
         ValueError: unknown device or option.
@@ -57,23 +56,26 @@ def run(
     resume: ResumeLookup | None = None
     if output is not None:
         entries = list(_log_entries(output))
-        check_targets(jobs, output, request.formats, _logged_results(entries))
+        check_targets(jobs, output, request.formats)
         require_writable_folder(output)
         resume = FinishedResults(output, request.formats, {} if request.overwrite else _keys(entries, request.verb))
     outcomes: list[Outcome] = []
 
     def keep(outcome: Outcome) -> None:
-        if outcome.is_kept:
-            progress.skip(outcome.audio_seconds)
-        else:
+        if not outcome.is_kept:
             progress.finish()
+        elif outcome.outputs:
+            progress.skip(outcome.audio_seconds)
+        if output is not None and outcome.error is None and not outcome.is_kept:
+            left = [path for path in targets(outcome.job, request).values() if path not in outcome.outputs]
+            outcome = replace(outcome, not_ours=tuple(left))
         if output is not None and not outcome.is_kept:
             append_log(output, request.verb, outcome)
         on_result(outcome)
         outcomes.append(outcome)
 
     task = make_task(request, progress, None)
-    songs = check(jobs, task, keep)
+    songs = check(_writable(jobs, request, keep), task, keep)
     if songs and isinstance(request, ModelRequest) and (engine := _engine(request, len(songs))) is not None:
         from lyrics_asr.inference.workers import WorkerConfig
 
@@ -81,6 +83,19 @@ def run(
     elif songs:
         work(songs, task, resume=resume, on_result=keep)
     return tuple(outcomes)
+
+
+def _writable(jobs: Iterable[Job], request: Request, on_result: Callable[[Outcome], None]) -> list[Job]:
+    """The jobs of which at least one result may be written; `on_result` gets the outcomes of the others."""
+    if request.output is None:
+        return list(jobs)
+    writable = []
+    for job in jobs:
+        if writable_targets(job, request):
+            writable.append(job)
+        else:
+            on_result(Outcome(job, (), None, is_kept=True, not_ours=tuple(targets(job, request).values())))
+    return writable
 
 
 def _engine(request: ModelRequest, songs: int) -> Callable[..., None] | None:
@@ -124,7 +139,8 @@ class FinishedResults:
 def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) -> str:
     """The result of a run in one line."""
     failures = sum(outcome.error is not None for outcome in outcomes)
-    kept = sum(outcome.is_kept for outcome in outcomes)
+    kept = sum(outcome.is_kept and bool(outcome.outputs) for outcome in outcomes)
+    not_ours = sum(len(outcome.not_ours) for outcome in outcomes)
     done = [outcome for outcome in outcomes if outcome.error is None and not outcome.is_kept]
     audio_seconds = math.fsum(outcome.audio_seconds for outcome in done)
     parts = [f"{len(done)} of {len(outcomes)} songs done in {duration(seconds)}"]
@@ -132,6 +148,10 @@ def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) ->
         parts[0] += f", {duration(audio_seconds)} of audio (RTF {seconds / audio_seconds:.3f})"
     if kept:
         parts.append(f"{kept} kept from an earlier run (--overwrite processes them again)")
+    if not_ours:
+        parts.append(
+            f"{not_ours} files kept that were not written by lyrics-asr, or changed since (--force replaces them)"
+        )
     if failures:
         log = f"; see {output / 'run.jsonl'}" if output is not None else ""
         parts.append(f"{failures} of {len(outcomes)} songs failed{log}")
@@ -153,6 +173,7 @@ def append_log(output: Path, verb: str, outcome: Outcome) -> None:
         "stem": outcome.job.stem.as_posix(),
         "status": "done" if outcome.error is None else "failed",
         "outputs": outputs,
+        "not_ours": [path.relative_to(output).as_posix() for path in outcome.not_ours],
         "seconds": round(seconds, 3),
         "audio_seconds": round(outcome.audio_seconds, 3),
         "rtf": round(seconds / outcome.audio_seconds, 4) if outcome.audio_seconds else None,
@@ -160,18 +181,8 @@ def append_log(output: Path, verb: str, outcome: Outcome) -> None:
         "error": None if outcome.error is None else describe(outcome.error),
         "key": outcome.key,
     }
-    path = output / "run.jsonl"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            size = os.fstat(descriptor).st_size
-            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"  # the last run was killed while writing
-            line = ("\n" if torn else "") + json.dumps(entry, ensure_ascii=False) + "\n"
-            os.write(descriptor, line.encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}; check the folder and the disk") from error
+    line = json.dumps(entry, ensure_ascii=False)
+    append_line(output / "run.jsonl", line.encode("utf-8", "surrogateescape"))
 
 
 def _log_entries(output: Path) -> Iterator[dict[str, Any]]:
@@ -189,15 +200,6 @@ def _log_entries(output: Path) -> Iterator[dict[str, Any]]:
                 and isinstance(entry.get("time"), str)
             ):
                 yield entry
-
-
-def _logged_results(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Results in the log, relative to the output folder, with the time they were written, in seconds since 1970."""
-    results: dict[str, float] = {}
-    for entry in entries:
-        with suppress(ValueError, TypeError):
-            results.update(dict.fromkeys(entry["outputs"], datetime.fromisoformat(entry["time"]).timestamp()))
-    return results
 
 
 def _keys(entries: Sequence[Mapping[str, Any]], verb: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
-from lyrics_asr.audio import Audio, probe, read_audio, read_tags, require_sound, write_audio
+from lyrics_asr.audio import Audio, encode_audio, probe, read_audio, read_tags, require_sound
 from lyrics_asr.config import load_config
 from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.beam_search import BeamSearch
@@ -22,7 +22,7 @@ from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
 from lyrics_asr.files import file_fingerprint
-from lyrics_asr.inference.jobs import Job, write_transcript
+from lyrics_asr.inference.jobs import Job, write_results, write_transcript
 from lyrics_asr.inference.long_audio import LONG_SECONDS, separate_in_blocks
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
@@ -33,7 +33,7 @@ from lyrics_asr.models.lyrics_model import LyricsModel, for_device
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript
-from lyrics_asr.version import __version__
+from lyrics_asr.version import RESULTS_VERSION
 
 Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
@@ -247,7 +247,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
 
     def key(self, song: Song) -> str:
         """See `Task`."""
-        parts = [__version__, self.fingerprint, file_fingerprint(song.job.source), *self.further_key(song)]
+        parts = [RESULTS_VERSION, self.fingerprint, file_fingerprint(song.job.source), *self.further_key(song)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def further_key(self, song: Song) -> list[Any]:
@@ -344,7 +344,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
                 language=self.request.language,
             )
         with stopwatch("writing"):
-            return write_transcript(song.job, transcript, self.request.output, self.request.formats)
+            return write_transcript(song.job, transcript, self.request)
 
 
 class AlignTask(ModelTask[AlignRequest]):
@@ -367,7 +367,7 @@ class AlignTask(ModelTask[AlignRequest]):
                 self.audio_of(song, inferred), inferred, song.lyrics, self.model, language=self.request.language
             )
         with stopwatch("writing"):
-            return write_transcript(song.job, transcript, self.request.output, self.request.formats)
+            return write_transcript(song.job, transcript, self.request)
 
 
 class SeparateTask(ModelTask[SeparateRequest]):
@@ -385,11 +385,8 @@ class SeparateTask(ModelTask[SeparateRequest]):
 
     def finish(self, song: Song, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        assert self.request.output is not None
-        target = song.job.target(self.request.output, f".{self.request.formats[0]}")
         with stopwatch("writing"):
-            write_audio(target, inferred)
-        return (target,)
+            return write_results(song.job, self.request, lambda _, path: encode_audio(path, inferred))
 
 
 def _read_hot_words(given: Sequence[str], job: Job) -> str:

@@ -11,6 +11,7 @@ from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference import tasks
+from lyrics_asr.inference.ownership import LEDGER_NAME
 from tests.fork_server import start_command
 
 RATE_HZ = 16_000
@@ -33,11 +34,8 @@ def cli(tiny_model_folder, tmp_path, capsys):
     def run(verb, *inputs):
         output = tmp_path / "out"
         code = main([verb, *map(str, inputs), "-o", str(output), "--model", str(tiny_model_folder), "--device", "cpu"])
-        files = (
-            sorted(path.name for path in output.rglob("*") if path.name not in ("run.jsonl", "run.log"))
-            if output.is_dir()
-            else []
-        )
+        logs = ("run.jsonl", "run.log", LEDGER_NAME)
+        files = sorted(path.name for path in output.rglob("*") if path.name not in logs) if output.is_dir() else []
         return code, capsys.readouterr().err, files
 
     return run
@@ -206,7 +204,7 @@ def test_full_disk(tiny_model_folder, tmp_path, capsys, monkeypatch):
     assert main(["separate", str(song), "-o", str(output), "--model", str(tiny_model_folder)]) == 1
     message = capsys.readouterr().err
     assert "out/song.wav: cannot be written: No space left on device; free some space" in message
-    assert sorted(path.name for path in output.iterdir()) == ["run.jsonl", "run.log"]
+    assert sorted(path.name for path in output.iterdir()) == [LEDGER_NAME, "run.jsonl", "run.log"]
 
 
 def test_missing_model(tmp_path, capsys):
@@ -253,7 +251,7 @@ def test_ctrl_c_in_process_leaves_no_file_and_ends_the_caller(cli, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         cli("transcribe", song)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.log"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LEDGER_NAME, "run.log"]
     assert capsys.readouterr().err == "lyrics-asr: interrupted; finished files are kept, the one in progress is not\n"
 
 
@@ -274,4 +272,4 @@ def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     assert process.exitcode == 130, errors
     assert "interrupted" in errors.splitlines()[-1]
     assert "Traceback" not in errors
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.wav", "run.jsonl", "run.log"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [LEDGER_NAME, "0.wav", "run.jsonl", "run.log"]

@@ -75,7 +75,8 @@ def run(*arguments):
 
 
 def written(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """The files of a folder, without hidden ones."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def test_text_on_stdout_is_the_lines_of_the_json(songs, model, capsys):
@@ -339,26 +340,32 @@ def test_separate_does_not_mix_vocals_with_songs(songs, model, capsys):
     assert written(songs) == before
 
 
-def test_results_do_not_overwrite_lyrics(songs, model, capsys):
-    assert run("transcribe", songs, "-o", songs, "--format", "txt", *model) == 2
-    assert "would be overwritten" in capsys.readouterr().err
+def test_results_do_not_overwrite_lyrics(songs, model, capsys, monkeypatch):
+    monkeypatch.setattr(lyrics_model.LyricsModel, "vocals", None)  # no song is processed for nothing
+    assert run("transcribe", songs, "-o", songs, "--format", "txt", *model) == 0
+    shown = capsys.readouterr().err
+    assert f"kept {songs}/one.txt: not written by lyrics-asr, or changed since; --force replaces it" in shown
+    assert "0 of 2 songs done" in shown
+    assert "2 files kept" in shown
     assert (songs / "one.txt").read_text() == "One\n[Chorus]\nTwo\n"
 
 
-def test_transcribe_beside_the_song_replaces_its_own_text_and_no_other(songs, model, capsys):
-    text = songs / "one.txt"
-    text.unlink()
-    arguments = ("transcribe", songs / "one.wav", "-o", songs, "--format", "txt", "--greedy", *model)
+def test_results_beside_the_song_replace_only_our_own(songs, model, capsys):
+    arguments = ("transcribe", songs / "one.wav", "-o", songs, "--greedy", "--format", "lrc,srt", *model)
+    lyrics, subtitles = songs / "one.lrc", songs / "one.srt"
+    subtitles.write_text("by hand")
     assert run(*arguments) == 0
-    before = text.read_text()
-    assert run(*arguments) == 0
-    assert text.read_text() == before
-    text.write_text("corrected by hand")
-    changed = time.time() + 10
-    os.utime(text, (changed, changed))
-    assert run(*arguments) == 2
-    assert f"{text}: was not written by lyrics-asr, or was changed since" in capsys.readouterr().err
-    assert text.read_text() == "corrected by hand"
+    result = lyrics.read_text()
+    assert f"kept {subtitles}" in capsys.readouterr().err
+    lyrics.write_text("corrected by hand")
+    assert run(*arguments, "--overwrite") == 0
+    assert (lyrics.read_text(), subtitles.read_text()) == ("corrected by hand", "by hand")
+    assert run(*arguments, "--force") == 0
+    assert lyrics.read_text() == result
+    assert subtitles.read_text() != "by hand"
+    capsys.readouterr()
+    assert run(*arguments, "--overwrite") == 0
+    assert f"wrote {subtitles}" in capsys.readouterr().err
 
 
 def test_render_into_the_folder_of_its_input_again(songs, model, tmp_path):
@@ -426,6 +433,18 @@ def test_hot_words_come_from_words_tags_sheets_and_folders(songs, model, tmp_pat
 def test_several_songs_need_an_output_folder(songs, model, capsys):
     assert run("transcribe", songs, *model) == 2
     assert "--output" in capsys.readouterr().err
+
+
+def test_results_are_utf_8_in_every_locale(tmp_path):
+    (tmp_path / "one.json").write_text(render(TRANSCRIPT, "json"), encoding="utf-8")
+    code = "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "render", tmp_path / "one.json"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        timeout=100,
+    )
+    assert done.stdout == GOLDEN["txt"].encode()
 
 
 @pytest.mark.slow

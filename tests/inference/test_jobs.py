@@ -1,13 +1,13 @@
 import os
-import time
-from dataclasses import replace
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.inference.jobs import Job, LayoutError, Outcome, check_targets, find_jobs
-from lyrics_asr.inference.run import _log_entries, _logged_results, append_log
+from lyrics_asr.inference.jobs import Job, LayoutError, check_targets, find_jobs, write_results
+from lyrics_asr.inference.ownership import LEDGER_NAME, may_replace, own_path
+from lyrics_asr.inference.requests import RenderRequest
 
 
 def touch(folder, *names):
@@ -15,10 +15,6 @@ def touch(folder, *names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-
-
-def results_of(folder):
-    return _logged_results(list(_log_entries(folder)))
 
 
 def stems(jobs):
@@ -100,37 +96,70 @@ def test_lists_that_are_missing_are_named(tmp_path, name):
         find_jobs([tmp_path / name], {".mp3"}, None)
 
 
-def test_results_over_inputs_are_refused(tmp_path):
-    touch(tmp_path, "song.wav", "song.txt")
-    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
-    aligned = replace(job, lyrics=tmp_path / "song.txt")
-    check_targets([aligned], tmp_path, ["json"], results_of(tmp_path))
-    for suffix in ("wav", "txt"):
-        with pytest.raises(LayoutError, match=rf"song\.{suffix}: is an input and would be overwritten"):
-            check_targets([aligned], tmp_path, [suffix], results_of(tmp_path))
+def test_results_over_input_songs_are_refused(tmp_path):
+    touch(tmp_path, "song.wav")
+    jobs = find_jobs([tmp_path], {".wav"}, tmp_path)
+    check_targets(jobs, tmp_path, ["json"])
+    with pytest.raises(LayoutError, match=r"song\.wav: is an input and would be overwritten"):
+        check_targets(jobs, tmp_path, ["wav"])
 
 
-def test_a_text_is_overwritten_only_as_it_was_written(tmp_path):
-    touch(tmp_path, "song.wav", "song.srt")
-    (job,) = find_jobs([tmp_path], {".wav"}, tmp_path)
-    text = tmp_path / "song.txt"
-    check_targets([job], tmp_path, ["txt", "srt"], results_of(tmp_path))
+def write(folder, text, *, force=False):
+    """Write song.lrc and song.srt below `folder`, and return the names of those written."""
+    request = RenderRequest(output=folder, formats=("lrc", "srt"), force=force)
+    written = write_results(Job(folder / "song.mp3", Path("a/song")), request, lambda _, path: path.write_text(text))
+    return [path.relative_to(folder).as_posix() for path in written]
 
-    text.write_text("by hand")
-    with pytest.raises(
-        LayoutError, match=r"song\.txt: was not written by lyrics-asr, .* would be overwritten; move it"
-    ):
-        check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
 
-    append_log(tmp_path, "render", Outcome(job, (text,), None))
-    with (tmp_path / "run.jsonl").open("a") as log:
-        log.write('\n[]\n{"time": 3}\n{"time": "now", "outputs": ["song.txt"]}\n{"outputs": ')
-    check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
+def test_files_are_replaced_only_as_they_were_written(tmp_path):
+    lyrics, subtitles = tmp_path / "a/song.lrc", tmp_path / "a/song.srt"
+    touch(tmp_path, "a/song.lrc")
+    lyrics.write_text("by hand")
+    assert write(tmp_path, "first") == ["a/song.srt"]
+    assert lyrics.read_text() == "by hand"
 
-    changed = time.time() + 10
-    os.utime(text, (changed, changed))
-    with pytest.raises(LayoutError, match="or was changed since"):
-        check_targets([job], tmp_path, ["txt"], results_of(tmp_path))
+    lyrics.unlink()
+    assert write(tmp_path, "second") == ["a/song.lrc", "a/song.srt"]
+    subtitles.write_text("second, corrected by hand")
+    os.utime(subtitles, (0, 0))  # contents count, and not the time
+    assert write(tmp_path, "third") == ["a/song.lrc"]
+    assert (lyrics.read_text(), subtitles.read_text()) == ("third", "second, corrected by hand")
+
+    assert write(tmp_path, "fourth", force=True) == ["a/song.lrc", "a/song.srt"]
+    assert write(tmp_path, "fifth") == ["a/song.lrc", "a/song.srt"]
+
+
+def test_a_result_of_another_name_is_not_ours(tmp_path):
+    write(tmp_path, "text")
+    (tmp_path / "a/song.srt").rename(tmp_path / "a/other.srt")
+    assert not may_replace(tmp_path / "a/other.srt", tmp_path)
+    assert may_replace(tmp_path / "a/song.srt", tmp_path)  # it is gone
+
+
+def test_a_result_whose_run_was_killed_right_after_it_is_ours(tmp_path):
+    """The ledger has the file before the file has its name."""
+    path = tmp_path / "song.lrc"
+    with own_path(path, tmp_path) as temporary:
+        temporary.write_text("text")
+        assert not path.exists()
+    (tmp_path / LEDGER_NAME).write_bytes((tmp_path / LEDGER_NAME).read_bytes() + b"torn")
+    assert may_replace(path, tmp_path)
+    with own_path(path, tmp_path) as temporary:
+        temporary.write_text("again")
+    assert may_replace(path, tmp_path)
+
+
+def test_the_ledger_is_read_by_sha256sum(tmp_path):
+    write(tmp_path, "text")
+    subprocess.run(["sha256sum", "--check", "--strict", LEDGER_NAME], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_link_of_a_user_is_kept(tmp_path):
+    touch(tmp_path, "a/mine.lrc")
+    (tmp_path / "a/song.lrc").symlink_to("mine.lrc")
+    (tmp_path / "a/song.srt").symlink_to("nowhere")
+    assert write(tmp_path, "text") == []
+    assert (tmp_path / "a/song.lrc").is_symlink()
 
 
 def test_results_stay_in_the_output_folder(tmp_path):
@@ -139,4 +168,4 @@ def test_results_stay_in_the_output_folder(tmp_path):
     output.mkdir()
     (output / "a").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LayoutError, match="symbolic link"):
-        check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, ["json"], results_of(output))
+        check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, ["json"])

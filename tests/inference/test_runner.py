@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.jobs import Job, Outcome, write_results
 from lyrics_asr.inference.requests import Request
 from lyrics_asr.inference.run import FinishedResults, _keys, _log_entries, append_log, summary
 from lyrics_asr.inference.run import run as run_request
@@ -55,9 +55,8 @@ class FakeTask(Task):
             return [[*content, self._note("infer", song.job)] for song, content in songs]
 
     def finish(self, song, inferred, stopwatch):
-        path = song.job.target(self.folder, ".json")
-        path.write_text(json.dumps([*inferred, self._note("finish", song.job)]))
-        return [path]
+        content = json.dumps([*inferred, self._note("finish", song.job)])
+        return write_results(song.job, FakeRequest(output=self.folder), lambda _, path: path.write_text(content))
 
 
 def jobs_named(folder, *names):

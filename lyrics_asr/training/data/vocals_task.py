@@ -9,14 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.audio import Audio, encode_audio
 from lyrics_asr.files import file_fingerprint, write_text
+from lyrics_asr.inference.jobs import write_results
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import ModelTask, separate_to_16k_mono
 from lyrics_asr.models.lyrics_model import weights_fingerprint
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, require_same_separator
-from lyrics_asr.version import __version__
+from lyrics_asr.version import RESULTS_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class VocalsTask(ModelTask[VocalsRequest]):
 
     def key(self, song: Song) -> str:
         """See `Task`."""
-        parts = [__version__, self._separator, asdict(self.options.separation), file_fingerprint(song.job.source)]
+        parts = [RESULTS_VERSION, self._separator, asdict(self.options.separation), file_fingerprint(song.job.source)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
@@ -61,8 +62,5 @@ class VocalsTask(ModelTask[VocalsRequest]):
 
     def finish(self, song: Song, inferred: Audio, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        assert self.request.output is not None
-        target = song.job.target(self.request.output, AUDIO_SUFFIX)
         with stopwatch("writing"):
-            write_audio(target, inferred.cpu())
-        return (target,)
+            return write_results(song.job, self.request, lambda _, path: encode_audio(path, inferred.cpu()))
