@@ -19,7 +19,7 @@ from lyrics_asr.evaluation.aggregation import METRICS, STAGES, aggregate
 from lyrics_asr.evaluation.predictions import Prediction, kept_prediction
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 
 _ERRORS = ("mean_over_songs", "median_pooled", "within_0.3")
 
@@ -55,7 +55,9 @@ def main() -> int:
 
 def _check_words(song: Song, prediction: Prediction) -> None:
     words = [word for line in prediction.lines or () for word in line.words]
-    assert [word.text for word in words] == [word for line in parse_lyrics(song.lyrics).lines for word in line.words]
+    assert [word.text for word in words] == [
+        word for line in parse_corpus_lyrics(song.lyrics).lines for word in line.words
+    ]
     assert all(a.start_seconds <= b.start_seconds for a, b in pairwise(words)), song.id
     duration_seconds = prediction.duration_seconds or 0.0
     assert all(0 <= word.start_seconds <= word.end_seconds <= duration_seconds for word in words), song.id

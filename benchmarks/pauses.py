@@ -22,7 +22,7 @@ from lyrics_asr.alignment import forced_alignment as alignment
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.inference.pipeline import emissions_of
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.types import Emissions
 
@@ -73,7 +73,7 @@ def _songs(corpus: Path) -> Sequence[Song]:
 
 
 def _errors(song: Song, emissions: Emissions) -> list[float]:
-    lines = alignment.align_lyrics(emissions, parse_lyrics(song.lyrics), language=song.language)
+    lines = alignment.align_lyrics(emissions, parse_corpus_lyrics(song.lyrics), language=song.language)
     words = (word for line in lines for word in line.words)
     return [abs(ours.start_seconds - theirs.start_seconds) for ours, theirs in zip(words, song.words, strict=True)]
 

@@ -9,7 +9,6 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,18 @@ def declare_align(parser: "VerbParser") -> None:
         nargs="+",
         type=Path,
         metavar="SONG [LYRICS]",
-        help="a song and its lyrics; songs or folders with song.txt next to song.mp3; or lists of both (.jsonl, .csv)",
+        help="a song and its lyrics; songs or folders with song.txt, or else song.lrc, .srt, .json, ..., next to "
+        "song.mp3; or lists of both (.jsonl, .csv). Lyrics are text, LRC, subtitles, JSON, chord sheets or HTML, "
+        "recognized by content",
+    )
+    parser.add_argument(
+        "--encoding", metavar="NAME", help="encoding of the lyrics files, such as windows-1251 (default: recognized)"
+    )
+    parser.add_argument(
+        "--expand-repeats",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a heading without lines, such as [Chorus], stands for the lines that it had before (default: yes)",
     )
     _add_transcript_options(parser, "lrc")
     add_model_options(parser)
@@ -100,7 +110,12 @@ def align(args: argparse.Namespace) -> int:
     from lyrics_asr.inference.tasks import AlignTask
 
     jobs = _pairs(args)
-    request = AlignRequest(**_transcript_arguments(args, jobs, "lrc"), **model_arguments(args))
+    request = AlignRequest(
+        **_transcript_arguments(args, jobs, "lrc"),
+        **model_arguments(args),
+        encoding=args.encoding,
+        expand_repeats=args.expand_repeats,
+    )
     return run_songs(args, request, jobs, AlignTask)
 
 
@@ -309,15 +324,11 @@ def _songs(args: argparse.Namespace) -> tuple["Job", ...]:
 def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
     """The songs, each with its lyrics of a list or the text beside it; or one song and the text named after it."""
     from lyrics_asr.audio import AUDIO_SUFFIXES
-    from lyrics_asr.inference.jobs import LIST_SUFFIXES, Job
+    from lyrics_asr.inference.jobs import LIST_SUFFIXES, Job, with_lyrics
 
     text = args.inputs[-1]
     if text.is_dir() or text.suffix.lower() in AUDIO_SUFFIXES | LIST_SUFFIXES:
-        jobs = []
-        for job in _songs(args):
-            has_lyrics = job.lyrics or job.lyrics_text
-            jobs.append(job if has_lyrics else replace(job, lyrics=job.source.with_suffix(".txt")))
-        return tuple(jobs)
+        return with_lyrics(_songs(args))
     if len(args.inputs) != 2 or args.inputs[0].is_dir():
         raise UsageError(
             f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"

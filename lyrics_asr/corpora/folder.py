@@ -33,7 +33,7 @@ from lyrics_asr.corpora.jamendo import LINE_COLUMNS, WORD_COLUMNS, read_line_tim
 from lyrics_asr.corpora.manifest import LineTimes, Song, fit_lines, fit_words
 from lyrics_asr.corpora.parsing import check_keys, composed, read_csv, read_text, seconds_value, text_value
 from lyrics_asr.formats import parse_json
-from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
+from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_corpus_lyrics
 from lyrics_asr.types import TimedWord
 
 _SONG_SUFFIXES = AUDIO_SUFFIXES | {".txt", ".lrc"}
@@ -114,7 +114,7 @@ def _read_song(song_id: str, audio: Path, text: Path | None, times: Path | None,
     source = text or times
     assert source is not None, "a song has lyrics or times"
     if text is not None:
-        lyrics = read_lyrics(text)
+        lyrics = read_corpus_lyrics(text)
     elif reference.text is None:
         raise ValueError(f"{source}: times without lyrics; put the lyrics in {source.with_suffix('.txt')}")
     else:
@@ -131,7 +131,7 @@ def _read_song(song_id: str, audio: Path, text: Path | None, times: Path | None,
 
 def _parse_lyrics(path: Path, text: str) -> Lyrics:
     try:
-        return parse_lyrics(text)
+        return parse_corpus_lyrics(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

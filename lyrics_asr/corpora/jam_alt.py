@@ -29,7 +29,7 @@ from lyrics_asr.corpora.parsing import (
     seconds_value,
     text_value,
 )
-from lyrics_asr.lyrics.text import parse_lyrics, read_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics, read_corpus_lyrics
 
 _logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def read_published_lines(record: Mapping[str, Any], name: str) -> tuple[LineTime
         lines.append(
             LineTimes(text_value(line, "text").strip(), seconds_value(line, "start"), seconds_value(line, "end"))
         )
-    sung = parse_lyrics(text_value(record, "text")).lines
+    sung = parse_corpus_lyrics(text_value(record, "text")).lines
     if [line.text.split() for line in lines] != [list(line.words) for line in sung]:
         _logger.warning(
             "%s: its %d timed lines differ from the %d sung lines of its text; line times are dropped",
@@ -95,7 +95,7 @@ def _read_json_table(table: Path) -> list[Song]:
             name, text = text_value(record, "name"), text_value(record, "text")
             audio = inside(table.parent, text_value(record, "file_name"))
             lines = read_published_lines(record, name)
-            parse_lyrics(text)
+            parse_corpus_lyrics(text)
             language = language_code(text_value(record, "language"))
         except ValueError as error:
             raise ValueError(f"{table}, line {number}: {error}") from error
@@ -115,6 +115,6 @@ def _read_csv_table(table: Path) -> list[Song]:
         if not lyrics_path.is_file():
             raise FileNotFoundError(f"{lyrics_path}: missing, but {table.name} lists the song; download it again")
         audio = audio_files.get(listed.audio_name, audio_folder / listed.audio_name)
-        text = read_lyrics(lyrics_path).text
+        text = read_corpus_lyrics(lyrics_path).text
         songs.append(Song(listed.name, audio, text, (), listed.language, genre=listed.genre))
     return songs

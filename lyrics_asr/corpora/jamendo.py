@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lyrics_asr.corpora.manifest import LineTimes, Song, fit_lines, fit_words
 from lyrics_asr.corpora.parsing import files_by_name, language_code, plain_name, read_csv, seconds_digits
-from lyrics_asr.lyrics.text import Lyrics, read_lyrics
+from lyrics_asr.lyrics.text import Lyrics, read_corpus_lyrics
 from lyrics_asr.types import TimedWord
 
 WORD_COLUMNS = ("word_start", "word_end")
@@ -62,7 +62,7 @@ def read_jamendo(folder: Path) -> tuple[Song, ...]:
                 )
         lyrics_path, words_path = lyrics_files[f"{listed.name}.txt"], word_files[f"{listed.name}.csv"]
         lines_path = line_files.get(f"{listed.name}.csv")
-        lyrics = read_lyrics(lyrics_path)
+        lyrics = read_corpus_lyrics(lyrics_path)
         songs.append(
             Song(
                 id=listed.name,

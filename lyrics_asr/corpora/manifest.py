@@ -22,7 +22,7 @@ from typing import Any
 
 from lyrics_asr.corpora.parsing import check_keys, inside, list_value, read_json_lines, seconds_value, text_value
 from lyrics_asr.files import write_text
-from lyrics_asr.lyrics.text import Lyrics, parse_lyrics
+from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics
 from lyrics_asr.types import TimedWord
 
 _REQUIRED_KEYS = frozenset({"id", "audio", "lyrics", "words", "language"})
@@ -68,8 +68,8 @@ class Song:
         accompaniment: the rest of the mixture, where there is one.
         genre: as the source names it.
         phones: those of each word, where the source knows them; else empty.
-        lines: the sung lines of the lyrics in order, as `parse_lyrics` finds them, with their reference times; empty
-            where the source has none.
+        lines: the sung lines of the lyrics in order, as `parse_corpus_lyrics` finds them, with their reference times;
+            empty where the source has none.
     """
 
     id: str
@@ -196,7 +196,7 @@ def _parse_lines(record: dict[str, Any], lyrics: str) -> tuple[LineTimes, ...]:
         check_keys(line, "a line", _TIMES_KEYS, frozenset())
         start_seconds, end_seconds = seconds_value(line, "start_seconds"), seconds_value(line, "end_seconds")
         lines.append(LineTimes(text_value(line, "text"), start_seconds, end_seconds))
-    if lines and len(lines) != (sung := len(parse_lyrics(lyrics).lines)):
+    if lines and len(lines) != (sung := len(parse_corpus_lyrics(lyrics).lines)):
         raise ValueError(f"{len(lines)} lines have times but the lyrics have {sung}; give them to all lines or to none")
     return tuple(lines)
 

@@ -27,7 +27,7 @@ from lyrics_asr.corpora.parsing import (
     read_json_lines,
     text_value,
 )
-from lyrics_asr.lyrics.text import parse_lyrics, read_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics, read_corpus_lyrics
 
 _logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def _find_texts(folder: Path, groups: Iterable[Path], tracks: dict[str, Path]) -
 
 
 def _read_text(path: Path, track: Path) -> _Text:
-    return _Text(path, track, read_lyrics(path).text)
+    return _Text(path, track, read_corpus_lyrics(path).text)
 
 
 def _read_table(table: Path, group: Path) -> list[tuple[str, _Text]]:
@@ -123,7 +123,7 @@ def _read_table(table: Path, group: Path) -> list[tuple[str, _Text]]:
         try:
             check_keys(record, "a song", frozenset({"name", "text"}))
             name, text = plain_name(text_value(record, "name")), text_value(record, "text")
-            parse_lyrics(text)
+            parse_corpus_lyrics(text)
             found.append((name, _Text(table, group / name, text, read_published_lines(record, name))))
         except ValueError as error:
             raise ValueError(f"{table}, line {number}: {error}") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from lyrics_asr.evaluation.scores import SongScores, TimedPair
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 
 AXIS_WIDTH = 680
 """Width of a time axis in pixels."""
@@ -83,7 +83,7 @@ def diff_lines(song: SongScores) -> list[DiffLine]:
 
     Insertions between two lines belong to the first of them; insertions before the first line belong to it.
     """
-    spelled = [normalize(line.text, song.language).split() for line in parse_lyrics(song.reference).lines]
+    spelled = [normalize(line.text, song.language).split() for line in parse_corpus_lyrics(song.reference).lines]
     reference = [word for line in spelled for word in line]
     hypothesis = normalize(song.text or "", song.language).split()
     places: list[list[DiffWord]] = [[] for _ in reference]

@@ -24,7 +24,7 @@ from lyrics_asr.evaluation.metrics import (
 )
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.types import TimedLine
 
 
@@ -122,7 +122,7 @@ def _decoding_statistics(prefix: str, song: Song, text: str) -> dict[str, Statis
 
 
 def _jam_alt_statistics(song: Song, text: str) -> dict[str, Statistics]:
-    counts = jam_alt_counts(parse_lyrics(song.lyrics).sung_text, text, song.language)
+    counts = jam_alt_counts(parse_corpus_lyrics(song.lyrics).sung_text, text, song.language)
     errors = counts.words.substitutions + counts.words.deletions + counts.words.insertions
     return {
         "jam_alt_wer": (errors, counts.words.reference_length),
@@ -150,7 +150,10 @@ def _line_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]
         onsets = [line.start_seconds for line in song.lines]
     elif song.words:
         remaining = iter(song.words)
-        onsets = [[next(remaining).start_seconds for _ in line.words][0] for line in parse_lyrics(song.lyrics).lines]  # noqa: RUF015, all words are taken
+        onsets = []
+        for line in parse_corpus_lyrics(song.lyrics).lines:
+            first, *_ = [next(remaining) for _ in line.words]
+            onsets.append(first.start_seconds)
     else:
         return ()
     return tuple(TimedPair(line.text, onset, line.start_seconds) for line, onset in zip(lines, onsets, strict=True))

@@ -12,20 +12,36 @@ Conventions
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
-from lyrics_asr.corpora.parsing import inside, read_csv
+from lyrics_asr.corpora.parsing import composed, inside, read_csv
 from lyrics_asr.formats import FORMATS
 from lyrics_asr.inference.ownership import may_replace, own_path
 from lyrics_asr.inference.requests import Request
-from lyrics_asr.lyrics.text import Lyrics, parse_lyrics, read_lyrics
+from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_lyrics
 from lyrics_asr.types import Transcript
 
 LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
 """Suffixes of lists of songs."""
+LYRICS_SUFFIXES = (
+    ".txt",
+    ".lrc",
+    ".srt",
+    ".vtt",
+    ".ass",
+    ".ssa",
+    ".ttml",
+    ".cho",
+    ".chordpro",
+    ".crd",
+    ".html",
+    ".htm",
+    ".json",
+)
+"""Suffixes of the lyrics beside a song; the first one that exists counts."""
 
 
 class LayoutError(UsageError):
@@ -48,8 +64,12 @@ class Job:
     lyrics: Path | None = None
     lyrics_text: str | None = None
 
-    def read_lyrics(self) -> Lyrics:
+    def read_lyrics(self, encoding: str | None = None, expand_repeats: bool = True) -> Lyrics:
         """The lyrics, from their file or from the list that the job came from.
+
+        Args:
+            encoding: encoding of the file; None to recognize it.
+            expand_repeats: see `parse_lyrics`; a manifest writes everything that is sung.
 
         Raises:
             FileNotFoundError: no such file.
@@ -58,9 +78,9 @@ class Job:
         if self.lyrics is not None:
             if not self.lyrics.exists():
                 raise FileNotFoundError(f"{self.lyrics}: no such file; put the lyrics of {self.source.name} there")
-            return read_lyrics(self.lyrics)
+            return read_lyrics(self.lyrics, encoding, expand_repeats)
         try:
-            return parse_lyrics(self.lyrics_text or "")
+            return parse_corpus_lyrics(self.lyrics_text or "")
         except ValueError as error:
             raise ValueError(f"{self.stem}: {error}") from error
 
@@ -138,6 +158,37 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
             )
         taken[job.stem] = job
     return tuple(jobs)
+
+
+def with_lyrics(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs, each with its lyrics: those of its list, or else the file beside the song with the same name.
+
+    Upper and lower case of suffixes and Unicode's composed and decomposed letters do not matter. Where there is no such
+    file, it is song.txt, which does not exist.
+    """
+    found: dict[Path, dict[str, list[Path]]] = {}
+    paired = []
+    for job in jobs:
+        if job.lyrics is None and not job.lyrics_text:
+            folder = job.source.parent
+            if folder not in found:
+                found[folder] = _lyrics_by_name(folder)
+            files = found[folder].get(composed(job.source.stem), [job.source.with_suffix(".txt")])
+            job = replace(job, lyrics=min(files, key=lambda path: path.stem != job.source.stem))
+        paired.append(job)
+    return tuple(paired)
+
+
+def _lyrics_by_name(folder: Path) -> dict[str, list[Path]]:
+    """The lyrics files of each song in a folder: those with the first suffix in `LYRICS_SUFFIXES`."""
+    found: dict[str, list[Path]] = {}
+    for suffix in LYRICS_SUFFIXES:
+        earlier = set(found)
+        for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+            path = folder / name
+            if path.suffix.lower() == suffix and composed(path.stem) not in earlier:
+                found.setdefault(composed(path.stem), []).append(path)
+    return found
 
 
 def can_name_results(stem: Path) -> bool:

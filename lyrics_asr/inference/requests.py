@@ -78,9 +78,16 @@ class TranscribeRequest(ModelRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignRequest(ModelRequest):
-    """Align lyrics, which are part of the jobs."""
+    """Align lyrics, which are part of the jobs.
+
+    Args:
+        encoding: encoding of the lyrics files; None to recognize it.
+        expand_repeats: a heading without lines stands for the lines that it had before, see `parse_lyrics`.
+    """
 
     verb: ClassVar[str] = "align"
+    encoding: str | None = None
+    expand_repeats: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ read_song -> compute_emissions (separator, acoustic model) -> decode_transcript 
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -38,6 +39,8 @@ from lyrics_asr.version import RESULTS_VERSION
 Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
 AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
+
+_logger = logging.getLogger(__name__)
 
 _GROUP_SECONDS = 300.0  # enough to fill the batches of both networks, with bounded memory
 
@@ -352,12 +355,16 @@ class AlignTask(ModelTask[AlignRequest]):
 
     def check(self, job: Job) -> Song:
         """See `Task`; the lyrics are only read here, because they may come from a pipe."""
-        return replace(super().check(job), lyrics=job.read_lyrics())
+        song = super().check(job)
+        lyrics = job.read_lyrics(self.request.encoding, self.request.expand_repeats)
+        for note in lyrics.notes:
+            _logger.warning("%s: %s", job.lyrics or job.stem, note)
+        return replace(song, lyrics=lyrics)
 
     def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
         assert song.lyrics is not None
-        return [song.lyrics.text, self.request.language]
+        return [song.lyrics.text, [line.text for line in song.lyrics.lines], self.request.language]
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 
 SPLIT_LISTS = {
     "development": "development.txt",
@@ -67,7 +67,7 @@ def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, Sta
         belongs = path.stem in lists[split] if split in lists else path.stem not in reserved
         if belongs and path.name not in SPLIT_LISTS.values():
             stanzas = [
-                [line.text for line in parse_lyrics(block).lines]
+                [line.text for line in parse_corpus_lyrics(block).lines]
                 for block in re.split(r"\n\s*\n", path.read_text("utf-8"))
                 if block.strip()
             ]

@@ -216,6 +216,31 @@ def test_lyrics_come_from_a_pipe(songs, model, tmp_path, capsys, stdin, to_folde
     assert parse_json(text, "one").text == "Hello, 2 You\n"
 
 
+def test_lyrics_in_any_format_beside_a_song(songs, model, tmp_path, capsys):
+    (songs / "one.txt").unlink()
+    (songs / "one.lrc").write_text(
+        "[00:00.10][Chorus]\n[00:00.20]Hello\n[00:00.50]<00:00.50> my <00:00.60> world\n[Chorus]\n"
+    )
+    assert run("align", songs / "one.wav", *model, "--format", "json") == 0
+    shown = capsys.readouterr()
+    assert [line.text for line in parse_json(shown.out, "one").lines] == ["Hello", "my world", "Hello", "my world"]
+    assert f"{songs / 'one.lrc'}: repeated from above: [Chorus]" in shown.err
+    assert run("align", songs / "one.wav", *model, "--format", "json", "--no-expand-repeats") == 0
+    shown = capsys.readouterr()
+    assert [line.text for line in parse_json(shown.out, "one").lines] == ["Hello", "my world"]
+    assert shown.err == ""
+
+
+def test_the_guessed_encoding_is_told(songs, model, capsys):
+    (songs / "one.txt").write_bytes("Снег идёт".encode("windows-1251"))
+    assert run("align", songs / "one.wav", *model) == 0
+    shown = capsys.readouterr()
+    assert "Снег идёт" in shown.out
+    assert "one.txt: read as Windows-1251 (guessed; --encoding names another encoding)" in shown.err
+    assert run("align", songs / "one.wav", *model, "--encoding", "cp1251") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_lyrics_come_from_a_fifo(songs, model, tmp_path, capsys):
     """`align song.wav <(cat lyrics.txt)`."""
     fifo = tmp_path / "lyrics"

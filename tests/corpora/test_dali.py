@@ -15,7 +15,7 @@ from lyrics_asr.corpora.dali import read_dali, read_score
 from lyrics_asr.corpora.dali_pickles import MAX_BYTES
 from lyrics_asr.corpora.dali_splits import SongScore, SplitThresholds, assign_splits
 from lyrics_asr.corpora.manifest import LineTimes
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.synthesis import corpus as synthetic
 from lyrics_asr.synthesis.singers import HELD_OUT_VOICES
 from lyrics_asr.synthesis.song import Rendition
@@ -209,7 +209,7 @@ def test_a_song_without_words_is_dropped_and_named(tmp_path, caplog):
 def test_the_lyrics_hold_the_words_and_no_others(tmp_path, line, lyrics):
     song = read_one(tmp_path, song_content([[["first"], line], [line]]))
     assert song.lyrics == f"first\n{lyrics}\n\n{lyrics}"
-    parsed = parse_lyrics(song.lyrics).lines
+    parsed = parse_corpus_lyrics(song.lyrics).lines
     assert [word for each in parsed for word in each.words] == [word.text for word in song.words]
     assert [each.text for each in parsed] == [each.text for each in song.lines]
 

@@ -4,7 +4,7 @@ import pytest
 
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import LineTimes
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from tests.paths import JAMENDO
 
 HEADER = "URL,Filepath,Artist,Title,Genre,LicenseType,Language,LyricOverlap,Polyphonic,NonLexical\n"
@@ -124,6 +124,6 @@ def test_lines_of_the_real_corpus_are_the_sung_lines_from_first_word_to_last(cor
     assert sum(len(song.lines) for song in songs) == 3056
     for song in songs:
         words = iter(song.words)
-        for sung, line in zip(parse_lyrics(song.lyrics).lines, song.lines, strict=True):
+        for sung, line in zip(parse_corpus_lyrics(song.lyrics).lines, song.lines, strict=True):
             timed = [next(words) for _ in sung.words]
             assert line == LineTimes(sung.text, timed[0].start_seconds, timed[-1].end_seconds), song.id

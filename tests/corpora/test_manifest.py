@@ -14,7 +14,7 @@ from lyrics_asr.corpora.manifest import (
     require_distinct_ids,
     write_manifest,
 )
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.types import TimedWord
 
 RECORD = {
@@ -92,7 +92,7 @@ def test_a_song_without_line_times_is_written_as_ever(tmp_path):
 
 
 def test_words_and_lines_take_their_text_from_the_lyrics(tmp_path):
-    lyrics = parse_lyrics("[Verse]\nLa, la\n\n(Hey)\n")
+    lyrics = parse_corpus_lyrics("[Verse]\nLa, la\n\n(Hey)\n")
     words = [TimedWord("x", start, start + 0.5, 0.3) for start in (0.0, 1.0, 2.0)]
     lines = [LineTimes("x", 0.0, 1.5), LineTimes("x", 2.0, 2.5)]
     times, text = tmp_path / "times.csv", tmp_path / "lyrics.txt"

@@ -20,7 +20,7 @@ from lyrics_asr.formats import render
 from lyrics_asr.inference import tasks
 from lyrics_asr.inference.tasks import read_mixture
 from lyrics_asr.language_model import build_language_model
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator
@@ -207,7 +207,7 @@ def write_predictions(folder, songs, late_seconds):
     for song in songs:
         remaining = iter(song.words)
         lines = []
-        for line in parse_lyrics(song.lyrics).lines:
+        for line in parse_corpus_lyrics(song.lyrics).lines:
             starts = [next(remaining).start_seconds + late_seconds for _ in line.words]
             words = tuple(TimedWord(w, at, at, 1.0) for w, at in zip(line.words, starts, strict=True))
             lines.append(TimedLine(line.text, starts[0], starts[-1], 1.0, words))

@@ -14,7 +14,7 @@ from lyrics_asr.evaluation.examples import AXIS_WIDTH, diff_lines, worst_lines, 
 from lyrics_asr.evaluation.predictions import Prediction
 from lyrics_asr.evaluation.scores import SongScores, TimedPair, score_song
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 
 PICTURE_WIDTH = AXIS_WIDTH + 60
 """Where the labels must end."""
@@ -101,7 +101,7 @@ def test_spelled_out_numbers_stay_in_their_line():
 @given(texts.filter(lambda text: normalize(text)), texts)
 def test_the_marks_can_be_undone_and_are_as_many_as_the_errors_of_the_wer(lyrics, text):
     lines = diff_lines(song_scores(lyrics, text))
-    spelled = [normalize(line.text) for line in parse_lyrics(lyrics).lines]
+    spelled = [normalize(line.text) for line in parse_corpus_lyrics(lyrics).lines]
     assert [" ".join(word.reference for word in line.words if word.kind != "extra") for line in lines] == [
         line for line in spelled if line
     ]

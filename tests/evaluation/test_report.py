@@ -22,7 +22,7 @@ from lyrics_asr.evaluation.results import collect
 from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
 from lyrics_asr.evaluation.scores import score_song
 from lyrics_asr.files import OutputError
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.types import TimedLine, TimedWord
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;javascript:alert(1)|{{ 7*7 }}"
@@ -43,7 +43,7 @@ def song(
 ):
     """A song with a word a second; its estimates are off by `errors`, the last of which holds to the end."""
     lines, words = [], []
-    for line in parse_lyrics(lyrics).lines:
+    for line in parse_corpus_lyrics(lyrics).lines:
         first = len(words)
         words += [TimedWord(word, first + i + 1.0, first + i + 1.5, 1.0) for i, word in enumerate(line.words)]
         late = [errors[min(i, len(errors) - 1)] if errors else 0.0 for i in range(first, len(words))]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.inference.jobs import Job, LayoutError, check_targets, find_jobs, write_results
+from lyrics_asr.inference.jobs import Job, LayoutError, check_targets, find_jobs, with_lyrics, write_results
 from lyrics_asr.inference.ownership import LEDGER_NAME, may_replace, own_path
 from lyrics_asr.inference.requests import RenderRequest
 
@@ -169,3 +169,35 @@ def test_results_stay_in_the_output_folder(tmp_path):
     (output / "a").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LayoutError, match="symbolic link"):
         check_targets(find_jobs([tmp_path / "songs"], {".wav"}, output), output, ["json"])
+
+
+def test_lyrics_are_found_beside_their_songs(tmp_path):
+    decomposed, composed = "e\u0301", "é"
+    touch(
+        tmp_path,
+        f"{decomposed}.mp3",
+        f"{composed}.txt",
+        "upper.mp3",
+        "upper.TXT",
+        "timed.mp3",
+        "timed.json",
+        "timed.srt",
+    )
+    touch(tmp_path, "both.mp3", "both.txt", "both.lrc", "more/none.mp3", "more/timed.txt")
+    jobs = with_lyrics(find_jobs([tmp_path], {".mp3"}, None))
+    assert {job.source.stem: job.lyrics.relative_to(tmp_path).as_posix() for job in jobs} == {
+        decomposed: f"{composed}.txt",
+        "upper": "upper.TXT",
+        "timed": "timed.srt",
+        "both": "both.txt",
+        "none": "more/none.txt",
+    }
+
+
+def test_lyrics_of_a_list_are_kept(tmp_path):
+    touch(tmp_path, "a.mp3", "a.txt", "b.txt")
+    jobs = (
+        Job(tmp_path / "a.mp3", Path("a"), tmp_path / "b.txt"),
+        Job(tmp_path / "a.mp3", Path("b"), lyrics_text="La"),
+    )
+    assert with_lyrics(jobs) == jobs

@@ -28,7 +28,7 @@ from lyrics_asr.language_model.files import read_entries
 from lyrics_asr.language_model.kenlm_tools import find_tool
 from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read_vocabulary
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.text import parse_lyrics, read_lyrics, stream_lyrics
+from lyrics_asr.lyrics.text import parse_lyrics, read_corpus_lyrics, stream_lyrics
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
 
@@ -348,7 +348,7 @@ def test_streamed_lyrics_are_those_read_whole(encoding, newline, tmp_path):
     )
     path = tmp_path / "a.txt"
     path.write_bytes(text.replace("\n", newline).encode(encoding))
-    assert list(stream_lyrics(path)) == [line.text for line in read_lyrics(path).lines]
+    assert list(stream_lyrics(path)) == [line.text for line in read_corpus_lyrics(path).lines]
 
 
 @pytest.mark.parametrize(

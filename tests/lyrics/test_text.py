@@ -5,7 +5,7 @@ from num2words import CONVERTER_CLASSES, num2words
 
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
-from lyrics_asr.lyrics.text import LyricLine, parse_lyrics, read_lyrics
+from lyrics_asr.lyrics.text import LyricLine, parse_corpus_lyrics, parse_lyrics, read_lyrics
 from lyrics_asr.lyrics.verbalization import _LANGUAGES
 from lyrics_asr.types import Vocabulary
 from tests.paths import LYRICS
@@ -20,13 +20,18 @@ def written(word, vocabulary=UPPER, language="en"):
 
 
 def test_lines_words_and_headings():
-    text = "[Verse 1]\n  Don't  stop — now! \n\n\n[Chorus: all]\nLa-la [x2]\n"
+    text = "[Verse 1]\n  Don't  stop — now! \n\n\n[Chorus: all]\nLa-la\n"
     lyrics = parse_lyrics(text)
     assert lyrics.text == text
     assert lyrics.lines == (
         LyricLine("Don't  stop — now!", ("Don't", "stop", "—", "now!")),
-        LyricLine("La-la [x2]", ("La-la", "[x2]")),
+        LyricLine("La-la", ("La-la",)),
     )
+
+
+def test_corpora_are_read_literally():
+    text = "[Verse 1]\nChorus\nLa la (x2)\n[Chorus]\n"
+    assert [line.text for line in parse_corpus_lyrics(text).lines] == ["Chorus", "La la (x2)"]
 
 
 @pytest.mark.parametrize("text", ["", "  \n\n\t", "\ufeff", "[Chorus]\n\n[Verse]"])
@@ -60,6 +65,9 @@ def test_files_that_are_no_lyrics_are_named(tmp_path):
         read_lyrics(tmp_path / "none.txt")
     with pytest.raises(ValueError, match="is a folder"):
         read_lyrics(tmp_path)
+    (tmp_path / "song.rtf").write_text("{\\rtf1 Hello}")
+    with pytest.raises(ValueError, match=r"song\.rtf: is a document in RTF"):
+        read_lyrics(tmp_path / "song.rtf")
     (tmp_path / "binary.txt").write_bytes(b"RIFF\x00\x00\x01\xff")
     with pytest.raises(ValueError, match=r"binary\.txt: is not a text file"):
         read_lyrics(tmp_path / "binary.txt")
@@ -234,7 +242,7 @@ def test_spelling_and_normal_form_agree_on_real_lyrics():
     words = [
         word
         for path in (LYRICS / "en").glob("*.txt")
-        for line in parse_lyrics(path.read_text("utf-8")).lines
+        for line in parse_corpus_lyrics(path.read_text("utf-8")).lines
         for word in line.words
     ]
     assert len(words) > 10_000

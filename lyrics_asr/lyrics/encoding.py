@@ -1,0 +1,106 @@
+"""The encoding of lyrics files that are not plain UTF-8.
+
+Conventions
+- A byte order mark is believed. UTF-16 without one is recognized by its zero bytes.
+- A file with more characters in UTF-8 than bytes that do not fit is damaged UTF-8: bad bytes are read as Windows-1252.
+- Everything else is guessed with chardet, from the lines that are not ASCII. Short texts in Western languages look
+  alike in many encodings, so that an unsure guess of a Latin alphabet becomes Windows-1252.
+"""
+
+import codecs
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_OTHER_LATIN = frozenset({"windows-1250", "windows-1254", "windows-1257", "windows-1258", "iso-8859-1"})
+_MIN_CONFIDENCE = 0.07
+_HINT = "--encoding names another encoding"
+
+
+@dataclass(frozen=True)
+class DecodedText:
+    """A text, and what was guessed or repaired; None if nothing was."""
+
+    text: str
+    note: str | None = None
+
+
+def decode(data: bytes, encoding: str | None = None) -> DecodedText:
+    """Decode a text.
+
+    Args:
+        data: content of a file.
+        encoding: encoding to use instead of a guess.
+
+    Raises:
+        ValueError: the data are no text, or do not fit the encoding, or the encoding is unknown.
+    """
+    if encoding is not None:
+        return DecodedText(_decode_as(data, encoding))
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return DecodedText(data.decode(name, "replace"))
+    if b"\0" in data:
+        return _decode_utf16(data)
+    return _repair_utf8(data) or _guess(data)
+
+
+def _decode_as(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except LookupError as error:
+        raise ValueError(
+            f"unknown encoding {encoding!r}; use utf-8, utf-16, windows-1252, windows-1251, shift_jis or another one "
+            "of Python's"
+        ) from error
+    except UnicodeError as error:
+        raise ValueError(f"is not {encoding} ({error}); leave out --encoding to guess it") from error
+
+
+def _decode_utf16(data: bytes) -> DecodedText:
+    """UTF-16 without a byte order mark, whose ASCII characters have a zero byte each."""
+    zeros = {position % 2 for position, byte in enumerate(data) if byte == 0}
+    if len(zeros) == 1 and len(data) % 2 == 0:
+        name = "utf-16-le" if zeros == {1} else "utf-16-be"
+        with suppress(UnicodeDecodeError):
+            return DecodedText(data.decode(name), f"read as {name.upper()} (guessed; {_HINT})")
+    raise ValueError("is not a text file; save the lyrics as plain text in UTF-8")
+
+
+def _repair_utf8(data: bytes) -> DecodedText | None:
+    """Nearly valid UTF-8; None if too much of it is not."""
+    repaired = data.decode("utf-8", "surrogateescape")
+    bad = [position for position, character in enumerate(repaired) if "\udc80" <= character <= "\udcff"]
+    good = sum(character > "\x7f" for character in repaired) - len(bad)
+    if good < len(bad):
+        return None
+    line = repaired.count("\n", 0, bad[0]) + 1
+    text = re.sub(
+        "[\udc80-\udcff]", lambda match: bytes([ord(match[0]) - 0xDC00]).decode("cp1252", "replace"), repaired
+    )
+    return DecodedText(
+        text, f"line {line}: {len(bad)} bad byte{'s' * (len(bad) > 1)} in UTF-8, read as {text[bad[0]]!r} ({_HINT})"
+    )
+
+
+def _guess(data: bytes) -> DecodedText:
+    import chardet
+
+    lines = b"\n".join(line for line in data.splitlines() if not line.isascii())
+    found = chardet.detect(lines, encoding_era=chardet.EncodingEra.MODERN_WEB, prefer_superset=True)
+    name = (found["encoding"] or "windows-1252").lower()
+    if name in _OTHER_LATIN and found["confidence"] < _MIN_CONFIDENCE:
+        name = "windows-1252"
+    for candidate in (name, "windows-1252", "latin-1"):
+        try:
+            return DecodedText(data.decode(candidate), f"read as {candidate.title()} (guessed; {_HINT})")
+        except (UnicodeDecodeError, LookupError):
+            continue
+    raise AssertionError("Latin-1 reads everything")

@@ -1,0 +1,274 @@
+"""The sung lines of a lyrics sheet: headings, repeat marks and repeated sections.
+
+Conventions
+- A heading names a section: a line in square brackets, or a name such as "Verse 1:", "(Chorus x2)", "Refrain", "Strophe
+  2", "Couplet 1", "Estribillo". Names that are also words ("Bridge", "Solo") need a number, a colon, brackets, or a
+  place at the start of a stanza. Text after a heading on the same line is sung: "[Verse 1] Hello".
+- Repeat marks ("x2", "(2x)", "bis") are not sung. They change nothing else: most sheets that say "(Chorus x2)" above
+  the lines of a chorus write down what is sung.
+- A heading without lines that had lines before stands for these lines, as often as its repeat mark says.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_NUMBER = (
+    r"(?:(?:no?[.°º]|nr\.?|\#) ?)?(?:\d{1,2}|[ivx]{1,4}|one|two|three|four|five|six|eins|zwei|drei|vier|fünf"
+    r"|uno|dos|tres|cuatro|un|deux|trois|quatre)"
+)
+_NUMBERS = rf"{_NUMBER}(?: ?(?:[-&,+/]|and|und|et|y) ?{_NUMBER})*[a-d]?|[a-d]"
+_ORDINAL = (
+    r"\d{1,2}(?:st|nd|rd|th|ère|er|re|ème|e|[.ºª])|first|second|third|fourth|fifth|double|half"
+    r"|erste[rs]?|zweite[rs]?|dritte[rs]?|vierte[rs]?|premi(?:er|ère)|deuxième|troisième|primera?|segund[ao]|tercera?"
+)
+_AGAIN = (
+    r"last|final|letzte[rs]?|derni(?:er|ère)|últim[ao]|repeat(?: the)?|rep\.?|back to(?: the)?|répéter(?: le)?"
+    r"|au(?= refrain)|repetir(?: el)?|wiederholung|wdh\.?"
+)
+_INSTRUMENT = (
+    r"guitar|piano|sax(?:ophone)?|drums?|bass|keyboard|keys|organ|violin|fiddle|harmonica|trumpet|flute|synth|vocal"
+    r"|gitarren?|klavier|schlagzeug|guitarra|batería|guitare|batterie|guitares|chitarra"
+)
+_SURE = (
+    r"verses?|(?:pre|post)? ?chorus|intro(?:duction)?|outro|interlude|refrain|instrumentals?|middle (?:eight|8)"
+    r"|instrumental (?:break|solo|bridge|intro|outro|interlude)"
+    rf"|(?:{_INSTRUMENT}|music(?:al)?) ?(?:solo|break|riff|interlude)"
+    rf"|solo (?:de |di |du |d')?(?:{_INSTRUMENT})|ad ?libs?|spoken word"
+    r"|estrofa|(?:pre ?)?estribillo|pre ?coro|interludio|introducción"
+    r"|couplet|strophe|(?:pré|pre|avant|post) ?refrain|kehrreim|zwischenspiel|vorspiel|nachspiel"
+    r"|strofa|ritornello|refrão"
+)
+_PERHAPS = (
+    r"bridge|hook|break(?:down)?|solo|coda|tag|ending|end|vamp|drop|build(?: ?up)?|skit|spoken|rap|part|section|stanza"
+    r"|reprise|turnaround|prelude|coro|verso|puente|final|parte|pont|partie|vers|brücke|teil|schluss|ponte|fin|ende"
+)
+_NAME = re.compile(
+    rf"(?P<again>{_AGAIN})? ?"
+    rf"(?P<key>(?:(?P<ordinal>{_ORDINAL}) )*(?:(?P<sure>{_SURE})|(?:{_PERHAPS}))"
+    rf"(?: ?(?P<number>(?:(?<= )|(?=[\d\#]))(?:{_NUMBERS})))?)"
+    r"(?: again| repeats?| répétition)?"
+)
+_TIMES = (
+    r"(?:[x×*] ?\d{1,2}|\d{1,2} ?(?:[x×*]|times|mal|fois|veces|volte)|twice|thrice|(?:two|three|four) times|bis|ter"
+    r"|zweimal|dreimal|deux fois|trois fois|dos veces|tres veces)"
+)
+_COUNTS = {"twice": 2, "two": 2, "bis": 2, "zweimal": 2, "deux": 2, "dos": 2}
+_COUNTS |= {"thrice": 3, "three": 3, "ter": 3, "dreimal": 3, "trois": 3, "tres": 3, "four": 4}
+_REPEAT = rf"(?:(?:repeat(?:ed)?|rep\.?|repite|répéter|wdh\.?),? ?{_TIMES}?|{_TIMES})"
+_BRACKETED_MARK = rf"[(\[{{]\s*{_REPEAT}\s*[)\]}}]"
+_MARK_AT_END = re.compile(
+    rf"(?:\s*{_BRACKETED_MARK}|(?:^|(?<=\W))(?:[x×]\d{{1,2}}|(?-i:[x×]) \d{{1,2}}|\d{{1,2}} ?[x×])"
+    r"|\s*:?[|/]{1,2}:?)[.!]?$",
+    re.IGNORECASE,
+)
+_MARK_AT_START = re.compile(
+    rf"^(?:{_BRACKETED_MARK}\s*|(?:[x×]\d{{1,2}}|\d{{1,2}}[x×])[\s:]+|:?[|/]{{1,2}}:?\s*)", re.IGNORECASE
+)
+_BIS_AT_END = re.compile(r"\s+bis[.!]?$", re.IGNORECASE)
+_GERMAN = re.compile(r"\b(?:ich|und|nicht|wir|ist|auf|mich|dich)\b", re.IGNORECASE)
+_ONLY_MARK = re.compile(
+    rf"{_BRACKETED_MARK}|\W*(?:[x×] ?\d+|\d+ ?[x×]|bis|rep(?:eat|\.)(?: {_TIMES})?)\W*", re.IGNORECASE
+)
+_BRACKETS = re.compile(r"(?:[(\[{<【«][^()\[\]{}<>]*[)\]}>】»]\s*)+")
+_SQUARE_BRACKETS = re.compile(r"(?:\[[^\[\]]*\]\s*)+(?:[x×] ?\d+|\d+ ?[x×])?", re.IGNORECASE)
+_LABEL = re.compile(r"([(\[{])([^()\[\]{}]*)[)\]}]\s*:?\s*(.*)")
+_DECORATION = '#*_=~-–—•·|"“”'
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """When a line is sung, according to the lyrics file."""
+
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class SheetLine:
+    """A line of a lyrics sheet, sung or not, and its time in files that have times."""
+
+    text: str
+    window: TimeWindow | None = None
+
+
+@dataclass(frozen=True)
+class SungLines:
+    """The sung lines of a sheet, and the headings that stand for lines given before."""
+
+    lines: tuple[SheetLine, ...]
+    repeated: tuple[str, ...]
+
+
+def is_heading(line: str) -> bool:
+    """Whether a line without outer white space is entirely in square brackets."""
+    return re.fullmatch(r"\[[^\[\]]*\]", line) is not None
+
+
+def find_sung_lines(lines: Sequence[SheetLine], *, expand_repeats: bool) -> SungLines:
+    """Find what is sung in a sheet.
+
+    Args:
+        lines: all lines of the sheet.
+        expand_repeats: whether a heading without lines stands for the lines that it had before.
+    """
+    sections = list(_sections(lines))
+    kinds = {re.sub(r"\W*\d+\W*", "", key) for section in sections for key in section.keys}
+    after_blank = any(section.keys and section.gap and section.lines for section in _first_of_each(sections))
+    given: dict[str, tuple[SheetLine, ...]] = {}
+    sung: list[SheetLine] = []
+    repeated = []
+    for section in sections:
+        own = section.lines
+        # Headings stand directly above their lines, unless this sheet leaves a blank line there.
+        is_reference = not own or (section.gap and not after_blank)
+        copies = (
+            [line for key in section.keys for line in given.get(key, ())] if is_reference and expand_repeats else []
+        )
+        if copies:
+            repeated.append(section.heading)
+            sung += [SheetLine(line.text) for line in copies] * section.count
+        sung += own
+        if own and not copies and len(section.keys) == 1:
+            # Where only choruses have headings, the next stanza is another section.
+            given.setdefault(section.keys[0], section.first_stanza if len(kinds) == 1 else own)
+    return SungLines(tuple(sung), tuple(repeated))
+
+
+@dataclass(frozen=True)
+class _Heading:
+    """The text of a heading, the sections it names, how often they are sung, and what is sung after it on its line."""
+
+    text: str
+    keys: tuple[str, ...] = ()
+    count: int = 1
+    rest: str = ""
+
+
+@dataclass
+class _Section:
+    """A heading and the lines below it.
+
+    Args:
+        heading: text of the heading; empty above the first one.
+        keys: names of the section, in lower case.
+        count: how often the section is sung.
+        lines: sung lines.
+        first_stanza: those before the first blank line.
+        gap: whether a blank line follows the heading.
+    """
+
+    heading: str = ""
+    keys: tuple[str, ...] = ()
+    count: int = 1
+    lines: tuple[SheetLine, ...] = ()
+    first_stanza: tuple[SheetLine, ...] = ()
+    gap: bool = False
+
+
+def _first_of_each(sections: Sequence[_Section]) -> Iterator[_Section]:
+    seen: set[tuple[str, ...]] = set()
+    for section in sections:
+        if section.keys not in seen:
+            yield section
+        seen.add(section.keys)
+
+
+def _sections(lines: Sequence[SheetLine]) -> Iterator[_Section]:
+    german = len(_GERMAN.findall(" ".join(line.text for line in lines[:50]))) > 4
+    section, blank = _Section(), True
+    for position, line in enumerate(lines):
+        text = line.text.strip()
+        is_followed = position + 1 < len(lines) and bool(lines[position + 1].text.strip())
+        heading = parse_heading(text, starts_stanza=blank and is_followed, is_followed=is_followed) if text else None
+        if heading is not None:
+            yield section
+            section = _Section(heading.text, heading.keys, heading.count)
+            text = heading.rest
+        elif not text and not section.lines:
+            section.gap = True
+        stanza_ended = blank and bool(section.lines)
+        blank = not line.text.strip()
+        if text := _without_marks(text, german):
+            if not stanza_ended and len(section.first_stanza) == len(section.lines):
+                section.first_stanza += (SheetLine(text, line.window),)
+            section.lines += (SheetLine(text, line.window),)
+    yield section
+
+
+def parse_heading(line: str, *, starts_stanza: bool = False, is_followed: bool = True) -> _Heading | None:
+    """Parse a heading, with or without brackets; None for other lines.
+
+    Args:
+        line: without outer white space.
+        starts_stanza: whether the line is the first one of a stanza with more lines.
+        is_followed: whether a line follows directly.
+    """
+    if _SQUARE_BRACKETS.fullmatch(line):
+        return _named(line, starts_stanza=True, is_bracketed=True) or _Heading(line)
+    found = _named(line, starts_stanza, is_bracketed=bool(_BRACKETS.fullmatch(line)))
+    if found is not None:
+        return found
+    if (label := _LABEL.fullmatch(line)) and (
+        found := _named(label[2], starts_stanza=label[1] == "[", is_bracketed=True)
+    ):
+        return _Heading(found.text, found.keys, found.count, label[3])
+    name, colon, rest = line.partition(":")
+    if colon and rest.strip() and (found := _named(name, starts_stanza=True, is_bracketed=True)):
+        return _Heading(found.text, found.keys, found.count, "" if is_followed and _is_singer(rest) else rest.strip())
+    return None
+
+
+def _named(line: str, starts_stanza: bool, is_bracketed: bool) -> _Heading | None:
+    """A line that is only a heading with a known name."""
+    text = line.strip(_DECORATION + " ")
+    is_marked = is_bracketed or text != line.strip()
+    if is_bracketed:
+        text = re.sub(r"[\[\]{}<>【】«»]|^\(|\)$", " ", text)
+    text = re.sub(r"[-_‐–—]", " ", " ".join(text.split()).casefold())
+    text, count = _split_count(text)
+    if is_bracketed:  # [Verse 1: Somebody], [Chorus - everybody]
+        text = re.split(r":| {2,}|, ", text)[0]
+    without_comment = re.sub(r"(?<=\w) ?\([^()]*\)$", "", text)
+    is_marked = is_marked or count > 1 or text.rstrip().endswith(":") or without_comment != text
+    text, again_count = _split_count(without_comment)
+    text = text.rstrip(" :.,")
+    keys = []
+    for part in re.split(r" ?(?:/|\+|&|,| and )(?! ?\d) ?", text):
+        match = _NAME.fullmatch(part.strip())
+        if match is None:
+            return None
+        if not (match["sure"] or match["number"] or match["ordinal"] or match["again"] or is_marked or starts_stanza):
+            return None
+        keys.append(re.sub(r"\W+", "", match["key"]))
+    return _Heading(line, tuple(keys), max(count, again_count))
+
+
+def _split_count(text: str) -> tuple[str, int]:
+    """Split "chorus x2" into the text and the number of times, 1 if it has none."""
+    match = re.search(rf" ?[(\[{{]? ?(?:repeat,? )?({_TIMES})\W*$", text)
+    if match is None or match.start() == 0:
+        return text, 1
+    digits = re.search(r"\d+", match[1])
+    return text[: match.start()], int(digits[0]) if digits else _COUNTS.get(match[1].split()[0], 1)
+
+
+def _is_singer(rest: str) -> bool:
+    """Whether the text after "Verse 1:" is who sings it, such as "Anna & Ben", rather than the first line."""
+    words = [
+        word for word in rest.split() if word.lower() not in ("&", "and", "feat.", "ft.", "with", "+", "und", "y", "et")
+    ]
+    return 2 <= len(rest.split()) <= 5 and all(re.fullmatch(r"[^\W\d_a-z].*[^.!?,;:…]", word) for word in words)
+
+
+def _without_marks(line: str, german: bool) -> str:
+    """A line without repeat marks and bar lines."""
+    if _ONLY_MARK.fullmatch(line):
+        return ""
+    before = None
+    while before != line:
+        before = line
+        line = _MARK_AT_START.sub("", _MARK_AT_END.sub("", line)).strip()
+    if not german and len(line.split()) > 2:  # in German, "bis" is a word
+        line = _BIS_AT_END.sub("", line)
+    return line
