@@ -3,8 +3,9 @@
 Conventions
 - A byte order mark is believed. UTF-16 without one is recognized by its zero bytes.
 - A file with more characters in UTF-8 than bytes that do not fit is damaged UTF-8: bad bytes are read as Windows-1252.
-- Everything else is guessed with chardet, from the lines that are not ASCII. Short texts in Western languages look
-  alike in many encodings, so that an unsure guess of a Latin alphabet becomes Windows-1252.
+- Everything else is guessed with chardet, from the lines that are not ASCII. Where single bytes above 0xBF stand
+  between ASCII letters, the alphabet is Latin; short texts in it look alike in many encodings, so that an unsure guess
+  becomes Windows-1252.
 """
 
 import codecs
@@ -19,8 +20,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_OTHER_LATIN = frozenset({"windows-1250", "windows-1254", "windows-1257", "windows-1258", "iso-8859-1"})
-_MIN_CONFIDENCE = 0.07
+_LATIN = ("windows-1252", "windows-1250", "windows-1254", "windows-1257")
+_NOT_LATIN = re.compile(rb"[\x81-\x84\x86-\x89\x8b\x8d\x8f\x90\x98\x99\x9b\x9d\x9f]")
+_MIN_ISOLATED = 0.6
+_MIN_CONFIDENCE = 0.09
 _HINT = "--encoding names another encoding"
 
 
@@ -94,10 +97,18 @@ def _guess(data: bytes) -> DecodedText:
     import chardet
 
     lines = b"\n".join(line for line in data.splitlines() if not line.isascii())
-    found = chardet.detect(lines, encoding_era=chardet.EncodingEra.MODERN_WEB, prefer_superset=True)
-    name = (found["encoding"] or "windows-1252").lower()
-    if name in _OTHER_LATIN and found["confidence"] < _MIN_CONFIDENCE:
-        name = "windows-1252"
+    letters = len(re.findall(rb"[\xc0-\xff]", lines))
+    isolated = len(re.findall(rb"(?<![\xc0-\xff])[\xc0-\xff](?![\xc0-\xff])", lines))
+    symbols = len(re.findall(rb"[\xa2-\xa8\xaa\xac-\xaf\xb1-\xba\xbc-\xbe]", lines))
+    is_latin = not _NOT_LATIN.search(lines) and isolated >= max(symbols, _MIN_ISOLATED * letters)
+    found = chardet.detect(
+        lines,
+        encoding_era=chardet.EncodingEra.MODERN_WEB,
+        prefer_superset=True,
+        include_encodings=_LATIN if is_latin else None,
+    )
+    is_sure = not is_latin or found["confidence"] >= _MIN_CONFIDENCE
+    name = (found["encoding"] or "").lower() if is_sure else "windows-1252"
     for candidate in (name, "windows-1252", "latin-1"):
         try:
             return DecodedText(data.decode(candidate), f"read as {candidate.title()} (guessed; {_HINT})")
