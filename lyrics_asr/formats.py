@@ -143,6 +143,13 @@ class _Node:
             raise self.error("a text")
         return self.value
 
+    def string_or_none(self) -> str | None:
+        return None if self.value is None else self.string()
+
+    def has(self, name: str) -> bool:
+        """Whether an object has a key, which files of older versions may lack."""
+        return isinstance(self.value, dict) and name in self.value
+
     def seconds(self) -> float:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not 0 <= self.value < math.inf:
             raise self.error("a number, finite and not negative")
@@ -169,7 +176,6 @@ def _transcript(root: _Node) -> Transcript:
     if task != "transcribe" and task != "align":
         raise root["task"].error("'transcribe' or 'align'")
     audio, model = root["audio"], root["model"]
-    language_model = model["language_model"]
     return Transcript(
         task=task,
         audio=AudioInfo(audio["path"].string(), audio["duration_seconds"].seconds(), audio["sample_rate_hz"].integer()),
@@ -177,7 +183,8 @@ def _transcript(root: _Node) -> Transcript:
             name=model["name"].string(),
             separator=model["separator"].string(),
             acoustic=model["acoustic"].string(),
-            language_model=None if language_model.value is None else language_model.string(),
+            language_model=model["language_model"].string_or_none(),
+            transcriber=model["transcriber"].string_or_none() if model.has("transcriber") else None,
         ),
         text=root["text"].string(),
         lines=tuple(_line(line) for line in root["lines"].items()),

@@ -148,6 +148,26 @@ class LineOptions:
 
 
 @dataclass(frozen=True)
+class TranscriberOptions:
+    """Transcription with an attention model, see `inference.attention`.
+
+    Args:
+        beams: width of its beam search, and the most candidate texts per segment.
+        ctc_weight: weight of the CTC model in the choice between the candidates, in 0..1.
+        min_confidence: words with a lower confidence are dropped, as text that nobody sings.
+    """
+
+    beams: int = 5
+    ctc_weight: float = 0.3
+    min_confidence: float = 0.001
+
+    def __post_init__(self) -> None:
+        check_range("transcriber.beams", self.beams, self.beams >= 1, "at least 1")
+        check_range("transcriber.ctc_weight", self.ctc_weight, 0 <= self.ctc_weight <= 1, "in 0..1")
+        check_range("transcriber.min_confidence", self.min_confidence, 0 <= self.min_confidence < 1, "in 0..1, below 1")
+
+
+@dataclass(frozen=True)
 class InferenceOptions:
     """Options of `transcribe` and `align`."""
 
@@ -155,6 +175,7 @@ class InferenceOptions:
     acoustic: AcousticOptions = field(default_factory=AcousticOptions)
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     lines: LineOptions = field(default_factory=LineOptions)
+    transcriber: TranscriberOptions = field(default_factory=TranscriberOptions)
 
 
 def check_range(key: str, value: int | float, valid: bool, allowed: str) -> None:

@@ -152,12 +152,13 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The models that produced a transcript, by the names that `load_model` takes."""
+    """The models that produced a transcript, by the names that `load_model` takes; `transcriber` found the words."""
 
     name: str
     separator: str
     acoustic: str
     language_model: str | None
+    transcriber: str | None = None
 
 
 @dataclass(frozen=True)

@@ -59,15 +59,25 @@ def declare_transcribe(parser: "VerbParser") -> None:
     parser.add_argument(
         "--greedy", action="store_true", help="greedy search without language model: faster, less accurate"
     )
+    parser.add_argument(
+        "--transcriber",
+        metavar="NAME",
+        help="Whisper checkpoint for the words, such as openai/whisper-large-v3 or a folder; the model gives the times",
+    )
 
 
 def transcribe(args: argparse.Namespace) -> int:
     """Transcribe songs."""
     from lyrics_asr.inference.requests import TranscribeRequest
-    from lyrics_asr.inference.tasks import TranscribeTask
 
+    if args.transcriber is None:
+        from lyrics_asr.inference.tasks import TranscribeTask as TaskClass
+    else:
+        from lyrics_asr.inference.attention import AttentionTask as TaskClass
     if args.greedy and args.hotwords:
         raise UsageError("--hotwords needs the beam search; drop --hotwords or --greedy")
+    if args.greedy and args.transcriber is not None:
+        raise UsageError("--transcriber finds the words by itself; drop --greedy or --transcriber")
     jobs = _songs(args)
     request = TranscribeRequest(
         **_transcript_arguments(args, jobs, "txt"),
@@ -75,8 +85,9 @@ def transcribe(args: argparse.Namespace) -> int:
         language_model=args.language_model,
         greedy=args.greedy,
         hot_words=tuple(args.hotwords),
+        transcriber=args.transcriber,
     )
-    return run_songs(args, request, jobs, TranscribeTask)
+    return run_songs(args, request, jobs, TaskClass)
 
 
 def declare_align(parser: "VerbParser") -> None:

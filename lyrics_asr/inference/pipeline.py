@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.inference.attention import AttentionTask
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
@@ -128,7 +129,8 @@ def process(
         ValueError: unknown device or option.
     """
     if isinstance(request, TranscribeRequest):
-        return run(request, jobs, TranscribeTask, on_result=on_result)
+        task = TranscribeTask if request.transcriber is None else AttentionTask
+        return run(request, jobs, task, on_result=on_result)
     if isinstance(request, AlignRequest):
         return run(request, jobs, AlignTask, on_result=on_result)
     return run(request, jobs, SeparateTask, on_result=on_result)

@@ -69,11 +69,13 @@ class TranscribeRequest(ModelRequest):
         greedy: decode without beam search and language model.
         hot_words: words that are likely to be sung: text; "tags" for artist and title from the song's tags; a .txt
             file; or a folder with song.txt for song.mp3.
+        transcriber: name or folder of an attention model that finds the words, see `models.transcriber`.
     """
 
     verb: ClassVar[str] = "transcribe"
     greedy: bool = False
     hot_words: tuple[str, ...] = ()
+    transcriber: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

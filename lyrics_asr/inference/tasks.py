@@ -161,7 +161,7 @@ def decode_transcript(
     if decode is None:
         words, names = greedy_search(emissions), replace(model.info, language_model=None)
     else:
-        expected = spellable_words(hot_words, emissions.vocabulary, language) if hot_words else frozenset()
+        expected = frozenset(spellable_words(hot_words, emissions.vocabulary, language))
         words, names = decode(emissions, expected), model.info
     lines = cut_lines(words, options.lines)
     return Transcript("transcribe", audio, names, "\n".join(line.text for line in lines), lines)
@@ -324,7 +324,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
     def load(self) -> Iterator[None]:
         """See `Task`."""
         with super().load(), ExitStack() as stack:
-            if not self.request.greedy:
+            if not (self.request.greedy or self.request.transcriber):
                 self._decode = stack.enter_context(self.beam_search())
             yield
 

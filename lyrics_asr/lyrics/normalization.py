@@ -29,14 +29,14 @@ def normalize(text: str, language: str = "en") -> str:
     return " ".join(without_outer_apostrophes(kept).split())
 
 
-def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> frozenset[str]:
+def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> list[str]:
     """The normalized words of a text in the letters of a vocabulary, without those that it cannot spell."""
-    spellings = (spell(word, vocabulary, language) for word in normalize(text, language).split())
-    return frozenset(
-        "".join(vocabulary.tokens[column].lower() for column in spelling)
-        for spelling in spellings
-        if spelling and WILDCARD not in spelling
-    )
+    words = []
+    for word in normalize(text, language).split():
+        spelling = spell(word, vocabulary, language)
+        if spelling and WILDCARD not in spelling:
+            words.append("".join(vocabulary.tokens[column].lower() for column in spelling))
+    return words
 
 
 def _plain(character: str) -> str:

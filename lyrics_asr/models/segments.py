@@ -76,6 +76,38 @@ def vocal_spans(waveform: Float[Tensor, " samples"], grid: FrameGrid, options: S
     return tuple(spans)
 
 
+def split_at_silences(
+    waveform: Float[Tensor, " samples"], sample_rate_hz: int, options: SilenceOptions, longest_seconds: float
+) -> tuple[Span, ...]:
+    """The vocal regions of a song, joined while they are short and split at their quietest points where they are long.
+
+    Args:
+        waveform: separated vocals, mono.
+        sample_rate_hz: of the waveform.
+        options: thresholds of silence.
+        longest_seconds: of a span.
+    """
+    hop, longest = round(_HOP_SECONDS * sample_rate_hz), round(longest_seconds * sample_rate_hz)
+    spans: list[Span] = []
+    for region in vocal_spans(waveform, FrameGrid(hop, 1, sample_rate_hz), options):
+        start = region.start
+        while region.end - start > longest:
+            second_half = waveform[start + longest // 2 : start + longest]
+            hops = len(second_half) // hop
+            quietest = int(second_half[: hops * hop].view(hops, hop).square().sum(1).argmin())
+            cut = start + longest // 2 + quietest * hop + hop // 2
+            spans.append(Span(start, cut))
+            start = cut
+        spans.append(Span(start, region.end))
+    joined: list[Span] = []
+    for span in spans:
+        if joined and span.end - joined[-1].start <= longest:
+            joined[-1] = Span(joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
 class VocalRegions:
     """The vocal regions of a song, addressed as one concatenated signal.
 

@@ -1,0 +1,240 @@
+"""Words from an attention model of the Whisper family, such as openai/whisper-large-v3.
+
+Only the words and line breaks are used: times and confidences come from CTC alignment (`inference.attention`). An
+attention model that is lost repeats itself or invents text. So songs are cut at silences, texts that compress too well
+are decoded again without repeated n-grams, and decoding is deterministic: beam search, no sampling.
+
+Source: Radford et al. 2023, "Robust Speech Recognition via Large-Scale Weak Supervision", section 4.5. Like there, the
+model writes timestamps: without them it tends to stop after the first phrase. Where the text ends before the segment,
+decoding starts again from there.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    AutoFeatureExtractor,
+    AutoTokenizer,
+    GenerationMixin,
+    LogitsProcessorList,
+    WhisperForConditionalGeneration,
+    WhisperTimeStampLogitsProcessor,
+)
+
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
+from lyrics_asr.models.hub import hub_snapshot
+from lyrics_asr.models.log_mel import LogMelSpectrogram
+from lyrics_asr.models.lyrics_model import weights_fingerprint
+from lyrics_asr.models.segments import split_at_silences
+from lyrics_asr.options import SilenceOptions
+
+_MAX_COMPRESSION = 2.4  # of UTF-8 by zlib, as in openai/whisper
+_UNREPEATED_TOKENS = 4  # length of the n-grams that may not repeat, where a text compressed too well
+_LONGEST_SECONDS = 28.0  # of a segment; the window of the model is 30 s
+_SHORTEST_SECONDS = 1.0  # of what is decoded again
+_TIMESTAMP_SECONDS = 0.02
+_DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible text of a segment.
+
+    Args:
+        lines: sung lines.
+        log_prob: natural logarithm of its probability.
+    """
+
+    lines: tuple[str, ...]
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class SegmentText:
+    """What may be sung in a segment of a song: at least one candidate, likeliest first."""
+
+    start_seconds: float
+    end_seconds: float
+    candidates: tuple[Candidate, ...]
+
+
+class Transcriber(Protocol):
+    """A model that transcribes a song without the time of each word."""
+
+    @property
+    def name(self) -> str:
+        """The name that `load_transcriber` takes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights."""
+
+    def transcribe(self, voice: Float[Tensor, " samples"], language: str, hot_words: str = "") -> list[SegmentText]:
+        """Transcribe a song, segment by segment.
+
+        Args:
+            voice: separated vocals of a whole song, mono at 16 kHz.
+            language: ISO 639-1 code.
+            hot_words: text whose words are likely to be sung.
+
+        Raises:
+            ValueError: a language that the model does not know.
+        """
+
+
+class WhisperTranscriber:
+    """A `Transcriber` with a checkpoint of `transformers.WhisperForConditionalGeneration`.
+
+    Args:
+        name: shown in transcripts.
+        network: in evaluation mode, on any device.
+        tokenizer: of the checkpoint.
+        log_mel: of the checkpoint.
+        beams: width of the beam search, and the most candidates per segment.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: WhisperForConditionalGeneration,
+        tokenizer: Any,
+        log_mel: LogMelSpectrogram,
+        beams: int,
+    ) -> None:
+        self.name = name
+        self._network = cast(Any, network)  # the types of its own `generate` do not fit together
+        self._tokenizer, self._log_mel, self._beams = tokenizer, log_mel, beams
+        self._options = self._network.generation_config
+        self._first_timestamp = int(self._options.no_timestamps_token_id) + 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Transcriber`."""
+        return weights_fingerprint(self._network)
+
+    @torch.inference_mode()
+    def transcribe(self, voice: Float[Tensor, " samples"], language: str, hot_words: str = "") -> list[SegmentText]:
+        """See `Transcriber`. The hot words are the text before the first segment, as in openai/whisper."""
+        prompt, rate = self._prompt(language, hot_words), ACOUSTIC_SAMPLE_RATE_HZ
+        segments = []
+        for span in split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS):
+            start, shortest = span.start, round(_SHORTEST_SECONDS * rate)
+            while start == span.start or span.end - start >= shortest:
+                features = self._log_mel(voice[None, start : span.end].to(self._network.device))
+                found = self._decode(features, prompt) or self._decode(features, prompt, _UNREPEATED_TOKENS)
+                if not found:
+                    break
+                covered = min(span.end - start, round(found[0][1] * rate))
+                end = span.end if span.end - start - covered < shortest else start + covered
+                candidates = tuple(each for each, seconds in found if seconds >= found[0][1] - _SHORTEST_SECONDS)
+                segments.append(SegmentText(start / rate, end / rate, candidates))
+                if covered < shortest:
+                    break
+                start = end
+        return segments
+
+    def _prompt(self, language: str, hot_words: str) -> list[int]:
+        """The tokens that begin every text."""
+        options = self._options
+        prompt = [options.decoder_start_token_id]
+        if hot_words.strip():
+            before = self._tokenizer.encode(f" {' '.join(hot_words.split())}", add_special_tokens=False)
+            longest = self._network.config.max_target_positions // 2 - 1  # half of the positions, as in openai/whisper
+            prompt = [options.prev_sot_token_id, *before[:longest], *prompt]
+        if getattr(options, "is_multilingual", False):
+            languages = options.lang_to_id
+            if f"<|{language}|>" not in languages:
+                known = ", ".join(sorted(token.strip("<|>") for token in languages))
+                raise ValueError(f"{self.name}: no language {language!r}; choose one of {known}")
+            prompt += [languages[f"<|{language}|>"], options.task_to_id["transcribe"]]
+        return prompt
+
+    def _decode(
+        self, features: Float[Tensor, "1 mels columns"], prompt: list[int], unrepeated_tokens: int = 0
+    ) -> list[tuple[Candidate, float]]:
+        """Texts that do not repeat themselves, likeliest first, each with the seconds that it covers."""
+        options, longest = self._options, self._network.config.max_target_positions
+        found: Any = GenerationMixin.generate(
+            self._network,
+            features,
+            decoder_input_ids=torch.tensor([prompt], device=features.device),
+            logits_processor=LogitsProcessorList([WhisperTimeStampLogitsProcessor(options, len(prompt))]),
+            max_length=longest,
+            num_beams=self._beams,
+            num_return_sequences=self._beams,
+            do_sample=False,
+            no_repeat_ngram_size=unrepeated_tokens,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        candidates: dict[tuple[str, ...], tuple[Candidate, float]] = {}
+        scores = [0.0] if found.get("sequences_scores") is None else found.sequences_scores.tolist()
+        for tokens, score in zip(found.sequences[:, len(prompt) :].tolist(), scores, strict=True):
+            written = [token for token in tokens if token != options.eos_token_id]
+            lines, end_seconds = self._lines(written)
+            if lines and _compression(" ".join(lines)) <= _MAX_COMPRESSION:
+                has_end = len(prompt) + len(written) < longest
+                log_prob = score * (len(written) + has_end)  # the score is the mean over the tokens
+                candidates.setdefault(lines, (Candidate(lines, log_prob), end_seconds))
+        return list(candidates.values())
+
+    def _lines(self, tokens: Sequence[int]) -> tuple[tuple[str, ...], float]:
+        """The texts between timestamps, and the last timestamp; the end of a text without one is that of the window."""
+        lines, end_seconds = [], 0.0
+        for is_timestamp, group in groupby(tokens, lambda token: token >= self._first_timestamp):
+            own = list(group)
+            if is_timestamp:
+                end_seconds = (own[-1] - self._first_timestamp) * _TIMESTAMP_SECONDS
+            elif text := self._tokenizer.decode(own, skip_special_tokens=True).strip():
+                lines.append(text)
+                end_seconds = _LONGEST_SECONDS
+        return tuple(lines), end_seconds
+
+
+def load_transcriber(name: str, device: torch.device, *, beams: int) -> WhisperTranscriber:
+    """Load an attention model.
+
+    Args:
+        name: folder or name on the Hugging Face hub of a Whisper checkpoint.
+        device: it runs there.
+        beams: width of the beam search.
+
+    Raises:
+        ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
+        ValueError: not a Whisper checkpoint, or damaged.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = hub_snapshot(name, None, *_DOWNLOADS, complete=_is_complete)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        network: Any = WhisperForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=any(folder.glob("model*.safetensors")), dtype=torch.float32, **options
+        )
+        log_mel = LogMelSpectrogram(extractor)
+        return WhisperTranscriber(name, network.to(device).eval(), tokenizer, log_mel.to(device), beams)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ValueError(f"{name}: not a Whisper checkpoint that can be read: {error}") from error
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "preprocessor_config.json").is_file() and any(
+        any(folder.glob(pattern)) for pattern in ("model*.safetensors", "pytorch_model*.bin")
+    )
+
+
+def _compression(text: str) -> float:
+    """How many times smaller zlib makes a text; text that repeats itself compresses well."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))

@@ -1,0 +1,129 @@
+"""Transcription by an attention model: its candidates against their scores by teacher forcing, guards, segments."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from lyrics_asr.models.segments import split_at_silences
+from lyrics_asr.models.transcriber import Candidate, load_transcriber
+from lyrics_asr.options import SilenceOptions
+
+RATE_HZ = 16_000
+POSITIONS = 24
+WORDS = ["la", "mi", "sol", "fa", "re", "do", "ti", "so", "na", "ne"]
+END, START, ENGLISH, FRENCH, TRANSCRIBE, BEFORE, NO_TIMESTAMPS = range(10, 17)
+FIRST_TIMESTAMP = 17
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|fr|>", "<|transcribe|>", "<|startofprev|>"]
+TIMES = [f"<|{number / 50:.2f}|>" for number in range(1501)]
+TOKENS = [*WORDS, *SPECIAL, "<|notimestamps|>", *TIMES]
+
+
+def make_checkpoint(folder, **generation):
+    """A tiny Whisper with random weights and a vocabulary of ten words."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+    sizes |= {
+        "decoder_layers": 1,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 16,
+        "max_target_positions": POSITIONS,
+    }
+    ends = {"pad_token_id": END, "bos_token_id": END, "eos_token_id": END, "decoder_start_token_id": START}
+    network = WhisperForConditionalGeneration(WhisperConfig(vocab_size=len(TOKENS), init_std=0.5, **sizes, **ends))
+    languages = {"lang_to_id": {"<|en|>": ENGLISH, "<|fr|>": FRENCH}, "task_to_id": {"transcribe": TRANSCRIBE}}
+    more = {"is_multilingual": True, "no_timestamps_token_id": NO_TIMESTAMPS, "prev_sot_token_id": BEFORE}
+    network.generation_config = GenerationConfig(**ends, **languages, **more, **generation)
+    network.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(TOKENS)}, unk_token="la"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=TOKENS[10:]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make_checkpoint(tmp_path_factory.mktemp("whisper"))
+
+
+def song(seconds, seed=0):
+    return 0.1 * torch.randn(round(seconds * RATE_HZ), generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=4)
+    prompt = transcriber._prompt("fr", "")
+    assert prompt == [START, FRENCH, TRANSCRIBE]
+    features = transcriber._log_mel(song(3.0)[None])
+    written = []
+    lines_of = transcriber._lines
+    transcriber._lines = lambda tokens: written.append(list(tokens)) or lines_of(tokens)
+    found = transcriber._decode(features, prompt)
+    assert len(found) > 1
+    log_probs = [candidate.log_prob for candidate, _ in found]
+    assert log_probs == sorted(log_probs, reverse=True)
+    by_lines = {}
+    for tokens in written:
+        by_lines.setdefault(lines_of(tokens)[0], tokens)
+    for candidate, _ in found:
+        tokens = [*prompt, *by_lines[candidate.lines], END][:POSITIONS]
+        logits = transcriber._network(features, decoder_input_ids=torch.tensor([tokens[:-1]])).logits[0]
+        scores = logits.log_softmax(-1).gather(1, torch.tensor(tokens[1:])[:, None])[len(prompt) - 1 :, 0]
+        assert candidate.log_prob == pytest.approx(float(scores.sum()), abs=1e-3)
+
+
+def test_a_text_that_repeats_itself_is_decoded_again_without_repetitions(tmp_path):
+    folder = make_checkpoint(tmp_path, suppress_tokens=sorted({*range(1, len(TOKENS))} - {END, FIRST_TIMESTAMP}))
+    transcriber = load_transcriber(str(folder), torch.device("cpu"), beams=1)
+    features, prompt = transcriber._log_mel(song(3.0)[None]), transcriber._prompt("en", "")
+    assert not transcriber._decode(features, prompt)
+    ((candidate, _),) = transcriber._decode(features, prompt, 4)
+    assert " ".join(candidate.lines) == "la la la la"
+    assert [segment.candidates for segment in transcriber.transcribe(song(3.0), "en")] == [(candidate,)]
+
+
+def test_lines_are_the_texts_between_timestamps(checkpoint):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    tokens = [FIRST_TIMESTAMP, 0, 1, FIRST_TIMESTAMP + 100, FIRST_TIMESTAMP + 125, 2, FIRST_TIMESTAMP + 200]
+    assert transcriber._lines(tokens) == (("la mi", "sol"), 4.0)
+    assert transcriber._lines(tokens[:-1]) == (("la mi", "sol"), 28.0)
+    assert transcriber._lines([FIRST_TIMESTAMP, FIRST_TIMESTAMP + 5])[0] == ()
+
+
+def test_where_a_text_ends_early_decoding_goes_on_from_there(checkpoint, monkeypatch):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    ends = iter([4.0, 3.5, 2.0, 28.0])
+    monkeypatch.setattr(transcriber, "_decode", lambda *_: [(Candidate(("la",), -1.0), next(ends))])
+    segments = transcriber.transcribe(song(20.0), "en")
+    assert [(each.start_seconds, each.end_seconds) for each in segments] == [(0, 4), (4, 7.5), (7.5, 9.5), (9.5, 20)]
+
+
+def test_hot_words_stand_before_the_text(checkpoint):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    assert transcriber._prompt("en", " ne\nna ") == [BEFORE, 9, 8, START, ENGLISH, TRANSCRIBE]
+    assert len(transcriber._prompt("en", "la " * 1000)) == 1 + POSITIONS // 2 - 1 + 3
+
+
+def test_unknown_languages_and_checkpoints_are_named(checkpoint, tmp_path):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    with pytest.raises(ValueError, match="no language 'de'; choose one of en, fr"):
+        transcriber.transcribe(song(1.0), "de")
+    with pytest.raises(ValueError, match=f"{tmp_path}: not a Whisper checkpoint"):
+        load_transcriber(str(tmp_path), torch.device("cpu"), beams=1)
+
+
+def test_songs_are_split_at_silences_and_long_regions_at_quiet_places():
+    quiet = torch.cat([song(5.0), torch.zeros(2 * RATE_HZ), song(5.0, 1), torch.zeros(2 * RATE_HZ), song(30.0, 2)])
+    quiet[34 * RATE_HZ : 34 * RATE_HZ + 1600] *= 0.1  # a breath
+    first, second = split_at_silences(quiet, RATE_HZ, SilenceOptions(), 28.0)[:2]
+    assert (first.start, first.end) == pytest.approx((0, 12.2 * RATE_HZ), abs=0.03 * RATE_HZ)
+    assert second.start == pytest.approx(13.8 * RATE_HZ, abs=0.03 * RATE_HZ)
+    assert 34 * RATE_HZ <= second.end <= 34 * RATE_HZ + 1600
