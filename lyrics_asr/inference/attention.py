@@ -79,7 +79,7 @@ class AttentionTask(TranscribeTask):
         names = replace(self.model.info, language_model=None, transcriber=self.transcriber.name)
         transcript = Transcript("transcribe", self.audio_of(song, emissions), names, text, lines)
         with stopwatch("writing"):
-            return write_transcript(song.job, transcript, self.request.output, self.request.formats)
+            return write_transcript(song.job, transcript, self.request)
 
 
 def timed_lines(
