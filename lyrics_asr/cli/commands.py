@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def declare_transcribe(parser: "VerbParser") -> None:
         help="audio or video files, folders of them, or lists (.jsonl, .csv)",
     )
     _add_transcript_options(parser, "txt")
+    _add_reading_options(parser)
     add_model_options(parser)
     parser.add_argument(
         "--language-model",
@@ -112,6 +114,7 @@ def declare_align(parser: "VerbParser") -> None:
         help="a heading without lines, such as [Chorus], stands for the lines that it had before (default: yes)",
     )
     _add_transcript_options(parser, "lrc")
+    _add_reading_options(parser)
     add_model_options(parser)
 
 
@@ -142,6 +145,7 @@ def declare_separate(parser: "VerbParser") -> None:
         help="format of the audio files (default: %(default)s)",
     )
     add_overwrite(parser)
+    _add_reading_options(parser)
     add_model_options(parser, recognition=False)
 
 
@@ -192,6 +196,20 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
         f"(default: {default_format} on stdout, json in a folder)",
     )
     add_overwrite(parser)
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        type=int,
+        metavar="N",
+        help="audio track of each file, counted from 1 (default: the default track)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail songs that are damaged, or shorter than their header says (default: a warning)",
+    )
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
@@ -287,6 +305,8 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "device": args.device,
         "engine": args.engine,
         "overrides": tuple(args.set),
+        "track": getattr(args, "track", None),
+        "strict": getattr(args, "strict", False),
         "acoustic": getattr(args, "acoustic", None),
         "language": getattr(args, "language", "en"),
     }
@@ -321,15 +341,25 @@ def run_songs(
     with contextlib.nullcontext() if output is None else log_file(output / "run.log"):
         outcomes = run(request, jobs, make_task, progress=BatchProgress(), on_result=on_result, debug=args.debug)
     if len(jobs) > 1:
-        say(summary(outcomes, time.monotonic() - began, output))
+        say(summary(outcomes, time.monotonic() - began, output) + getattr(args, "left_out", ""))
     return DONE if not failed else FAILED if len(failed) == len(jobs) else SOME_FAILED
 
 
 def _songs(args: argparse.Namespace) -> tuple["Job", ...]:
     from lyrics_asr.audio import AUDIO_SUFFIXES
-    from lyrics_asr.inference.jobs import find_jobs
+    from lyrics_asr.inference.jobs import find_jobs, left_out
 
-    return find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
+    jobs = find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
+    args.left_out = _describe_left_out(left_out(args.inputs, jobs, args.output))
+    return jobs
+
+
+def _describe_left_out(files: Counter[str]) -> str:
+    """The files of the input folders that are no songs, for the summary."""
+    if not files:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.most_common(5))
+    return f"; left out {files.total()} other files ({kinds}{', ...' * (len(files) > 5)})"
 
 
 def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from lyrics_asr.audio import Audio, probe
+from lyrics_asr.audio import Audio, probe, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.evaluation.metrics import BssEval, bss_eval, si_sdr
@@ -23,6 +23,7 @@ from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import (
@@ -183,6 +184,10 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
                 measured.append(content if is_known else self._measure(song, content, progress, stopwatch))
         return measured
 
+    def decoded_seconds(self, song: Song, inferred: _Measured) -> float:
+        """See `Task`."""
+        return inferred.emissions.duration_seconds
+
     def finish(self, song: Song, inferred: _Measured, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         reference, emissions = self._reference(song), inferred.emissions
@@ -211,7 +216,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         return (target,)
 
     def _measure(
-        self, song: Song, content: Audio | Path, progress: Callable[[float], None], stopwatch: Stopwatch
+        self, song: Song, content: Audio | AudioFile, progress: Callable[[float], None], stopwatch: Stopwatch
     ) -> _Measured:
         stem_path, model, options = self._reference(song).vocals, self.model, self.options
         if stem_path is None or not isinstance(content, Audio):
@@ -222,7 +227,9 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
                 (vocals,) = model.vocals([content], options.separation, progress)
             with stopwatch("acoustic"):
                 (emissions,) = model.emissions([model.to_16k_mono(vocals)], options.acoustic)
-            stem = read_mixture(stem_path, model)
+            rate = model.separator.sample_rate_hz
+            stem = read_audio(stem_path, sample_rate_hz=rate, channels=model.mixture_channels)
+            require_sound(stem, stem_path)
             with_bss_eval = self.request.bss_eval
             separation = separation_scores(stem_path, stem, content, vocals.cpu(), with_bss_eval=with_bss_eval)
         if self._cache is not None:

@@ -1,7 +1,8 @@
 """The input files of a command, and the paths of their results.
 
 Conventions
-- Folders are searched recursively, sorted by name, without hidden files and the output folder.
+- Folders are searched recursively, sorted by name, without hidden files and the output folder. Links to folders are
+  followed, except to a folder that they lie in.
 - The tree of an input folder is mirrored under the output folder; results of single files are at its top.
 - A list of songs is a manifest (.jsonl, see `corpora.manifest`), whose ids name the results, or a .csv with a column
   `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
@@ -11,6 +12,7 @@ Conventions
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +135,8 @@ def find_jobs(inputs: Sequence[Path], suffixes: Collection[str], output: Path | 
         if path.suffix.lower() in LIST_SUFFIXES:
             listed += _listed(path)
         elif path.is_dir():
-            below = {path / each: each for each in sorted(_walk(path, suffixes, output))}
+            files = sorted(each for each in _walk(path, output) if each.suffix.lower() in suffixes)
+            below = {path / each: each for each in files}
             if not below:
                 raise LayoutError(
                     f"{path}: has no file with a suffix among {' '.join(sorted(suffixes))}; check the folder"
@@ -189,6 +192,17 @@ def _lyrics_by_name(folder: Path) -> dict[str, list[Path]]:
             if path.suffix.lower() == suffix and composed(path.stem) not in earlier:
                 found.setdefault(composed(path.stem), []).append(path)
     return found
+
+
+def left_out(inputs: Sequence[Path], jobs: Iterable[Job], output: Path | None) -> Counter[str]:
+    """How many files in the folders among `inputs` are no job, by suffix; without those named after a job's source."""
+    stems = {job.source.with_suffix("") for job in jobs}
+    others: Counter[str] = Counter()
+    for path in inputs:
+        if path.is_dir():
+            files = (path / each for each in _walk(path, output))
+            others.update(each.suffix.lower() or each.name for each in files if each.with_suffix("") not in stems)
+    return others
 
 
 def can_name_results(stem: Path) -> bool:
@@ -287,12 +301,18 @@ def _listed(path: Path) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _walk(folder: Path, suffixes: Collection[str], output: Path | None) -> Iterator[Path]:
-    """Paths below `folder`, relative to it."""
+def _walk(folder: Path, output: Path | None) -> Iterator[Path]:
+    """Files below `folder`, relative to it."""
     excluded = None if output is None else output.resolve()
-    for parent, folders, files in os.walk(folder):
+    ancestors = {folder: {folder.resolve()}}  # of each folder, itself included, without links
+    for parent, folders, files in os.walk(folder, followlinks=True):
         here = Path(parent)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield (here / name).relative_to(folder)
+        above = ancestors.pop(here)
+        entered = []
+        for name in folders:
+            real = (here / name).resolve()
+            if not name.startswith(".") and real != excluded and real not in above:
+                entered.append(name)
+                ancestors[here / name] = above | {real}
+        folders[:] = entered
+        yield from ((here / name).relative_to(folder) for name in files if not name.startswith("."))

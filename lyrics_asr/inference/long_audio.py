@@ -6,11 +6,22 @@ context on both sides. Only the vocals are kept, mono at the acoustic model's sa
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, LEAST_BYTES_PER_SECOND, Audio, probe, read_audio, require_peak
+from lyrics_asr.audio import (
+    ACOUSTIC_SAMPLE_RATE_HZ,
+    LEAST_BYTES_PER_SECOND,
+    Audio,
+    ChannelCorrection,
+    check_complete,
+    peak_of,
+    read_audio,
+    read_header,
+    require_peak,
+)
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import SeparationOptions
 
@@ -24,13 +35,28 @@ _RESAMPLER_MARGIN_SECONDS = 1
 """Longer than half the resampler's filter; in whole seconds the samples of any two rates fall together."""
 
 
+@dataclass(frozen=True)
+class AudioFile:
+    """A song that is not in memory.
+
+    Args:
+        path: audio or video file.
+        track: number of the audio track, from 1; None for the default track.
+        strict: refuse damaged and truncated files.
+    """
+
+    path: Path
+    track: int | None = None
+    strict: bool = False
+
+
 def separate_in_blocks(
-    path: Path, model: LyricsModel, options: SeparationOptions, progress: Callable[[float], None] | None = None
+    song: AudioFile, model: LyricsModel, options: SeparationOptions, progress: Callable[[float], None] | None = None
 ) -> Audio:
     """Separate the vocals of a song, as mono at 16 kHz.
 
     Args:
-        path: audio file of the song.
+        song: the song.
         model: model with the separator.
         options: options of the separator for each block.
         progress: progress callback, with a fraction in 0..1.
@@ -39,26 +65,34 @@ def separate_in_blocks(
         FileNotFoundError: no such file.
         AudioError: the file has no audio, or is silent.
     """
-    rate = model.separator.sample_rate_hz
+    path, rate = song.path, model.separator.sample_rate_hz
     grid, context = model.separator.block_grid(options)
     margin, block = _RESAMPLER_MARGIN_SECONDS * rate, BLOCK_SECONDS * rate
-    stated_seconds = max(1.0, probe(path).duration_seconds)
+    header = read_header(path, song.track)
+    stated_seconds = max(1.0, header.duration_seconds)
     possible_seconds = path.stat().st_size / LEAST_BYTES_PER_SECOND  # limits the memory that a wrong header can request
     whole = torch.empty(math.ceil(min(stated_seconds, possible_seconds) * ACOUSTIC_SAMPLE_RATE_HZ))
     filled, start, peak = 0, 0, torch.zeros(())
+    correction: ChannelCorrection | None = None
     while True:
         first = max(0, start - margin - context) // grid * grid
         wanted = start + block + margin + context - first
         audio = read_audio(
             path,
             sample_rate_hz=rate,
-            channels=model.mixture_channels,
+            channels=2,
             start_seconds=first / rate,
             duration_seconds=wanted / rate,
+            track=song.track,
+            strict=song.strict,
         )
         is_last = audio.samples.shape[1] < wanted
-        peak = torch.maximum(peak, audio.samples.abs().max())
-        (vocals,) = model.vocals([audio], options)
+        if correction is None and audio.samples.any():
+            correction = ChannelCorrection.measure(audio, path)
+        if correction is not None:
+            audio = correction.apply(audio)
+        peak = torch.maximum(peak, peak_of(audio.to_channels(1)))
+        (vocals,) = model.vocals([audio.to_channels(model.mixture_channels)], options)
         left = max(0, start - margin)
         right = None if is_last else start + block + margin - first
         resampled = model.to_16k_mono(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]
@@ -75,4 +109,6 @@ def separate_in_blocks(
         if is_last:
             break
     require_peak(peak, path)
+    if header.states_length:
+        check_complete(path, header.duration_seconds, filled / ACOUSTIC_SAMPLE_RATE_HZ, strict=song.strict)
     return Audio(whole[None, :filled], ACOUSTIC_SAMPLE_RATE_HZ)

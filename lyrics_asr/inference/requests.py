@@ -48,6 +48,8 @@ class ModelRequest(Request):
         device: device, see `load_model`; several, separated by commas, share the songs; "auto" is every CUDA device, or
             the CPU if there are none.
         engine: "local", or "ray" for a Ray cluster.
+        track: number of the audio track of each song, from 1; None for the default track.
+        strict: fail songs that are damaged or truncated, in place of a warning.
         overrides: `key.sub=value` of `InferenceOptions`, which override the defaults and the model's tuned options.
     """
 
@@ -58,6 +60,8 @@ class ModelRequest(Request):
     language_model: str | None = None
     device: str = "auto"
     engine: str = "local"
+    track: int | None = None
+    strict: bool = False
     overrides: tuple[str, ...] = ()
 
 

@@ -92,6 +92,10 @@ class Task(ABC, Generic[Content, Inferred]):
     def infer(self, songs: Sequence[tuple[Song, Content]], stopwatch: Stopwatch) -> Sequence[Inferred]:
         """The second stage, for a group of songs, in the thread of `work`; results are in the same order."""
 
+    def decoded_seconds(self, song: Song, inferred: Inferred) -> float:
+        """Duration of a song as it was decoded; a header may state another one."""
+        return song.audio_seconds
+
     @abstractmethod
     def finish(self, song: Song, inferred: Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
         """The last stage, in a thread: write files and return their paths."""
@@ -200,6 +204,7 @@ class _SongRun:
 
     def __init__(self, song: Song) -> None:
         self.song = song
+        self._audio_seconds = song.audio_seconds
         self._key: str | None = None
         self.stopwatch = Stopwatch()
 
@@ -217,6 +222,7 @@ class _SongRun:
 
     def finish(self, task: Task[Any, Any], inferred: Any, give: Callable[[Outcome], None]) -> None:
         try:
+            self._audio_seconds = task.decoded_seconds(self.song, inferred)
             outcome = self._outcome(task.finish(self.song, inferred, self.stopwatch), None)
         except BrokenPipeError:  # the reader of stdout has closed it
             raise
@@ -230,4 +236,4 @@ class _SongRun:
 
     def _outcome(self, outputs: Sequence[Path], error: Exception | None, *, is_kept: bool = False) -> Outcome:
         stages = {} if is_kept else dict(self.stopwatch)
-        return Outcome(self.song.job, tuple(outputs), error, self._key, self.song.audio_seconds, stages, is_kept)
+        return Outcome(self.song.job, tuple(outputs), error, self._key, self._audio_seconds, stages, is_kept)

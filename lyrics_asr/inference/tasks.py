@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
-from lyrics_asr.audio import Audio, encode_audio, probe, read_audio, read_tags, require_sound
+from lyrics_asr.audio import (
+    Audio,
+    ChannelCorrection,
+    encode_audio,
+    peak_of,
+    probe,
+    read_audio,
+    read_tags,
+    require_peak,
+    require_sound,
+)
 from lyrics_asr.config import load_config
 from lyrics_asr.console import BatchProgress
 from lyrics_asr.decoding.beam_search import BeamSearch
@@ -24,7 +34,7 @@ from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.inference.jobs import Job, write_results, write_transcript
-from lyrics_asr.inference.long_audio import LONG_SECONDS, separate_in_blocks
+from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in_blocks
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.language_model.files import read_header
@@ -57,37 +67,51 @@ def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceO
     return load_config(InferenceOptions, overrides=[*tuned, *overrides])
 
 
-def read_mixture(path: Path, model: LyricsModel) -> Audio:
-    """Read a song or stem at the sample rate and with the channels of the separator.
+def read_mixture(path: Path, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio:
+    """Read a song at the sample rate and with the channels of the separator; faulty channels are corrected.
+
+    Args:
+        path: audio or video file.
+        model: model with the separator.
+        track: number of the audio track, from 1; None for the default track.
+        strict: refuse damaged and truncated files.
 
     Raises:
         FileNotFoundError: no such file.
         AudioError: the file has no audio, or is silent.
         ValueError: the separator is neither mono nor stereo.
     """
-    audio = read_audio(path, sample_rate_hz=model.separator.sample_rate_hz, channels=model.mixture_channels)
+    rate = model.separator.sample_rate_hz
+    audio = read_audio(path, sample_rate_hz=rate, channels=2, track=track, strict=strict)
     require_sound(audio, path)
-    return audio
+    audio = ChannelCorrection.measure(audio, path).apply(audio)
+    require_peak(peak_of(audio.to_channels(1)), path)
+    return audio.to_channels(model.mixture_channels)
 
 
-def read_song(song: Song, model: LyricsModel) -> Audio | Path:
-    """Read a song's mixture; return its path instead if it is too long to hold in memory.
+def read_song(song: Song, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio | AudioFile:
+    """Read a song's mixture, see `read_mixture`; return its file instead if it is too long to hold in memory.
 
     Raises:
         FileNotFoundError: no such file.
         AudioError: the file has no audio, or is silent.
         ValueError: the separator is neither mono nor stereo.
     """
-    return song.job.source if song.audio_seconds > LONG_SECONDS else read_mixture(song.job.source, model)
+    if song.audio_seconds > LONG_SECONDS:
+        return AudioFile(song.job.source, track, strict)
+    return read_mixture(song.job.source, model, track=track, strict=strict)
 
 
 def separate_to_16k_mono(
-    mixtures: Sequence[Audio | Path], model: LyricsModel, options: SeparationOptions, progress: Progress | None = None
+    mixtures: Sequence[Audio | AudioFile],
+    model: LyricsModel,
+    options: SeparationOptions,
+    progress: Progress | None = None,
 ) -> list[Audio]:
     """Separate the vocals of songs, as input of the acoustic model; those of long songs are on the CPU.
 
     Args:
-        mixtures: mixtures or paths from `read_song`.
+        mixtures: mixtures or files from `read_song`.
         model: model with the separator.
         options: options of the separator.
         progress: progress callback, with a fraction in 0..1.
@@ -111,7 +135,7 @@ def separate_to_16k_mono(
 
 
 def compute_emissions(
-    mixtures: Sequence[Audio | Path],
+    mixtures: Sequence[Audio | AudioFile],
     model: LyricsModel,
     options: InferenceOptions,
     progress: Progress | None = None,
@@ -120,7 +144,7 @@ def compute_emissions(
     """Run separator and acoustic model on songs.
 
     Args:
-        mixtures: mixtures or paths from `read_song`. Songs in memory share batches.
+        mixtures: mixtures or files from `read_song`. Songs in memory share batches.
         model: model from `load_model`.
         options: options of both networks.
         progress: progress callback for the separation, with a fraction in 0..1.
@@ -209,7 +233,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
 
     def check(self, job: Job) -> Song:
         """See `Task`."""
-        audio = probe(job.source)
+        audio = probe(job.source, self.request.track)
         self.progress.expect(audio.duration_seconds)
         return Song(job, audio)
 
@@ -250,22 +274,28 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
 
     def key(self, song: Song) -> str:
         """See `Task`."""
-        parts = [RESULTS_VERSION, self.fingerprint, file_fingerprint(song.job.source), *self.further_key(song)]
+        request, content = self.request, file_fingerprint(song.job.source)
+        parts = [RESULTS_VERSION, self.fingerprint, content, request.track, request.strict, *self.further_key(song)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def further_key(self, song: Song) -> list[Any]:
         """Everything else that the results of a song depend on."""
         return []
 
-    def read(self, song: Song) -> Audio | Path:
+    def read(self, song: Song) -> Audio | AudioFile:
         """See `Task`."""
-        return read_song(song, self.model)
+        return read_song(song, self.model, track=self.request.track, strict=self.request.strict)
 
-    def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
+    def infer(self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
         _, mixtures = zip(*songs, strict=True)
         with self.in_progress(songs) as progress:
             return compute_emissions(mixtures, self.model, self.options, progress, stopwatch)
+
+    def decoded_seconds(self, song: Song, inferred: Any) -> float:
+        """See `Task`."""
+        seconds: float = inferred.duration_seconds
+        return seconds
 
     @contextmanager
     def beam_search(self) -> Iterator[Decode]:
@@ -382,7 +412,8 @@ class SeparateTask(ModelTask[SeparateRequest]):
 
     def read(self, song: Song) -> Audio:
         """See `Task`."""
-        return read_mixture(song.job.source, self.model)  # the whole song: vocals are written to one file
+        # the whole song: vocals are written to one file
+        return read_mixture(song.job.source, self.model, track=self.request.track, strict=self.request.strict)
 
     def infer(self, songs: Sequence[tuple[Song, Any]], stopwatch: Stopwatch) -> Sequence[Audio]:
         """See `Task`."""

@@ -28,6 +28,7 @@ from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
 from lyrics_asr.evaluation.metrics import character_errors, si_sdr, word_errors
 from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
 from lyrics_asr.inference.tasks import compute_emissions, read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
@@ -59,7 +60,7 @@ class Example:
 
     id: str
     reference: str
-    read: Callable[[], Audio | Path]
+    read: Callable[[], Audio | AudioFile]
     is_separated: bool = False
     read_vocals: Callable[[], Audio] | None = None
     language: str = ""
@@ -119,7 +120,7 @@ def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel) -> list[Exam
     return [example(song) for song in songs]
 
 
-def _read_song(song: ReferenceSong, model: LyricsModel) -> Audio | Path:
+def _read_song(song: ReferenceSong, model: LyricsModel) -> Audio | AudioFile:
     """The mixture of a song, whole if it is to be compared with its vocals."""
     if song.vocals is not None:
         return read_mixture(song.audio, model)
@@ -249,7 +250,7 @@ class _Measured:
     si_sdr_to_initial_db: float | None
 
 
-class _ValidationTask(Task[Audio | Path, _Measured]):
+class _ValidationTask(Task[Audio | AudioFile, _Measured]):
     """Validation as a task of the runner: the job of example n has the stem n."""
 
     def __init__(
@@ -276,11 +277,11 @@ class _ValidationTask(Task[Audio | Path, _Measured]):
         """See `Task`; validation does not resume."""
         raise NotImplementedError
 
-    def read(self, song: Song) -> Audio | Path:
+    def read(self, song: Song) -> Audio | AudioFile:
         """See `Task`."""
         return self._example(song).read()
 
-    def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[_Measured]:
+    def infer(self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch) -> Sequence[_Measured]:
         """See `Task`."""
         return [self._measure(self._example(song), sound) for song, sound in songs]
 
@@ -303,9 +304,9 @@ class _ValidationTask(Task[Audio | Path, _Measured]):
     def _example(self, song: Song) -> Example:
         return self._examples[int(song.job.stem.name)]
 
-    def _measure(self, example: Example, sound: Audio | Path) -> _Measured:
+    def _measure(self, example: Example, sound: Audio | AudioFile) -> _Measured:
         model, options = self._model, InferenceOptions()
-        if isinstance(sound, Path):  # a long song, which is separated in blocks
+        if isinstance(sound, AudioFile):  # a long song, which is separated in blocks
             emissions = compute_emissions([sound], model, options)[0] if self._with_text else None
             return _Measured(None, emissions, None, None)
         separated = None if example.is_separated else model.vocals([sound], options.separation)[0]

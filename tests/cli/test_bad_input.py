@@ -1,5 +1,6 @@
 """What users really hand in: messages name file, cause and remedy; no half-written file and no traceback."""
 
+import json
 import os
 import signal
 import time
@@ -76,10 +77,14 @@ def test_text_that_is_called_mp3(cli, tmp_path):
 def test_mp3_cut_off_in_the_middle_is_read_as_far_as_it_goes(cli, tmp_path):
     song = write_song(tmp_path / "song.mp3", noise(4.0))
     song.write_bytes(song.read_bytes()[: song.stat().st_size // 2])
-    code, _, files = cli("transcribe", song)
+    code, message, files = cli("transcribe", song)
     assert (code, files) == (0, ["song.json"])
+    assert f"{song}: the header says 4.0 s, 2." in message
     transcript = parse_json((tmp_path / "out/song.json").read_text(), "song.json")
     assert 1.5 < transcript.audio.duration_seconds < 2.5
+    (entry,) = map(json.loads, (tmp_path / "out/run.jsonl").read_text().splitlines())
+    assert entry["audio_seconds"] == pytest.approx(transcript.audio.duration_seconds, abs=1e-3)
+    assert_refused((*cli("transcribe", song, "--strict")[:2], []), "song.mp3", "get the file again")
 
 
 def test_name_that_is_not_utf_8(tiny_model_folder, tmp_path, capfd):

@@ -17,8 +17,7 @@ from threading import Thread
 import pytest
 import torch
 
-from lyrics_asr import audio
-from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.audio import Audio, container, read_audio, reading, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import Song, write_manifest
@@ -265,19 +264,20 @@ def test_what_is_small_is_read_once(songs, model, tmp_path, monkeypatch, to_fold
 
         monkeypatch.setattr(module, name, counted)
 
-    count(audio, "read_header")
-    count(audio, "_open")
+    count(container, "read_header")
+    for module in (container, reading):
+        count(module, "open_track")
     count(jobs, "read_lyrics")
     count(lyrics_model, "weights_fingerprint")
     assert (
         run("align", songs / "one.wav", songs / "one.txt", *model, *(["-o", tmp_path / "r"] if to_folder else [])) == 0
     )
     # The file is opened for its header and for its samples; without a folder there is nothing to resume from.
-    assert calls == Counter(read_header=1, _open=2, read_lyrics=1, weights_fingerprint=int(to_folder))
+    assert calls == Counter(read_header=1, open_track=2, read_lyrics=1, weights_fingerprint=int(to_folder))
     if to_folder:
         calls.clear()
         assert run("align", songs, "-o", tmp_path / "both", *model) == 0
-        assert calls == Counter(read_header=2, _open=4, read_lyrics=2, weights_fingerprint=1)
+        assert calls == Counter(read_header=2, open_track=4, read_lyrics=2, weights_fingerprint=1)
 
 
 def test_a_language_model_that_cannot_be_read_is_found_before_songs_are_separated(

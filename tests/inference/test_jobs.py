@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.inference.jobs import Job, LayoutError, check_targets, find_jobs, with_lyrics, write_results
+from lyrics_asr.inference.jobs import (
+    Job,
+    LayoutError,
+    check_targets,
+    find_jobs,
+    left_out,
+    with_lyrics,
+    write_results,
+)
 from lyrics_asr.inference.ownership import LEDGER_NAME, may_replace, own_path
 from lyrics_asr.inference.requests import RenderRequest
 
@@ -201,3 +209,23 @@ def test_lyrics_of_a_list_are_kept(tmp_path):
         Job(tmp_path / "a.mp3", Path("b"), lyrics_text="La"),
     )
     assert with_lyrics(jobs) == jobs
+
+
+def test_linked_folders_are_followed_without_loops(tmp_path):
+    touch(tmp_path, "songs/a/one.mp3", "elsewhere/two.mp3", "elsewhere/notes.pdf")
+    (tmp_path / "songs/b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "songs/a/up").symlink_to(tmp_path / "songs")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "songs")
+    assert stems(find_jobs([tmp_path / "songs"], {".mp3"}, None)) == ["a/one", "b/two"]
+
+
+def test_a_linked_output_folder_is_not_read(tmp_path):
+    touch(tmp_path, "songs/one.wav", "vocals/one.wav")
+    (tmp_path / "songs/vocals").symlink_to(tmp_path / "vocals")
+    assert stems(find_jobs([tmp_path / "songs"], {".wav"}, tmp_path / "vocals")) == ["one"]
+
+
+def test_other_files_are_counted_without_those_named_after_a_song(tmp_path):
+    touch(tmp_path, "a/one.mp3", "a/one.txt", "a/one.JPG", "a/cover.JPG", "a/b/cover.jpg", "README", ".hidden")
+    jobs = find_jobs([tmp_path], {".mp3"}, None)
+    assert left_out([tmp_path], jobs, None) == {".jpg": 2, "README": 1}

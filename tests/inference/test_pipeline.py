@@ -207,3 +207,15 @@ def test_many_songs_from_python_are_processed_as_on_the_command_line(song, tmp_p
     assert outcome.outputs[0].read_bytes() == (tmp_path / "same" / f"{song.stem}.flac").read_bytes()
     (again,) = process(request, find_jobs([song.parent], {".wav"}, request.output))
     assert again.is_kept
+
+
+def test_an_inverted_side_does_not_lose_the_song(tiny_model_folder, tmp_path):
+    model = load_model(str(tiny_model_folder), device="cpu")
+    mono = 0.2 * torch.randn(1, 44_100, generator=torch.Generator().manual_seed(0))
+    write_audio(tmp_path / "song.wav", Audio(torch.cat([mono, mono]), 44_100))
+    write_audio(tmp_path / "inverted.wav", Audio(torch.cat([mono, -mono]), 44_100))
+    plain, inverted = (read_mixture(tmp_path / name, model) for name in ("song.wav", "inverted.wav"))
+    assert torch.equal(plain.samples, inverted.samples)
+    write_audio(tmp_path / "offset.wav", Audio(torch.full((2, 44_100), 0.3), 44_100))
+    with pytest.raises(AudioError, match=r"offset\.wav: is silent"):
+        read_mixture(tmp_path / "offset.wav", model)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from lyrics_asr.audio import Audio, encode_audio
 from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.inference.jobs import write_results
+from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import ModelTask, separate_to_16k_mono
@@ -53,7 +54,7 @@ class VocalsTask(ModelTask[VocalsRequest]):
         parts = [RESULTS_VERSION, self._separator, asdict(self.options.separation), file_fingerprint(song.job.source)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def infer(self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch) -> Sequence[Any]:
+    def infer(self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch) -> Sequence[Any]:
         """See `Task`."""
         with self.in_progress(songs) as progress, stopwatch("separation"):
             return separate_to_16k_mono(

@@ -9,16 +9,15 @@ import torch
 from lhotse import CutSet, MonoCut, MultiCut
 from lhotse.qa import validate
 
-from lyrics_asr import audio as audio_module
-from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+from lyrics_asr.audio import Audio, AudioError, read_audio, reading, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.dali_splits import SplitThresholds
 from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.lhotse_io import our_decoder
 from lyrics_asr.training.data.prepare_dali import CutOptions, cut_dali
+from tests.audio.test_reading import encode
 from tests.corpora.test_dali import song_content, write, write_ground_truth
 from tests.corpora.test_dali_remarks import HEADER
-from tests.test_audio import encode
 
 RATE_HZ = 8000
 SECONDS = 60.0
@@ -123,15 +122,15 @@ def test_songs_go_to_their_splits(corpus):
 def test_audio_is_not_decoded_but_for_its_first_frames(corpus, monkeypatch):
     corpus.add("a", suffix=".flac")
     frames = []
-    original = audio_module._decoded
+    original = reading._decoded
 
-    def counting(*arguments):
-        for frame in original(*arguments):
+    def counting(*arguments, **options):
+        for frame in original(*arguments, **options):
             frames.append(frame)
             yield frame
 
-    monkeypatch.setattr(audio_module, "read_audio", None)
-    monkeypatch.setattr(audio_module, "_decoded", counting)
+    monkeypatch.setattr(reading, "read_audio", None)
+    monkeypatch.setattr(reading, "_decoded", counting)
     assert corpus.cut().splits["train"].songs == 1
     assert len(frames) == 3
 

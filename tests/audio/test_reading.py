@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from lyrics_asr import audio as audio_module
 from lyrics_asr.audio import (
     AUDIO_SUFFIXES,
     Audio,
@@ -20,9 +19,11 @@ from lyrics_asr.audio import (
     probe,
     read_audio,
     read_tags,
+    reading,
     reads_windows_by_seeking,
     require_sound,
     write_audio,
+    writing,
 )
 from lyrics_asr.files import OutputError
 from lyrics_asr.types import AudioInfo
@@ -179,14 +180,14 @@ LONG = {  # name: codec, rate, options, samples of a frame
 def decoded_seconds(monkeypatch):
     """How much was decoded so far, in seconds; its one element."""
     seconds = [0.0]
-    original = audio_module._decoded
+    original = reading._decoded
 
-    def counting(*arguments):
-        for frame in original(*arguments):
+    def counting(*arguments, **options):
+        for frame in original(*arguments, **options):
             seconds[0] += frame.samples / frame.sample_rate
             yield frame
 
-    monkeypatch.setattr(audio_module, "_decoded", counting)
+    monkeypatch.setattr(reading, "_decoded", counting)
     return seconds
 
 
@@ -622,13 +623,13 @@ def test_output_under_a_file(tmp_path):
 
 
 def test_interrupt_in_the_middle_of_a_write_leaves_nothing(tmp_path, monkeypatch):
-    original = audio_module._encodable
+    original = writing._encodable
 
     def interrupted(*arguments):
         yield next(original(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audio_module, "_encodable", interrupted)
+    monkeypatch.setattr(writing, "_encodable", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_audio(tmp_path / "song.wav", Audio(torch.ones(1, 80_000), 8_000))
     assert list(tmp_path.iterdir()) == []
