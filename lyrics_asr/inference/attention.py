@@ -22,6 +22,7 @@ from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.lexicon import Symbols
 from lyrics_asr.decoding.lines import timed_line
 from lyrics_asr.inference.jobs import write_transcript
+from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import TranscribeTask, separate_to_16k_mono
 from lyrics_asr.lyrics.normalization import spellable_words
@@ -55,7 +56,7 @@ class AttentionTask(TranscribeTask):
         ]
 
     def infer(
-        self, songs: Sequence[tuple[Song, Audio | Path]], stopwatch: Stopwatch
+        self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
     ) -> list[tuple[Emissions, list[SegmentText]]]:
         """See `Task`."""
         _, mixtures = zip(*songs, strict=True)
@@ -68,6 +69,11 @@ class AttentionTask(TranscribeTask):
             for (song, _), voice in zip(songs, voices, strict=True):
                 texts.append(self.transcriber.transcribe(voice.samples[0], self.request.language, song.hot_words))
         return list(zip(emissions, texts, strict=True))
+
+    def decoded_seconds(self, song: Song, inferred: Any) -> float:
+        """See `Task`."""
+        emissions: Emissions = inferred[0]
+        return emissions.duration_seconds
 
     def finish(self, song: Song, inferred: Any, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
