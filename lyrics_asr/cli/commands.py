@@ -24,6 +24,7 @@ from lyrics_asr.console import (
     log_traceback,
     say,
 )
+from lyrics_asr.lyrics.languages import AUTO, require_language
 
 if TYPE_CHECKING:
     from lyrics_asr.cli.main import VerbParser
@@ -257,8 +258,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
             "--language",
             default="en",
             metavar="CODE",
-            help="language of the lyrics, such as en or fr; three letters, such as fra, also select the adapter of "
-            "a multilingual model (default: %(default)s)",
+            help="language of the lyrics, such as en or fr; auto guesses it from the lyrics; three letters, such as "
+            "fra, also select the adapter of a multilingual model (default: %(default)s)",
         )
     parser.add_argument(
         "--device",
@@ -287,7 +288,7 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `ModelRequest` that `add_model_options` declared.
 
     Raises:
-        UsageError: an option of a stage is unknown or out of range.
+        UsageError: an option of a stage is unknown or out of range, or the language is unknown.
     """
     if args.set:
         from lyrics_asr.config import load_config
@@ -295,6 +296,12 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
         try:
             load_config(InferenceOptions, overrides=args.set)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    language = getattr(args, "language", "en")
+    if language != AUTO:
+        try:
+            require_language(language, or_of_model=True)
         except ValueError as error:
             raise UsageError(str(error)) from error
     if args.engine == "ray" and args.output is None:
@@ -308,7 +315,7 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "track": getattr(args, "track", None),
         "strict": getattr(args, "strict", False),
         "acoustic": getattr(args, "acoustic", None),
-        "language": getattr(args, "language", "en"),
+        "language": language,
     }
 
 

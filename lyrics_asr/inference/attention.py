@@ -25,8 +25,9 @@ from lyrics_asr.inference.jobs import write_transcript
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import TranscribeTask, separate_to_16k_mono
+from lyrics_asr.lyrics.languages import base_code
 from lyrics_asr.lyrics.normalization import spellable_words
-from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.transcriber import Candidate, SegmentText, Transcriber, load_transcriber
 from lyrics_asr.options import TranscriberOptions
 from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Transcript
@@ -67,7 +68,7 @@ class AttentionTask(TranscribeTask):
         texts = []
         with stopwatch("transcriber"):
             for (song, _), voice in zip(songs, voices, strict=True):
-                texts.append(self.transcriber.transcribe(voice.samples[0], self.request.language, song.hot_words))
+                texts.append(self.transcriber.transcribe(voice.samples[0], base_code(song.language), song.hot_words))
         return list(zip(emissions, texts, strict=True))
 
     def decoded_seconds(self, song: Song, inferred: Any) -> float:
@@ -80,7 +81,7 @@ class AttentionTask(TranscribeTask):
         emissions: Emissions = inferred[0]
         segments: list[SegmentText] = inferred[1]
         with stopwatch("decoding"):
-            lines = timed_lines(segments, emissions, self.options.transcriber, language=self.request.language)
+            lines = timed_lines(segments, emissions, self.options.transcriber, language=song.language)
         text = "\n".join(line.text for line in lines)
         names = replace(self.model.info, language_model=None, transcriber=self.transcriber.name)
         transcript = Transcript("transcribe", self.audio_of(song, emissions), names, text, lines)
@@ -111,7 +112,7 @@ def timed_lines(
             continue
         chosen = _best(segment.candidates, own, options.ctc_weight, language)
         try:
-            aligned = align_lyrics(own, parse_lyrics("\n".join(chosen.lines)), language=language)
+            aligned = align_lyrics(own, parse_corpus_lyrics("\n".join(chosen.lines)), language=language)
         except (AlignmentError, ValueError):  # nothing to spell, or more letters than frames: not what was sung here
             continue
         for line in aligned:

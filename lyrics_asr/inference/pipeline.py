@@ -28,6 +28,7 @@ from lyrics_asr.inference.tasks import (
     read_mixture,
     read_song,
 )
+from lyrics_asr.lyrics.languages import resolve_language
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
@@ -55,7 +56,7 @@ def transcribe(
         greedy: take the most likely token of each frame, without beam search and language model.
         hot_words: text whose words are likely to be sung: artist and title, or lyrics that are nearly right. Greedy
             decoding cannot use them.
-        language: language of the hot words, to verbalize digits and symbols, e.g. "en".
+        language: language of the hot words, to verbalize digits and symbols, e.g. "en"; "auto" to guess it.
         progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
@@ -72,7 +73,7 @@ def transcribe(
         options,
         decode=None if search is None else search.decode,
         hot_words=hot_words,
-        language=language,
+        language=resolve_language(language, hot_words),
     )
 
 
@@ -92,7 +93,7 @@ def align(
         lyrics: lyrics from `read_lyrics` or `parse_lyrics`.
         model: model from `load_model`.
         options: options of all stages; None for those of the model.
-        language: language of the lyrics, to verbalize digits and symbols, e.g. "en".
+        language: language of the lyrics, to verbalize digits and symbols, e.g. "en"; "auto" to guess it.
         progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
@@ -101,6 +102,7 @@ def align(
         AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
     """
     audio, emissions = _emissions_of(Path(path), model, options or options_for(model), progress)
+    language = resolve_language(language, "\n".join(line.text for line in lyrics.lines))
     return align_emissions(audio, emissions, lyrics, model, language=language)
 
 

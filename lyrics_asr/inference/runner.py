@@ -32,12 +32,14 @@ class Song:
         audio: duration and sample rate from the header; None if the input is not audio.
         lyrics: lyrics to align.
         hot_words: text whose words are likely to be sung.
+        language: language of the lyrics or hot words, as `spell` takes it.
     """
 
     job: Job
     audio: AudioInfo | None = None
     lyrics: Lyrics | None = None
     hot_words: str = ""
+    language: str = "en"
 
     @property
     def audio_seconds(self) -> float:

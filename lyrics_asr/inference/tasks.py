@@ -38,6 +38,7 @@ from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.language_model.files import read_header
+from lyrics_asr.lyrics.languages import resolve_language
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics, read_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device
@@ -348,7 +349,9 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
 
     def check(self, job: Job) -> Song:
         """See `Task`."""
-        return replace(super().check(job), hot_words=_read_hot_words(self.request.hot_words, job))
+        hot_words = _read_hot_words(self.request.hot_words, job)
+        language = resolve_language(self.request.language, hot_words)
+        return replace(super().check(job), hot_words=hot_words, language=language)
 
     @contextmanager
     def load(self) -> Iterator[None]:
@@ -362,7 +365,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
         """See `Task`."""
         language_model = None if self.request.greedy else self.language_model_fingerprint
         decoding = None if self.request.greedy else asdict(self.options.decoding)
-        return [language_model, decoding, asdict(self.options.lines), song.hot_words, self.request.language]
+        return [language_model, decoding, asdict(self.options.lines), song.hot_words, song.language]
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
@@ -374,7 +377,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
                 self.options,
                 decode=self._decode,
                 hot_words=song.hot_words,
-                language=self.request.language,
+                language=song.language,
             )
         with stopwatch("writing"):
             return write_transcript(song.job, transcript, self.request)
@@ -389,19 +392,20 @@ class AlignTask(ModelTask[AlignRequest]):
         lyrics = job.read_lyrics(self.request.encoding, self.request.expand_repeats)
         for note in lyrics.notes:
             _logger.warning("%s: %s", job.lyrics or job.stem, note)
-        return replace(song, lyrics=lyrics)
+        language = resolve_language(self.request.language, "\n".join(line.text for line in lyrics.lines))
+        return replace(song, lyrics=lyrics, language=language)
 
     def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
         assert song.lyrics is not None
-        return [song.lyrics.text, [line.text for line in song.lyrics.lines], self.request.language]
+        return [song.lyrics.text, [line.text for line in song.lyrics.lines], song.language]
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         assert song.lyrics is not None
         with stopwatch("alignment"):
             transcript = align_emissions(
-                self.audio_of(song, inferred), inferred, song.lyrics, self.model, language=self.request.language
+                self.audio_of(song, inferred), inferred, song.lyrics, self.model, language=song.language
             )
         with stopwatch("writing"):
             return write_transcript(song.job, transcript, self.request)

@@ -21,7 +21,7 @@ Swedish; sw swa,swh Swahili; ta tam Tamil; te tel Telugu; tet tet Tetum; tg tgk 
 tur Turkish; uk ukr Ukrainian; ur urd Urdu; vi vie Vietnamese; yi yid Yiddish; yo yor Yoruba; zh zho,cmn Chinese; zu
 zul Zulu
 """
-_ROWS = [row.split(maxsplit=2) for row in _TABLE.split(";")]
+_ROWS = [row.split(maxsplit=2) for row in _TABLE.strip().split(";")]
 NAMES = {code: name for code, _, name in _ROWS}
 """The names of the known languages, by ISO 639-1 code."""
 _CODES = {long: code for code, longs, _ in _ROWS for long in longs.split(",")}
@@ -46,15 +46,32 @@ def base_code(language: str) -> str:
     return _CODES.get(base, base)
 
 
-def require_language(language: str) -> None:
+def require_language(language: str, *, or_of_model: bool = False) -> None:
     """Make sure that a language is known.
+
+    Args:
+        language: code or English name.
+        or_of_model: whether any other code of three letters may be known to a multilingual model.
 
     Raises:
         ValueError: it is not; the message lists those that are.
     """
-    if base_code(language) not in NAMES:
+    base = base_code(language)
+    if base not in NAMES and not (or_of_model and re.fullmatch("[a-z]{3}", base)):
         known = ", ".join(f"{code} ({name})" for code, name in NAMES.items())
         raise ValueError(f"unknown language {language!r}; known are {AUTO} (guessed from the lyrics), {known}")
+
+
+def resolve_language(language: str, text: str) -> str:
+    """The language of a text: the given one, or a guess for "auto".
+
+    Raises:
+        ValueError: unknown language.
+    """
+    if language == AUTO:
+        return guess_language(text)
+    require_language(language, or_of_model=True)
+    return language
 
 
 def guess_language(text: str) -> str:

@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
+from lyrics_asr.lyrics.languages import require_language
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.hub import hub_snapshot
 from lyrics_asr.models.whisper_ctc import with_ctc_head
@@ -201,6 +202,7 @@ def _set_language(
 ) -> None:
     languages = _languages(getattr(tokenizer, "vocab", {}))
     if not languages:  # monolingual; the code still is the language of the lyrics
+        require_language(language)
         return
     if language not in languages:
         raise ValueError(

@@ -590,3 +590,11 @@ def test_a_native_stderr_is_quiet_and_messages_come_through(songs, tiny_model_fo
     lines = done.stderr.splitlines()
     assert all(line.startswith("lyrics-asr: ") for line in lines), lines
     assert len(lines) == 3
+
+
+def test_unknown_languages_are_refused_with_a_list(songs, model, capsys):
+    assert run("align", songs / "one.wav", *model, "--language", "xx") == 2
+    assert "unknown language 'xx'; known are auto (guessed from the lyrics), am (Amharic)" in capsys.readouterr().err
+    assert run("align", songs / "one.wav", *model, "--language", "xyz") == 1  # no language of this model either
+    assert "unknown language 'xyz'" in capsys.readouterr().err
+    assert run("align", songs / "one.wav", *model, "--language", "auto") == 0

@@ -3,10 +3,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from num2words import CONVERTER_CLASSES, num2words
 
+from lyrics_asr.lyrics.languages import NAMES
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.lyrics.text import LyricLine, parse_corpus_lyrics, parse_lyrics, read_lyrics
-from lyrics_asr.lyrics.verbalization import _LANGUAGES
+from lyrics_asr.lyrics.verbalization import _NUM2WORDS_CODES
 from lyrics_asr.types import Vocabulary
 from tests.paths import LYRICS
 
@@ -93,6 +94,29 @@ def test_files_that_are_no_lyrics_are_named(tmp_path):
         ("1,000", "ONE|THOUSAND"),
         ("3.5", "THREE|POINT|FIVE"),
         ("10:30", "TEN|THIRTY"),
+        ("3:00", "THREE|O'CLOCK"),
+        ("3:05", "THREE|OH|FIVE"),
+        ("½", "HALF"),
+        ("2½", "TWO|AND|A|HALF"),
+        ("¾", "THREE|QUARTERS"),
+        ("2/3", "TWO|THIRDS"),
+        ("24/7", "TWENTY|FOUR|SEVEN"),
+        ("2000s", "TWO|THOUSANDS"),
+        ("XIV", "FOURTEEN"),
+        ("II,", "TWO"),
+        ("I", "I"),
+        ("MIX", "MIX"),
+        ("XX", "XX"),
+        ("w/", "WITH"),
+        ("w/o", "WITHOUT"),
+        ("#1", "NUMBER|ONE"),
+        ("@", "AT"),
+        ("50¢", "FIFTY|CENTS"),
+        ("$5k", "FIVE|THOUSAND|DOLLARS"),
+        ("5k", "FIVE|K"),
+        ("867-5309", "EIGHT|SIX|SEVEN|FIVE|THREE|ZERO|NINE"),
+        ("9-1-1", "NINE|ONE|ONE"),
+        ("20°", "TWENTY|DEGREES"),
         ("007", "ZERO|ZERO|SEVEN"),
         ("'80s", "EIGHTIES"),
         ("$5", "FIVE|DOLLARS"),
@@ -124,6 +148,17 @@ def test_spelling_in_english(word, expected):
         ("&", "fr", "ET"),
         ("1990", "es", "MIL|NOVECIENTOS|NOVENTA"),
         ("2º", "es", "SEGUNDO"),
+        ("3:30", "es", "TRES|Y|TREINTA"),
+        ("½", "es", "MEDIO"),
+        ("#1", "es", "NUMERO|UNO"),
+        ("3:00", "fr", "TROIS|HEURES"),
+        ("3h30", "fr", "TROIS|HEURES|TRENTE"),
+        ("2½", "fr", "DEUX|ET|DEMI"),
+        ("XXe", "fr", "VINGTIEME"),
+        ("3:00", "de", "DREI|UHR"),
+        ("¾", "de", "DREI|VIERTEL"),
+        ("½", "it", "UNO|DUE"),
+        ("3:00", "it", "TRE"),
         ("1990", "de", "NEUNZEHNHUNDERTNEUNZIG"),
         ("1.000", "de-AT", "EINTAUSEND"),
         ("7", "deu", "SIEBEN"),
@@ -162,9 +197,10 @@ def test_three_letter_languages(code, seven):
     assert normalize("7", code) == seven
 
 
-def test_every_three_letter_language_is_one_of_num2words():
-    assert set(_LANGUAGES.values()) <= set(CONVERTER_CLASSES)
-    assert {len(code) for code in CONVERTER_CLASSES if "_" not in code and code not in _LANGUAGES.values()} == {3}
+def test_every_language_of_num2words_is_known():
+    codes = {_NUM2WORDS_CODES.get(code, code) for code in NAMES}
+    assert {code for code in CONVERTER_CLASSES if "_" not in code} <= codes
+    assert set(_NUM2WORDS_CODES.values()) <= set(CONVERTER_CLASSES)
 
 
 @pytest.mark.parametrize("language", sorted(code for code in CONVERTER_CLASSES if "_" not in code))
