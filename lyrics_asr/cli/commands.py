@@ -193,7 +193,8 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
     parser.add_argument(
         "--format",
         metavar="F[,F...]",
-        help="json, txt, lrc (line times), elrc (word times), srt, vtt "
+        help="json, txt, lrc (line times), lrc-ends, elrc (word times), srt, srt-words, vtt, vtt-words, ass (karaoke), "
+        "ttml, textgrid, ctm, jams, audacity "
         f"(default: {default_format} on stdout, json in a folder)",
     )
     add_overwrite(parser)

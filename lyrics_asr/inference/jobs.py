@@ -20,7 +20,7 @@ from pathlib import Path
 from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.corpora.parsing import composed, inside, read_csv
-from lyrics_asr.formats import FORMATS
+from lyrics_asr.formats import FORMATS, suffix_of
 from lyrics_asr.inference.ownership import may_replace, own_path
 from lyrics_asr.inference.requests import Request
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_lyrics
@@ -213,7 +213,7 @@ def can_name_results(stem: Path) -> bool:
 def targets(job: Job, request: Request) -> dict[str, Path]:
     """The result of a job in each format."""
     assert request.output is not None
-    return {name: job.target(request.output, f".{name}") for name in request.formats}
+    return {name: job.target(request.output, suffix_of(name)) for name in request.formats}
 
 
 def writable_targets(job: Job, request: Request) -> dict[str, Path]:
@@ -272,7 +272,7 @@ def check_targets(jobs: Iterable[Job], output: Path, formats: Sequence[str]) -> 
     root = output.resolve()
     for job in jobs:
         for name in formats:
-            target = job.target(output, f".{name}")
+            target = job.target(output, suffix_of(name))
             if target.resolve() in sources:
                 raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
             if not target.resolve().is_relative_to(root):

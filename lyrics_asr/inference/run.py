@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from lyrics_asr.console import BatchProgress, describe, duration
 from lyrics_asr.files import append_line, require_writable_folder
+from lyrics_asr.formats import suffix_of
 from lyrics_asr.inference.jobs import Job, Outcome, check_targets, targets, writable_targets
 from lyrics_asr.inference.requests import ModelRequest, Request
 from lyrics_asr.inference.runner import ResumeLookup, Song, Task, check, work
@@ -132,7 +133,7 @@ class FinishedResults:
         """The results of a song; None if there are none with this key."""
         if self.keys.get(song.job.stem.as_posix()) != key:
             return None
-        results = tuple(song.job.target(self.output, f".{name}") for name in self.formats)
+        results = tuple(song.job.target(self.output, suffix_of(name)) for name in self.formats)
         return results if all(path.is_file() for path in results) else None
 
 

@@ -30,7 +30,7 @@ from lyrics_asr.models import lyrics_model
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions
 from tests.fork_server import start_command
-from tests.test_formats import GOLDEN, TRANSCRIPT
+from tests.formats.test_formats import GOLDEN, TRANSCRIPT
 
 VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
 

@@ -1,17 +1,12 @@
-"""Output formats of transcripts. JSON is complete and can be read back; the other formats are rendered from it.
+"""JSON, the complete format: transcripts can be read back from it.
 
-Conventions
-- json: schema "lyrics-asr/transcript/1"; times in seconds, at full precision.
-- txt: the text without times.
-- lrc: `[mm:ss.xx]` with the start of each line; minutes may exceed 59.
-- elrc: enhanced LRC ("A2 extension"), with `<mm:ss.xx>` before each word for its start and after the last for its end.
-- srt, vtt: one cue per line. A cue lasts at least 1 ms: players drop empty cues, and WebVTT forbids them.
+Its schema is "lyrics-asr/transcript/1"; times are in seconds, at full precision.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 from lyrics_asr.types import TRANSCRIPT_SCHEMA, AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
@@ -19,19 +14,8 @@ from lyrics_asr.types import TRANSCRIPT_SCHEMA, AudioInfo, ModelInfo, TimedLine,
 T = TypeVar("T")
 
 
-def render(transcript: Transcript, format: str) -> str:
-    """Render a transcript in one of FORMATS; the result ends with a line break unless it is empty.
-
-    Raises:
-        ValueError: unknown format.
-    """
-    if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
-    return FORMATS[format](transcript)
-
-
 def parse_json(text: str, source: str) -> Transcript:
-    """Parse the output of `render(transcript, "json")`; unknown keys are ignored.
+    """Parse the output of `Transcript.to_json`; unknown keys are ignored.
 
     Args:
         text: the JSON document.
@@ -50,71 +34,6 @@ def parse_json(text: str, source: str) -> Transcript:
         return _transcript(_Node(root, ""))
     except ValueError as error:
         raise ValueError(f"{source}: {error}; give a .json file that transcribe or align wrote") from error
-
-
-def _txt(transcript: Transcript) -> str:
-    return transcript.text if transcript.text.endswith("\n") or not transcript.text else transcript.text + "\n"
-
-
-def _lrc(transcript: Transcript) -> str:
-    return "".join(f"[{_lrc_time(line.start_seconds)}]{_one_line(line.text)}\n" for line in transcript.lines)
-
-
-def _elrc(transcript: Transcript) -> str:
-    return "".join(
-        f"[{_lrc_time(line.start_seconds)}]"
-        + "".join(f" <{_lrc_time(word.start_seconds)}> {_one_line(word.text)}" for word in line.words)
-        + f" <{_lrc_time(line.end_seconds)}>\n"
-        for line in transcript.lines
-    )
-
-
-def _srt(transcript: Transcript) -> str:
-    return "\n".join(
-        f"{number}\n{_cue_times(line, ',')}\n{_one_line(line.text)}\n"
-        for number, line in enumerate(transcript.lines, 1)
-    )
-
-
-def _vtt(transcript: Transcript) -> str:
-    cues = (f"\n{_cue_times(line, '.')}\n{_escaped(_one_line(line.text))}\n" for line in transcript.lines)
-    return "WEBVTT\n" + "".join(cues)
-
-
-def _lrc_time(seconds: float) -> str:
-    centiseconds = round(seconds * 100)
-    return f"{centiseconds // 6000:02d}:{centiseconds // 100 % 60:02d}.{centiseconds % 100:02d}"
-
-
-def _cue_times(line: TimedLine, decimal_mark: str) -> str:
-    start = round(line.start_seconds * 1000)
-    end = max(start + 1, round(line.end_seconds * 1000))
-    return f"{_cue_time(start, decimal_mark)} --> {_cue_time(end, decimal_mark)}"
-
-
-def _cue_time(milliseconds: int, decimal_mark: str) -> str:
-    seconds = milliseconds // 1000
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{decimal_mark}{milliseconds % 1000:03d}"
-
-
-def _one_line(text: str) -> str:
-    """Replace line breaks by spaces: a line break inside a text would end its line or cue."""
-    return " ".join(text.splitlines())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-FORMATS: Mapping[str, Callable[[Transcript], str]] = {
-    "json": Transcript.to_json,
-    "txt": _txt,
-    "lrc": _lrc,
-    "elrc": _elrc,
-    "srt": _srt,
-    "vtt": _vtt,
-}
-"""The renderer of each format, by its name and suffix."""
 
 
 @dataclasses.dataclass(frozen=True)

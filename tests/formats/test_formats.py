@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyrics_asr.formats import FORMATS, parse_json, render
+from lyrics_asr.formats import parse_json, render
 from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
 
 AUDIO = AudioInfo("songs/Été.mp3", 4000.5, 44_100)
@@ -60,7 +60,7 @@ def test_json_has_the_schema_of_the_design_in_its_order():
     assert list(document) == ["schema", "task", "audio", "model", "text", "lines"]
     assert document["schema"] == "lyrics-asr/transcript/1"
     assert list(document["audio"]) == ["path", "duration_seconds", "sample_rate_hz"]
-    assert list(document["model"]) == ["name", "separator", "acoustic", "language_model"]
+    assert list(document["model"]) == ["name", "separator", "acoustic", "language_model", "transcriber"]
     assert list(document["lines"][0]) == ["text", "start_seconds", "end_seconds", "confidence", "words"]
     assert document["lines"][0]["words"][1] == {
         "text": "&",
@@ -72,9 +72,14 @@ def test_json_has_the_schema_of_the_design_in_its_order():
 
 def test_empty_transcript_in_every_format():
     transcript = Transcript("transcribe", AUDIO, MODEL, "", ())
-    rendered = {name: render(transcript, name) for name in FORMATS}
-    assert parse_json(rendered.pop("json"), "x.json") == transcript
-    assert rendered == {"txt": "", "lrc": "", "elrc": "", "srt": "", "vtt": "WEBVTT\n"}
+    assert parse_json(render(transcript, "json"), "x.json") == transcript
+    assert {name: render(transcript, name) for name in GOLDEN} == {
+        "txt": "",
+        "lrc": "",
+        "elrc": "",
+        "srt": "",
+        "vtt": "WEBVTT\n",
+    }
 
 
 def test_line_break_within_a_line_stays_in_its_cue():
@@ -85,8 +90,8 @@ def test_line_break_within_a_line_stays_in_its_cue():
 
 
 def test_unknown_format_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown format 'ass'; use one of json, txt, lrc, elrc, srt, vtt"):
-        render(TRANSCRIPT, "ass")
+    with pytest.raises(ValueError, match="unknown format 'mp9'; use one of json, txt, lrc, "):
+        render(TRANSCRIPT, "mp9")
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
