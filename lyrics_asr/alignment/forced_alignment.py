@@ -12,10 +12,11 @@ Conventions
 - With probability `_ANYTHING`, a frame may be any symbol, whatever the model says. Otherwise one second in which the
   model is confidently wrong would outweigh the rest of the song.
 - A word starts with the first frame of its first token and ends with the last frame of its last token.
-- A letter that is not in the vocabulary is a wildcard: it matches the most likely letter of its frames.
+- A letter that is not in the vocabulary, and has no sound in its letters, is a wildcard: it matches the most likely
+  letter of its frames.
 - The confidence of a word is the geometric mean of its letters' probabilities, as the model gave them, over the frames
-  they are aligned to, without pauses. The probability of a wildcard is that of the letter it matched. The confidence of
-  a line is the geometric mean of its words' confidences.
+  they are aligned to, without pauses. A wildcard says nothing about the lyrics, so that its probability is that of a
+  guess among all letters. The confidence of a line is the geometric mean of its words' confidences.
 - A word that cannot be spelled, such as "-", has zero length and confidence 0. It is placed at the end of the spelled
   word before it in its line, else at the start of the next one, else at the end of the previous line, else at the start
   of the song. It does not count towards the confidence of its line.
@@ -30,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import WILDCARD, spell_by_sound
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Vocabulary, mean_confidence, min_frames
 
@@ -182,7 +183,7 @@ def _join_words(lyrics: Lyrics, vocabulary: Vocabulary, columns: _ExtraColumns, 
         between = columns.word_pause if len(line.words) <= _MAX_LINE_WORDS else columns.line_pause
         is_first = True
         for word in line.words:
-            spelling = spell(word, vocabulary, language)
+            spelling = spell_by_sound(word, vocabulary, language)
             if not spelling:
                 words.append(None)
                 continue
@@ -235,8 +236,9 @@ def _path_scores(emissions: Emissions, columns: _ExtraColumns) -> Float[Tensor, 
 
 def _confidence_log_probs(emissions: Emissions) -> Float[Tensor, "padded columns"]:
     """The model's log-probabilities in the layout of `_path_scores`; the pause columns are not used and hold zeros."""
-    log_probs = _with_wildcards(emissions.log_probs, emissions.vocabulary).clamp(min=_MIN_LOG_PROB)
-    return torch.nn.functional.pad(log_probs, (0, 2, 1, 1))
+    log_probs = emissions.log_probs.clamp(min=_MIN_LOG_PROB)
+    guess = math.log(1 / max(1, len(emissions.vocabulary.character_ids)))
+    return torch.nn.functional.pad(torch.nn.functional.pad(log_probs, (0, 2), value=guess), (0, 2, 1, 1))
 
 
 def _with_wildcards(log_probs: Float[Tensor, "frames vocab"], vocabulary: Vocabulary) -> Float[Tensor, "frames _"]:

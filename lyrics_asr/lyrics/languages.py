@@ -25,6 +25,7 @@ _ROWS = [row.split(maxsplit=2) for row in _TABLE.strip().split(";")]
 NAMES = {code: name for code, _, name in _ROWS}
 """The names of the known languages, by ISO 639-1 code."""
 _CODES = {long: code for code, longs, _ in _ROWS for long in longs.split(",")}
+_LONG_CODES = {code: longs.split(",")[0] for code, longs, _ in _ROWS}
 _CODES |= {code: code for code in NAMES} | {name.lower(): code for code, name in NAMES.items() if code != "nb"}
 
 _SCRIPTS = {
@@ -44,6 +45,12 @@ def base_code(language: str) -> str:
     """
     base = re.split("[-_]", language.strip().lower())[0]
     return _CODES.get(base, base)
+
+
+def long_code(language: str) -> str:
+    """The ISO 639-3 code of a language: "eng" for "en" and "en-US"."""
+    base = base_code(language)
+    return _LONG_CODES.get(base, base)
 
 
 def require_language(language: str, *, or_of_model: bool = False) -> None:

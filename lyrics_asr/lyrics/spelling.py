@@ -19,6 +19,7 @@ SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
 """Punctuation that separates words."""
 APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
 _PLAIN_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
+_OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
 _NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
 
 # Letters that Unicode does not decompose into a base letter and a mark.
@@ -57,6 +58,22 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
             columns.append(delimiter_id)
         columns.extend(part)
     return tuple(columns)
+
+
+def spell_by_sound(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int, ...]:
+    """Spell a word as `spell` does, and by its sound in Latin letters if the vocabulary lacks its script.
+
+    See `spell` for arguments. A letter that the vocabulary lacks even then is WILDCARD.
+    """
+    spelling = spell(word, vocabulary, language)
+    if WILDCARD not in spelling:
+        return spelling
+    spoken = verbalize(word, language)
+    if not _OTHER_SCRIPT.search(spoken):
+        return spelling
+    from lyrics_asr.lyrics.romanization import romanize
+
+    return spell(romanize(spoken, language), vocabulary, language)
 
 
 def without_outer_apostrophes(text: str) -> str:
