@@ -2,17 +2,23 @@
 
 This is the only module that uses OmegaConf. Unknown keys, wrong types and invalid values fail with the name of the key.
 Defaults are those of the dataclasses; the files in configs/ only contain values that differ from them.
+
+Files and overrides are read as YAML 1.2, where only true and false are booleans: `wandb: off` is a choice, and `no` is
+Norwegian. Options that are booleans take on, off, yes and no too.
 """
 
 import re
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._yaml import get_yaml_loader  # its resolvers cannot be replaced otherwise
 from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
 
 _RENAMED = {
     "acoustic.border_seconds": "acoustic.context_seconds",
@@ -45,9 +51,13 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
     """
     source = "command line" if path is None else str(path)
     try:
-        given = OmegaConf.create() if path is None else OmegaConf.load(path)
-        if not isinstance(given, DictConfig):
+        content = {}
+        if path is not None:
+            with path.open(encoding="utf-8") as file:
+                content = _parse_yaml(file)
+        if not isinstance(content, dict | None):
             raise TypeError("is not a mapping of keys to values")
+        given = OmegaConf.create(content or {})
         _refuse_renamed(given, schema)
         config = OmegaConf.merge(OmegaConf.structured(schema), given)
         for override in overrides or []:
@@ -60,10 +70,6 @@ def load_config(schema: type[T], path: Path | None = None, overrides: list[str] 
         return cast(T, OmegaConf.to_object(config))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; check the path") from error
-    except OSError as error:
-        if error.errno is not None:  # the file cannot be read; the message names it
-            raise
-        raise ValueError(f"{source}: is not a mapping of keys to values") from error  # OmegaConf, for a lone number
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"{source}: {_cause(error)}") from error
 
@@ -95,14 +101,27 @@ def _has_key(given: Any, key: str) -> bool:
     return isinstance(given[name], list) and any(_has_key(item, rest) for item in given[name])
 
 
+def _parse_yaml(text: str | TextIO) -> Any:
+    loader = get_yaml_loader()
+    loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+        for first, resolvers in loader.yaml_implicit_resolvers.items()
+    }
+    loader.add_implicit_resolver(_BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
+    return yaml.load(text, Loader=loader)
+
+
 def _overridden(given: DictConfig, override: str) -> DictConfig:
-    key, _, text = override.partition("=")
+    key, equals, text = override.partition("=")
+    value = _parse_yaml(text) if equals else None
     item = re.match(r"([\w.]+)\[\d+\]", key)
     if item is None:
-        return cast(DictConfig, OmegaConf.merge(given, OmegaConf.from_dotlist([override])))
+        change = OmegaConf.create()
+        OmegaConf.update(change, key, value)
+        return cast(DictConfig, OmegaConf.merge(given, change))
     if not OmegaConf.is_list(OmegaConf.select(given, item[1])) or OmegaConf.select(given, item[0]) is None:
         raise ValueError(f"there is no {item[0]} to override")
-    OmegaConf.update(given, key, OmegaConf.from_dotlist([f"value={text}"]).value)  # a merge would replace the list
+    OmegaConf.update(given, key, value)  # a merge would replace the list
     return given
 
 

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,7 +13,8 @@ from lyrics_asr.options import (
     SeparationOptions,
     SilenceOptions,
 )
-from lyrics_asr.training.config import StageOptions, TrainingConfig
+from lyrics_asr.training.config import StageOptions, TrackingOptions, TrainingConfig
+from tests.paths import CONFIGS
 
 
 def test_file_goes_over_the_defaults_and_overrides_over_the_file(tmp_path):
@@ -54,6 +56,49 @@ def test_unusable_file_is_named_in_one_line(tmp_path, content, message):
     assert type(caught.value) is ValueError
     assert str(caught.value).startswith(f"{path}: ")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Every kind of option that a YAML 1.1 boolean could stand in."""
+
+    choice: str = ""
+    named: dict[str, float] = field(default_factory=dict)
+    several: list[str] = field(default_factory=list)
+    flag: bool = False
+
+
+@pytest.mark.parametrize("word", ["off", "on", "no", "yes", "Off", "NO", "y", "n"])
+def test_texts_that_yaml_1_1_reads_as_booleans_are_texts(tmp_path, word):
+    expected = Choices(word, {word: 1.0}, [word])
+    path = tmp_path / "choices.yaml"
+    path.write_text(f"{{choice: {word}, named: {{{word}: 1}}, several: [{word}]}}")
+    assert load_config(Choices, path) == expected
+    assert load_config(Choices, overrides=[f"choice={word}", f"named.{word}=1", f"several=[{word}]"]) == expected
+    path.write_text(dump_config(expected))
+    assert load_config(Choices, path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", True), ("yes", True), ("true", True), ("off", False), ("no", False), ("False", False)]
+)
+def test_flags_take_every_word_for_a_boolean(tmp_path, text, value):
+    path = tmp_path / "choices.yaml"
+    path.write_text(f"flag: {text}")
+    assert load_config(Choices, path).flag is value
+    assert load_config(Choices, overrides=[f"flag={text}"]).flag is value
+
+
+def test_tracking_is_switched_off_by_the_word_of_the_manual(tmp_path):
+    path = tmp_path / "tracking.yaml"
+    path.write_text("wandb: off")
+    assert load_config(TrackingOptions, path).wandb == "off"
+    assert load_config(TrackingOptions, path, ["wandb=offline"]).wandb == "offline"
+
+
+def test_a_text_for_a_boolean_of_a_network_is_refused():
+    with pytest.raises(ValueError, match=r"separator\.hybrid: 'off' is a text; write true or false"):
+        load_config(TrainingConfig, CONFIGS / "smoke.yaml", ["separator.hybrid=off"])
 
 
 def test_missing_file_and_folder_are_named(tmp_path):

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_asr.cli.data_dali import add_chunk_arguments, render_dropped
+from lyrics_asr.cli.data_dali import add_chunk_arguments, dropped_chunks, render_dropped
 from lyrics_asr.console import say
 from lyrics_asr.training.config import ChunkOptions
 
@@ -51,6 +51,6 @@ def render_report(report: "SongCutReport") -> str:
     ]
     rows += render_dropped("songs", report.songs, Counter(report.dropped_songs.values()))
     rows += render_dropped("words of the other songs", report.words, report.dropped_words)
-    crowded = {"with more tokens than CTC can place": report.crowded_chunks}
-    rows += render_dropped("chunks", report.chunks + report.crowded_chunks, crowded)
+    dropped = dropped_chunks(report.crowded_chunks, report.nonfinite_chunks)
+    rows += render_dropped("chunks", report.chunks + sum(dropped.values()), dropped)
     return "".join(f"{row}\n" for row in rows)

@@ -121,8 +121,9 @@ def render_report(report: "CutReport") -> str:
         rows.append(f"{split:<12}{size.songs:>8}{size.chunks:>9}{size.words:>10}{size.seconds / 3600:>8.2f}")
     rows += render_dropped("songs", report.songs, Counter(report.dropped_songs.values()))
     rows += render_dropped("words of the other songs", report.words, report.dropped_words)
-    chunks = report.crowded_chunks + sum(size.chunks for size in report.splits.values())
-    rows += render_dropped("chunks", chunks, {"with more tokens than CTC can place": report.crowded_chunks})
+    dropped = dropped_chunks(report.crowded_chunks, report.nonfinite_chunks)
+    chunks = sum(dropped.values()) + sum(size.chunks for size in report.splits.values())
+    rows += render_dropped("chunks", chunks, dropped)
     if report.slow_files:
         count = len(report.slow_files)
         rows += [
@@ -133,6 +134,11 @@ def render_report(report: "CutReport") -> str:
         if len(report.slow_files) > _MAX_SLOW_FILES:
             rows.append(f"          and {count - _MAX_SLOW_FILES} more, see slow_files in report.json")
     return "".join(f"{row}\n" for row in rows)
+
+
+def dropped_chunks(crowded: int, nonfinite: int) -> dict[str, int]:
+    """How many chunks were dropped, by reason."""
+    return {"with more tokens than CTC can place": crowded, "with NaN or infinite samples": nonfinite}
 
 
 def render_dropped(name: str, total: int, by_reason: Mapping[str, int]) -> list[str]:

@@ -52,7 +52,7 @@ class EvaluationConfig:
         model: name or folder, see `load_model`.
         separator: name or folder of a separator that replaces the model's.
         acoustic_model: name or folder of an acoustic model that replaces the model's.
-        acoustic_language: adapter of a multilingual acoustic model, e.g. "fra".
+        acoustic_language: adapter of a multilingual acoustic model, e.g. "fr"; English if None.
         language_model: KenLM file that replaces the model's; "none" to decode without one.
         device: "auto", "cpu", "cuda", ...; several, separated by commas, share the songs.
         engine: "local", or "ray" for a Ray cluster.

@@ -42,8 +42,8 @@ class ModelRequest(Request):
         model: name or folder, see `load_model`.
         separator: name or folder of a separator that replaces the model's.
         acoustic: name or folder of an acoustic model that replaces the model's.
-        language: language of the lyrics, such as "en", to verbalize digits and symbols; "auto" guesses it from them. A
-            code of three letters, such as "fra", also selects the adapter of a multilingual acoustic model.
+        language: language of the lyrics, such as "fr" or "fra", to verbalize digits and symbols; "auto" guesses it from
+            them. It also selects the adapter of a multilingual acoustic model, which "auto" cannot.
         language_model: KenLM file that replaces the model's; "none" to decode without one.
         device: device, see `load_model`; several, separated by commas, share the songs; "auto" is every CUDA device, or
             the CPU if there are none.

@@ -246,7 +246,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
             request.model,
             separator=request.separator,
             acoustic=request.acoustic,
-            language=request.language if len(request.language.split("-")[0]) == 3 else None,
+            language=None if isinstance(request, SeparateRequest) else request.language,
             language_model=request.language_model,
             device=request.device,
         )

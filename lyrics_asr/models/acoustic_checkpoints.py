@@ -7,7 +7,7 @@ code from the file. Code in a repository is never run (`trust_remote_code=False`
 import json
 import pickle
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_CTC_MAPPING,
+    AutoConfig,
     AutoFeatureExtractor,
     AutoModelForCTC,
     AutoTokenizer,
@@ -29,9 +31,10 @@ from transformers import (
 from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
-from lyrics_asr.lyrics.languages import require_language
+from lyrics_asr.lyrics.languages import AUTO, require_language
 from lyrics_asr.models.acoustic import AcousticModel
-from lyrics_asr.models.hub import hub_snapshot
+from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
+from lyrics_asr.models.languages import adapter_of
 from lyrics_asr.models.whisper_ctc import with_ctc_head
 
 # Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
@@ -83,8 +86,8 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
     Args:
         name: a folder written by `save_pretrained`, or a repository on the Hugging Face hub.
         revision: commit, tag or branch on the hub; when None, the pinned commit or the default branch.
-        language: adapter of a multilingual checkpoint (MMS), by the checkpoint's own code, e.g. "eng" or
-            "cmn-script_simplified". Ignored by monolingual checkpoints.
+        language: adapter of a multilingual checkpoint (MMS), by an ISO code such as "de" or "deu", or by the
+            checkpoint's own, such as "cmn-script_simplified". Ignored by monolingual checkpoints.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
@@ -94,6 +97,7 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
     folder = _checkpoint_folder(name, revision, language)
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
+        _require_ctc(name, folder)
         feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         with _no_progress_bars():
@@ -117,14 +121,26 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
 
 
+def _require_ctc(name: str, folder: Path) -> None:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:  # an unknown architecture
+        raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
+    if type(config) not in MODEL_FOR_CTC_MAPPING:
+        head = ""
+        if config.model_type == "whisper":
+            head = f", or give it a head by training with `acoustic: {{encoder: {name}}}`"
+        raise ValueError(
+            f"{name}: is a {config.model_type} model, which has no CTC head; use a checkpoint fine-tuned with CTC{head}"
+        )
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a folder has all files that `load_acoustic` reads, apart from language adapters."""
-    required = [folder / "config.json", folder / "preprocessor_config.json"]
-    tokenizers = [folder / "vocab.json", folder / "tokenizer.json"]
-    return (
-        all(path.is_file() for path in required)
-        and any(path.is_file() for path in tokenizers)
-        and any(_has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin"))
+    extractors = ("preprocessor_config.json", "processor_config.json")  # before transformers 5, and since then
+    needed = [("config.json",), extractors, ("vocab.json", "tokenizer.json")]
+    return all(any((folder / name).is_file() for name in names) for names in needed) and any(
+        _has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin")
     )
 
 
@@ -164,16 +180,28 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None) ->
     if folder.is_absolute() or name.startswith((".", "~")) or len(folder.parts) > 2 or folder.exists():
         raise FileNotFoundError(f"{name}: no such folder; check the path, or give a name on the Hugging Face hub")
     pinned = ACOUSTIC_REVISIONS.get(name)
-    adapter = [] if language is None else [f"adapter.{language}.safetensors"]
-
-    def complete(folder: Path) -> bool:
-        needed = adapter if language in _languages(_read_json(folder / "vocab.json")) else []
-        return is_complete(folder) and all((folder / each).is_file() for each in needed)
-
-    downloads = (["*.json", "model*.safetensors", *adapter], ["pytorch_model*.bin"])
     revision = revision or pinned
     published = revision is not None and revision == pinned
-    return hub_snapshot(name, revision, *downloads, complete=complete, published=published)
+    downloads = (["*.json", "model*.safetensors"], ["pytorch_model*.bin"])
+    folder = hub_snapshot(name, revision, *downloads, complete=is_complete, published=published)
+    adapters = _languages(_read_json(folder / "vocab.json"))
+    if language is None or not adapters:
+        return folder
+    code = _adapter(name, language, adapters)
+    file_name = f"adapter.{code}.safetensors"
+    try:
+        return hub_snapshot(name, revision, [file_name], complete=lambda folder: (folder / file_name).is_file())
+    except ModelNotFoundError:
+        if code != _read_json(folder / "tokenizer_config.json").get("target_lang"):
+            raise
+        return folder  # the weights include this adapter
+
+
+def _adapter(name: str, language: str, adapters: Sequence[str]) -> str:
+    try:
+        return adapter_of(language, adapters)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _has_weights(path: Path) -> bool:
@@ -202,14 +230,13 @@ def _set_language(
 ) -> None:
     languages = _languages(getattr(tokenizer, "vocab", {}))
     if not languages:  # monolingual; the code still is the language of the lyrics
-        require_language(language)
+        if language != AUTO:
+            require_language(language)
         return
-    if language not in languages:
-        raise ValueError(
-            f"{name}: no language {language!r}; it has {', '.join(languages[:20])}{' ...' * (len(languages) > 20)}"
-        )
-    adapters = [*folder.glob("adapter.*.safetensors"), *folder.glob("adapter.*.bin")]
-    if language == getattr(tokenizer, "target_lang", None) and not adapters:
-        return  # a saved model, whose weights include the adapter
-    tokenizer.set_target_lang(language)
-    network.load_adapter(language, use_safetensors=True, local_files_only=True)
+    code, included = _adapter(name, language, languages), getattr(tokenizer, "target_lang", None)
+    if not any(folder.glob("adapter.*")) and code != included:  # a saved model, whose weights include the adapter
+        raise ValueError(f"{name}: listens in {included!r} only, not in {language!r}; give that language")
+    if code == included and not any(folder.glob(f"adapter.{code}.*")):
+        return
+    tokenizer.set_target_lang(code)
+    network.load_adapter(code, use_safetensors=True, local_files_only=True)

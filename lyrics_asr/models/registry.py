@@ -68,7 +68,7 @@ def load_model(
             or a folder written by `LyricsModel.save`.
         separator: replaces the model's separator; a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model; a name that `load_acoustic` takes.
-        language: adapter of a multilingual acoustic model, e.g. "eng" for MMS.
+        language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
         language_model: replaces the model's KenLM model; "none" to use no language model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
 

@@ -407,6 +407,10 @@ class TrainingConfig:
             raise ValueError("give either development (manifests of songs) or development_cuts (a file of cuts)")
         if self.lyrics and not self.development:
             raise ValueError("the language model is tuned on development songs: give development, or set lyrics=''")
+        for part in ("separator", "acoustic"):
+            for key, value in getattr(self, part).items():
+                if value in ("on", "off", "yes", "no"):
+                    raise ValueError(f"{part}.{key}: {value!r} is a text; write true or false")
         if not self.model and not (self.separator and self.acoustic):
             raise ValueError("give model (initial weights), or separator and acoustic to train from scratch")
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")

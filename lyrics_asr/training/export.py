@@ -1,8 +1,10 @@
 """Export of a trained model as a folder for `load_model`, with a model card; each network in Hugging Face's layout."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
+from lyrics_asr.audio import AudioError
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.evaluation.decoder_tuning import Trial, tune
@@ -19,6 +21,8 @@ from lyrics_asr.training.setup import trained_model
 from lyrics_asr.training.trackers import Log
 
 _LANGUAGE_MODEL = "language_model.arpa.gz"
+
+_logger = logging.getLogger(__name__)
 
 
 def finish(config: TrainingConfig, log: Log) -> Path:
@@ -69,8 +73,14 @@ def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) ->
 
     development = [song for manifest in config.development for song in read_manifest(Path(manifest))]
     songs = [song for song in development if song.language == "en"][: config.tuning_songs]
-    emissions = [emissions_of(song.audio, model) for song in songs]
-    references = [normalize(song.lyrics, song.language) for song in songs]
+    emissions, references = [], []
+    for song in songs:
+        try:
+            emissions.append(emissions_of(song.audio, model))
+        except AudioError as error:
+            _logger.warning("song %s is left out of the tuning: %s", song.id, error)
+        else:
+            references.append(normalize(song.lyrics, song.language))
 
     def log_trial(trial: Trial) -> None:
         log({"tuning": asdict(trial.options), "wer": round(trial.wer, 5)})

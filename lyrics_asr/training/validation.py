@@ -6,12 +6,14 @@ Conventions
 - `si_sdr_to_initial_db` is the SI-SDR in dB of the separator's present vocals against those of the initial separator,
   as a mean over examples; `MAX_SI_SDR_DB` where both are equal. It falls as the separator moves away from its
   initial weights.
+- Examples whose audio cannot be read are logged, counted and left out, in every validation alike.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,8 +23,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from lhotse import CutSet
+from lhotse.audio import AudioLoadingError, DurationMismatchError
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, probe, read_audio
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError, probe, read_audio
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
@@ -43,6 +46,10 @@ from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
 from lyrics_asr.types import Emissions, TimedWord
 
 MAX_SI_SDR_DB = 100.0
+
+_UNUSABLE = (AudioError, AudioLoadingError, DurationMismatchError)
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class ValidationMetrics:
-    """Metrics over all examples; None where they do not apply."""
+    """Metrics over the examples that can be read; None where they do not apply."""
 
     cer: float | None
     wer: float | None
@@ -101,6 +108,7 @@ class ValidationMetrics:
     lm_wer: float | None
     si_sdr_improvement_db: float | None
     si_sdr_to_initial_db: float | None
+    unreadable_examples: int = 0
 
 
 def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel) -> list[Example]:
@@ -212,6 +220,9 @@ def measure(
 
     Returns:
         The metrics, the same in every process, and the hypotheses in the order of the examples.
+
+    Raises:
+        ValueError: the audio of no example can be read.
     """
     model.eval()
     if start is not None:
@@ -219,13 +230,16 @@ def measure(
     own = examples[accelerator.process_index :: accelerator.num_processes]
     task = _ValidationTask(model, own, start, with_text, kept if accelerator.is_main_process else 0)
     songs = [Song(Job(Path(example.id), Path(str(number)))) for number, example in enumerate(own)]
-    work(songs, task, resume=None, on_result=_raise_error)
-    hypotheses = [task.hypotheses[number] for number in range(len(own))]
+    work(songs, task, resume=None, on_result=_check_outcome)
+    hypotheses = [task.hypotheses[number] for number in sorted(task.hypotheses)]
     accelerator.wait_for_everyone()  # the slowest process may take longer than a collective is allowed to
     everything: list[Hypothesis] = gather_object(hypotheses)
     order = {example.id: number for number, example in enumerate(examples)}
     everything.sort(key=lambda each: order[each.id])
-    return _metrics(everything), tuple(everything)
+    if examples and not everything:
+        raise ValueError("the audio of no validation example can be read; the warnings above name the files")
+    metrics = replace(_metrics(everything), unreadable_examples=len(examples) - len(everything))
+    return metrics, tuple(everything)
 
 
 def rates_by_language(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
@@ -324,9 +338,12 @@ class _ValidationTask(Task[Audio | AudioFile, _Measured]):
         return _Measured(vocals, emissions, gain_db, si_sdr_to_initial_db)
 
 
-def _raise_error(outcome: Outcome) -> None:
-    """An example that fails ends the run: without it, the metrics would be of other songs than before."""
-    if outcome.error is not None:
+def _check_outcome(outcome: Outcome) -> None:
+    """Log an example whose audio is unusable; any other failure may be of this moment, and ends the run."""
+    if isinstance(outcome.error, _UNUSABLE):
+        cause = str(outcome.error).partition("\n[extra info]")[0]  # Lhotse adds whole recordings
+        _logger.warning("validation example %s is left out: %s", outcome.job.source, cause)
+    elif outcome.error is not None:
         raise outcome.error
 
 

@@ -22,8 +22,10 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
+    Wav2Vec2Processor,
     WavLMConfig,
     WavLMForCTC,
+    WhisperConfig,
 )
 
 from lyrics_asr.models.acoustic_checkpoints import (
@@ -34,6 +36,7 @@ from lyrics_asr.models.acoustic_checkpoints import (
     save_acoustic,
 )
 from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.languages import adapter_of
 from lyrics_asr.models.segments import VocalRegions, Window, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import FrameGrid
@@ -300,12 +303,13 @@ def write_multilingual(folder: Path) -> None:
     Wav2Vec2CTCTokenizer(str(folder / "letters.json"), target_lang="eng").save_pretrained(folder)
 
 
-@pytest.mark.parametrize(("language", "letters"), [("fra", ("à", "ç", "é")), ("cmn-script_simplified", ("你",))])
+@pytest.mark.parametrize(("language", "letters"), [("fr", ("à", "ç", "é")), ("cmn-script_simplified", ("你",))])
 def test_multilingual_checkpoint_takes_its_adapter(tmp_path, language, letters):
     write_multilingual(tmp_path)
     french = load_acoustic(str(tmp_path), language=language)
     assert french.vocabulary.tokens[5:] == letters
-    oracle = Wav2Vec2ForCTC.from_pretrained(tmp_path, target_lang=language, ignore_mismatched_sizes=True).eval()
+    code = {"fr": "fra"}.get(language, language)
+    oracle = Wav2Vec2ForCTC.from_pretrained(tmp_path, target_lang=code, ignore_mismatched_sizes=True).eval()
     inputs = Wav2Vec2FeatureExtractor()(song(5000).numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
         expected = oracle(inputs.input_values).logits.log_softmax(-1)
@@ -315,15 +319,39 @@ def test_multilingual_checkpoint_takes_its_adapter(tmp_path, language, letters):
         again = load_acoustic(str(tmp_path / "saved"), language=asked)
         assert again.vocabulary == french.vocabulary
         torch.testing.assert_close(again(song(5000)[None]), french(song(5000)[None]))
+    with pytest.raises(ValueError, match=f"saved: listens in '{code}' only, not in 'en'; give that language"):
+        load_acoustic(str(tmp_path / "saved"), language="en")
 
 
 def test_languages_that_are_not_there(tmp_path):
     write_multilingual(tmp_path / "mms")
-    with pytest.raises(ValueError, match=r"no language 'xyz'; it has cmn-script_simplified, eng, fra"):
-        load_acoustic(str(tmp_path / "mms"), language="xyz")
+    for unknown in ("xyz", "de", "xx"):
+        with pytest.raises(ValueError, match=rf"no language '{unknown}'; it has cmn-script_simplified, eng, fra"):
+            load_acoustic(str(tmp_path / "mms"), language=unknown)
     (tmp_path / "mms" / "adapter.fra.safetensors").unlink()
     with pytest.raises(ValueError, match=r"adapter\.fra\.safetensors"):
         load_acoustic(str(tmp_path / "mms"), language="fra")
+
+
+@pytest.mark.parametrize(
+    ("language", "adapter"),
+    [
+        ("en", "eng"),
+        ("eng", "eng"),
+        ("de-AT", "deu"),
+        ("no", "nob"),
+        ("ar", "ara"),
+        ("zh", "cmn-script_simplified"),
+        ("cmn", "cmn-script_simplified"),
+        ("azj-script_latin", "azj-script_latin"),
+    ],
+)
+def test_codes_of_languages_name_adapters(language, adapter):
+    """Codes of MMS, where a macrolanguage (no, zh) stands for its one member, and ar has an adapter of its own."""
+    adapters = ["ara", "arz", "azj-script_cyrillic", "azj-script_latin", "cmn-script_simplified", "deu", "eng", "nob"]
+    assert adapter_of(language, adapters) == adapter
+    with pytest.raises(ValueError, match="'az' has several adapters; choose one of azj-script_cyrillic, azj-script_la"):
+        adapter_of("az", adapters)
 
 
 def test_a_checkpoint_of_one_language_takes_no_notice_of_the_language(tmp_path):
@@ -374,7 +402,19 @@ def test_multilingual_checkpoint_in_the_hub_cache(offline_cache):
         load_acoustic("someone/mms", language="xyz")
     (folder / "adapter.fra.safetensors").unlink()
     with pytest.raises(ModelNotFoundError, match="someone/mms"):
-        load_acoustic("someone/mms", language="fra")
+        load_acoustic("someone/mms", language="fr")
+    (folder / "adapter.eng.safetensors").unlink()
+    assert load_acoustic("someone/mms", language="en").vocabulary.tokens[5:] == ("a", "b")  # part of the weights
+
+
+def test_a_saved_processor_in_the_hub_cache(offline_cache, local_model):
+    """As transformers 5 writes it: the settings of the feature extractor are in processor_config.json."""
+    folder = cached(offline_cache, "someone/new")
+    Wav2Vec2Processor(local_model.feature_extractor, local_model.tokenizer).save_pretrained(folder)
+    local_model.network.save_pretrained(folder)
+    assert not (folder / "preprocessor_config.json").exists()
+    for name in ("someone/new", str(folder)):
+        torch.testing.assert_close(load_acoustic(name)(song(5000)[None]), local_model(song(5000)[None]))
 
 
 def test_a_part_of_a_checkpoint_in_the_cache_is_not_taken_for_the_whole(offline_cache):
@@ -428,6 +468,12 @@ def test_damaged_and_unfit_checkpoints(tmp_path):
         load_acoustic("./nowhere")
     with pytest.raises(ValueError, match="not a CTC checkpoint"):
         load_acoustic(str(tmp_path))
+    WhisperConfig().save_pretrained(tmp_path / "whisper")
+    with pytest.raises(ValueError, match=r"whisper: is a whisper model, which has no CTC head; .*acoustic: {encoder: "):
+        load_acoustic(str(tmp_path / "whisper"))
+    Wav2Vec2Config(model_type="unheard of").save_pretrained(tmp_path / "unknown")
+    with pytest.raises(ValueError, match=r"^\S+/unknown: not a CTC checkpoint that can be read"):
+        load_acoustic(str(tmp_path / "unknown"))
     write_checkpoint(tmp_path / "headless")
     Wav2Vec2Model.from_pretrained(tmp_path / "headless").save_pretrained(tmp_path / "headless")
     with pytest.raises(ValueError, match=r"lm_head.*fine-tuned with CTC"):

@@ -13,8 +13,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import WandBTracker
 
+from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
@@ -233,6 +234,26 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     assert other.si_sdr_to_initial_db == pytest.approx(si_sdr(ours, theirs))
     torch.testing.assert_close(hypotheses[0].vocals.samples.mean(0), ours)
     assert other.cer is other.wer is other.lm_wer is None
+
+
+def test_examples_that_cannot_be_read_are_named_counted_and_left_out(model, tmp_path, caplog):
+    """A song with a sample that is not a number, a damaged file, and a good one."""
+    rate_hz = model.separator.sample_rate_hz
+    sound = 0.1 * torch.randn(2, rate_hz, generator=torch.Generator().manual_seed(0))
+    broken = sound.clone()
+    broken[1, 5] = torch.nan
+    write_audio(tmp_path / "good.wav", Audio(sound, rate_hz))
+    write_audio(tmp_path / "broken.wav", Audio(broken, rate_hz))
+    (tmp_path / "damaged.wav").write_bytes(b"no sound")
+    songs = [Song(name, tmp_path / f"{name}.wav", "one two", (), "en") for name in ("broken", "good", "damaged")]
+    metrics, hypotheses = measure(model, examples_of(songs, model), accelerator=Accelerator())
+    assert [each.id for each in hypotheses] == ["good"]
+    assert metrics.unreadable_examples == 2
+    assert metrics.wer is not None
+    for name in ("broken", "damaged"):
+        assert f"validation example {name} is left out: {tmp_path / name}.wav" in caplog.text
+    with pytest.raises(ValueError, match="the audio of no validation example can be read"):
+        measure(model, examples_of(songs[:1], model), accelerator=Accelerator())
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lyrics_asr.audio import AudioError, AudioHeader, read_audio
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.files import atomic_path, file_fingerprint, open_packed
+from lyrics_asr.training.data.finite_audio import require_finite
 from lyrics_asr.training.data.segmentation import Chunk
 
 _SHARD_CUTS = 1000
@@ -175,7 +176,8 @@ def cuts_fingerprint(paths: Sequence[Path]) -> str:
 def our_decoder() -> Iterator[None]:
     """Let Lhotse read audio files, or windows of them, with `read_audio` inside the block.
 
-    Sound that is in memory, as in Lhotse Shar, and whatever is written go through libsndfile.
+    Sound that is in memory, as in Lhotse Shar, and whatever is written go through libsndfile. Samples that are NaN or
+    infinite are an `AudioError`.
     """
     before = get_current_audio_backend()
     set_current_audio_backend(_FileBackend())
@@ -195,6 +197,7 @@ class _FileBackend(LibsndfileBackend):  # type: ignore[misc]  # Lhotse has no ty
     ) -> tuple[NDArray[np.float32], int]:
         if not isinstance(path_or_fd, str | Path):
             samples, sample_rate_hz = super().read_audio(path_or_fd, offset, duration, force_opus_sampling_rate)
+            require_finite("sound in memory", samples)
             return samples, sample_rate_hz
         path, start_seconds = Path(path_or_fd), float(offset)
         duration_seconds = None if duration is None else float(duration)
@@ -202,4 +205,5 @@ class _FileBackend(LibsndfileBackend):  # type: ignore[misc]  # Lhotse has no ty
         if duration_seconds is not None and audio.duration_seconds < duration_seconds - _TOLERANCE_SECONDS:
             ends_seconds = start_seconds + audio.duration_seconds
             raise AudioError(f"{path}: ends at {ends_seconds:.2f} s, before its header says; get the file again")
+        require_finite(str(path), audio.samples.numpy())
         return audio.samples.numpy(), audio.sample_rate_hz

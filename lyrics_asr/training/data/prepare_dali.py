@@ -8,9 +8,10 @@ The output folder holds
 - with Shar, shar/SPLIT/: the same cuts in random order with their sound (FLAC, 16 bit), for streaming.
 
 Conventions
-- Audio is not decoded, except for Shar and for the first frames of a file, which show whether windows of it are read
-  by seeking. Windows are read during training: by Lhotse's own readers, or by ours in `lhotse_io.our_decoder`, which
-  knows more formats. A file that the report calls slow is then decoded from its start for every window.
+- Audio is not decoded, except for Shar, for the first frames of a file, which show whether windows of it are read by
+  seeking, and for files of floating-point samples (see `finite_audio`). Windows are read during training: by Lhotse's
+  own readers, or by ours in `lhotse_io.our_decoder`, which knows more formats. A file that the report calls slow is
+  then decoded from its start for every window.
 - A song is dropped if more than a tenth of its words are outside its audio: the annotation is of another recording or
   shifted. Smaller shifts are not detected, because the audio is not analysed.
 - Of songs with the same lyrics (see `corpora.duplicates`), in whatever splits, the one with the highest NCC is kept, or
@@ -36,10 +37,12 @@ from lyrics_asr.corpora.duplicates import find_duplicates
 from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.finite_audio import drop_nonfinite
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts, write_shar
 from lyrics_asr.training.data.segmentation import PAST_THE_END, chunk_song
 
 _MOST_OUTSIDE_SHARE = 0.1
+_UNREADABLE = "with audio that cannot be read"
 
 _logger = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class CutReport:
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
+        nonfinite_chunks: how many chunks were dropped as they have NaN or infinite samples, see `finite_audio`.
         slow_files: paths of the kept songs' audio that cannot be read window by window without decoding it from the
             start (see `lyrics_asr.audio`); converted to FLAC or Opus, they are read many times faster.
     """
@@ -94,6 +98,7 @@ class CutReport:
     words: int
     dropped_words: Mapping[str, int]
     crowded_chunks: int
+    nonfinite_chunks: int = 0
     slow_files: tuple[str, ...] = ()
 
 
@@ -159,6 +164,7 @@ def cut_dali(
         sum(each.words for each in kept),
         dict(sum((each.left_out for each in kept), Counter()).most_common()),
         sum(each.crowded_chunks for each in kept),
+        sum(each.nonfinite_chunks for each in kept),
         tuple(each.slow_file for each in kept if each.slow_file is not None),
     )
     write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
@@ -185,6 +191,7 @@ class _Prepared:
         words: how many there are, dropped ones included.
         left_out: the dropped ones by reason.
         crowded_chunks: see `ChunkedSong`.
+        nonfinite_chunks: see `ChunkedSong`.
         slow_file: the path of its audio if windows of it are not read by seeking.
     """
 
@@ -197,6 +204,7 @@ class _Prepared:
     words: int
     left_out: Counter[str]
     crowded_chunks: int
+    nonfinite_chunks: int
     slow_file: str | None
 
 
@@ -220,15 +228,20 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
         seeks = reads_windows_by_seeking(entry.audio)
     except AudioError as error:
         _logger.warning("%s", error)
-        return "with audio that cannot be read"
+        return _UNREADABLE
     song = annotated if remark is None else remark.correct(annotated, left_out)
     chunked = chunk_song(song.words, header.duration_seconds, language=song.language, options=options.chunks)
+    try:
+        chunked = drop_nonfinite(song.id, chunked, [song.audio])
+    except AudioError as error:
+        _logger.warning("%s", error)
+        return _UNREADABLE
     words = len(song.words) + left_out.total()
     left_out += chunked.left_out
     if left_out[NEGATIVE_TIME] + left_out[PAST_THE_END] > _MOST_OUTSIDE_SHARE * words:
         return "whose words lie outside the audio"
     if not chunked.chunks:
-        return "without a chunk"
+        return "with NaN or infinite samples in all chunks" if chunked.nonfinite_chunks else "without a chunk"
     recording = make_recording(song.id, song.audio, header)
     return _Prepared(
         song.id,
@@ -245,6 +258,7 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
         words,
         left_out,
         chunked.crowded_chunks,
+        chunked.nonfinite_chunks,
         None if seeks else os.fsencode(entry.audio).decode("utf-8", "replace"),
     )
 

@@ -21,12 +21,16 @@ from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.cut_reader import STEMS
+from lyrics_asr.training.data.finite_audio import drop_nonfinite, finite_chunks
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts
 from lyrics_asr.training.data.segmentation import chunk_song, silent_chunks
 
 CUTS_FILE = "cuts.jsonl.gz"
 
 _TOLERANCE_SECONDS = 0.1  # between the lengths of a song and its stems: encoders pad to whole packets
+
+_UNREADABLE = "with audio that cannot be read"
+_NONFINITE = "with NaN or infinite samples in all chunks"
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class SongCutReport:
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped as they have more tokens than CTC can place in their frames.
+        nonfinite_chunks: how many chunks were dropped as they have NaN or infinite samples, see `finite_audio`.
         seconds: of all chunks with words.
     """
 
@@ -57,6 +62,7 @@ class SongCutReport:
     words: int
     dropped_words: Mapping[str, int]
     crowded_chunks: int
+    nonfinite_chunks: int
     seconds: float
 
 
@@ -79,7 +85,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
     dropped: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     lines: list[str] = []
-    words = crowded = with_stems = chunks = 0
+    words = crowded = nonfinite = with_stems = chunks = 0
     seconds = 0.0
     for song in songs:
         recordings = _recordings(song)
@@ -87,11 +93,18 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
             dropped[song.id] = recordings
             continue
         recording, stems = recordings
+        paths = [song.audio] if song.vocals is None or song.accompaniment is None else [song.vocals, song.accompaniment]
         chunked = chunk_song(song.words, recording["duration"], language=song.language, options=options)
-        if not chunked.chunks:
-            dropped[song.id] = "without a chunk"
+        try:
+            chunked = drop_nonfinite(song.id, chunked, paths)
+            silent = finite_chunks(song.id, silent_chunks(song.words, recording["duration"], options), paths)
+        except AudioError as error:
+            _logger.warning("%s", error)
+            dropped[song.id] = _UNREADABLE
             continue
-        silent = silent_chunks(song.words, recording["duration"], options)
+        if not chunked.chunks:
+            dropped[song.id] = _NONFINITE if chunked.nonfinite_chunks else "without a chunk"
+            continue
         lines += [
             render_cut(song, recording, number, chunk, stems) for number, chunk in enumerate(chunked.chunks + silent)
         ]
@@ -100,6 +113,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
         words += len(song.words)
         left_out += chunked.left_out
         crowded += chunked.crowded_chunks
+        nonfinite += chunked.nonfinite_chunks
         seconds += sum(chunk.end_seconds - chunk.start_seconds for chunk in chunked.chunks)
     report = SongCutReport(
         options,
@@ -111,6 +125,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
         words,
         dict(left_out.most_common()),
         crowded,
+        nonfinite,
         seconds,
     )
     write_text(output / "report.json", json.dumps(asdict(report), indent=1) + "\n")
@@ -127,7 +142,7 @@ def _recordings(song: Song) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] 
         headers = [read_header(path) for path in paths]
     except (AudioError, FileNotFoundError) as error:
         _logger.warning("%s", error)
-        return "with audio that cannot be read"
+        return _UNREADABLE
     recording = make_recording(song.id, song.audio, headers[0])
     if len(paths) < 1 + len(STEMS):
         return recording, {}

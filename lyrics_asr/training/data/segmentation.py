@@ -50,11 +50,13 @@ class ChunkedSong:
         chunks: with the indices of their words in the order of time.
         left_out: the words that are in no chunk, by reason.
         crowded_chunks: how many chunks were dropped because CTC cannot place their tokens.
+        nonfinite_chunks: how many chunks were dropped because of their samples, see `finite_audio`.
     """
 
     chunks: tuple[Chunk, ...]
     left_out: Counter[str]
     crowded_chunks: int
+    nonfinite_chunks: int = 0
 
 
 def chunk_song(

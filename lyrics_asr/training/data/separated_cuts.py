@@ -7,10 +7,14 @@ The cache folder has one entry per separator and cuts, named by a hash of both:
 
     KEY/audio/ID-N.flac   vocals of the recording ID, variant N, mono at the acoustic model's rate, 16 bit
     KEY/cuts.jsonl.gz     the cuts, written last, see `vocals_cache`; with the suffix -N to their ids
+
+Songs that cannot be read are logged, and their cuts are left out.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,13 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from lyrics_asr.audio import Audio, read_audio, read_header, write_audio
+from lyrics_asr.audio import Audio, AudioError, read_audio, read_header, write_audio
 from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
+from lyrics_asr.training.data.finite_audio import require_finite
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, make_recording, write_cuts
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, read_cuts, render_separated, song_of
+
+_logger = logging.getLogger(__name__)
 
 
 class SeparatedCuts:
@@ -68,7 +75,6 @@ class SeparatedCuts:
         """Separate every `world_size`-th song, starting with song `rank`; files that exist are kept.
 
         Raises:
-            AudioError: a song cannot be read.
             OutputError: the cache cannot be written.
         """
         if self.path.exists():
@@ -79,9 +85,15 @@ class SeparatedCuts:
         for index in range(rank, len(self._songs), world_size):
             for variant in range(self._variants):
                 path = self._audio(self._songs[index].id, variant)
-                if not path.exists():
-                    (vocals,) = self._model.vocals([self._mixture(index, variant)], SeparationOptions())
-                    write_audio(path, self._model.to_16k_mono(vocals).cpu())
+                if path.exists():
+                    continue
+                try:
+                    mixture = self._mixture(index, variant)
+                except (AudioError, FileNotFoundError) as error:
+                    _logger.warning("song %s is left out: %s", self._songs[index].id, error)
+                    break
+                (vocals,) = self._model.vocals([mixture], SeparationOptions())
+                write_audio(path, self._model.to_16k_mono(vocals).cpu())
         separator.train(was_training)
 
     def write_cuts(self, limit_gb: float) -> None:
@@ -97,14 +109,20 @@ class SeparatedCuts:
 
     def _lines(self) -> Iterator[str]:
         recordings: dict[Path, dict[str, Any]] = {}
+        left_out = 0
         for path in self._cuts:
             for cut in read_cuts(path):
                 song_id, _ = song_of(path, cut)
                 for variant in range(self._variants):
                     audio = self._audio(song_id, variant)
+                    if not audio.exists():
+                        left_out += 1
+                        continue
                     if audio not in recordings:
                         recordings[audio] = make_recording(f"{song_id}-{variant}", audio, read_header(audio))
                     yield render_separated(cut, recordings[audio], self._separator, f"-{variant}")
+        if left_out:
+            _logger.warning("%d cuts are left out, of songs that cannot be read", left_out)
 
     def _audio(self, song_id: str, variant: int) -> Path:
         return self._entry / "audio" / f"{song_id}-{variant}{AUDIO_SUFFIX}"
@@ -133,15 +151,18 @@ class SeparatedCuts:
         for number in rng.permutation(len(others)):
             stems = others[number].stems
             assert stems is not None
-            accompaniment = self._read(stems[1])
-            if accompaniment.samples.any():
-                return accompaniment
+            with contextlib.suppress(AudioError, FileNotFoundError):  # which leave out the song that they belong to
+                accompaniment = self._read(stems[1])
+                if accompaniment.samples.any():
+                    return accompaniment
         return None
 
     def _read(self, path: Path) -> Audio:
-        return read_audio(
+        audio = read_audio(
             path, sample_rate_hz=self._model.separator.sample_rate_hz, channels=self._model.mixture_channels
         )
+        require_finite(str(path), audio.samples.numpy())
+        return audio
 
 
 @dataclass(frozen=True)

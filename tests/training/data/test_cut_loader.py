@@ -387,6 +387,29 @@ def test_a_cut_whose_audio_cannot_be_read_is_named_counted_and_left_out(cuts, tm
         list(loader(nothing))
 
 
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_a_cut_with_samples_that_are_not_finite_is_named_counted_and_left_out(cuts, tmp_path, caplog, value):
+    """One second of a song is broken, after its cuts were made."""
+    broken = tmp_path / "broken.wav"
+    song = read_audio(cuts.parent.parent / "2-audio.wav")
+    song.samples[0, 2 * FILE_HZ : 3 * FILE_HZ] = value
+    write_audio(broken, song)
+
+    def change(cut):
+        if cut["recording"]["id"] == "2":
+            cut["recording"]["sources"][0]["source"] = str(broken)
+        return cut
+
+    songs = rewritten(cuts, tmp_path / "songs.jsonl", change)
+    lost = {cut.id for cut in open_cuts(songs) if cut.recording_id == "2" and cut.start < 3 and cut.end > 2}
+    assert len(lost) == 1
+    batches = loader(songs, epochs=1, batch_cuts=2)
+    actual = [cut_id for batch in batches for cut_id in batch.chunk_ids]
+    assert sorted(actual) == sorted({cut.id for cut in open_cuts(cuts)} - lost)
+    assert batches.failures == dict.fromkeys(lost, 1)
+    assert f"{broken}: has NaN or infinite samples" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["command", "url"])
 def test_what_a_cut_would_run_or_fetch_is_refused(cuts, tmp_path, kind):
     def change(cut):

@@ -205,6 +205,23 @@ def test_a_few_words_outside_the_audio_are_dropped_alone(corpus):
     assert report.words == report.splits["train"].words + 2
 
 
+def test_chunks_with_samples_that_are_not_finite_are_dropped(corpus, caplog):
+    corpus.add("a", VERSES[0] + " " + VERSES[1], channels=2)
+    corpus.cut()
+    at_seconds = corpus.cuts()[0].start + 1.0
+    path = corpus.audio / "a.wav"
+    audio = read_audio(path)
+    audio.samples[1, round(at_seconds * RATE_HZ)] = torch.nan
+    first, *others = (words_of(cut) for cut in corpus.cuts())
+    write_audio(path, audio)
+    report = corpus.cut()
+    assert [words_of(cut) for cut in corpus.cuts()] == others
+    assert report.nonfinite_chunks == 1
+    assert report.dropped_words == {"in a chunk with NaN or infinite samples": len(first)}
+    assert report.words == report.splits["train"].words + len(first)
+    assert f"{path}: NaN or infinite samples" in caplog.text
+
+
 def test_every_song_and_word_is_accounted_for(corpus):
     def crowd(words):
         for number, word in enumerate(words):

@@ -87,6 +87,36 @@ def test_what_is_dropped_is_reported_by_reason(manifest, tmp_path, caplog):
     assert json.loads((tmp_path / "cuts" / "report.json").read_text())["dropped_songs"] == report.dropped_songs
 
 
+def test_chunks_with_samples_that_are_not_finite_are_dropped_and_named(manifest, tmp_path, caplog, capsys):
+    options = ["--chunk-seconds", "5"]
+    assert main(["data", "cuts", str(manifest), "-o", str(tmp_path / "whole"), *options]) == 0
+    whole = {cut.id: cut for cut in CutSet.from_file(tmp_path / "whole" / "cuts.jsonl.gz")}
+    for name, at_seconds, value in (("vocals.wav", 7, torch.nan), ("mono.wav", 12, torch.inf)):
+        audio = read_audio(tmp_path / name)
+        audio.samples[-1, at_seconds * RATE_HZ] = value
+        write_audio(tmp_path / name, audio)
+    capsys.readouterr()
+    assert main(["data", "cuts", str(manifest), "-o", str(tmp_path / "cuts"), *options]) == 0
+    kept = {(cut.recording_id, cut.start) for cut in CutSet.from_file(tmp_path / "cuts" / "cuts.jsonl.gz")}
+    lost = {(cut.recording_id, cut.start) for cut in whole.values()} - kept
+    at = {"good": 7, "mono": 12}
+    assert lost == {
+        (cut.recording_id, cut.start) for cut in whole.values() if cut.start <= at[cut.recording_id] < cut.end
+    }
+    assert len(lost) == 2
+    assert "2  with NaN or infinite samples" in capsys.readouterr().out
+    report = json.loads((tmp_path / "cuts" / "report.json").read_text())
+    assert report["nonfinite_chunks"] == 2
+    assert report["words"] == 2 * SECONDS
+    assert f"{tmp_path / 'vocals.wav'}: NaN or infinite samples; the chunk of good at" in caplog.text
+
+
+def test_a_song_without_a_finite_chunk_is_dropped(manifest, tmp_path):
+    write_audio(tmp_path / "mono.wav", Audio(torch.full((1, SECONDS * RATE_HZ), torch.nan), RATE_HZ))
+    report = cut_songs(manifest, tmp_path / "cuts")
+    assert report.dropped_songs["mono"] == "with NaN or infinite samples in all chunks"
+
+
 def test_the_command_prints_what_it_cut(manifest, tmp_path, capsys):
     assert main(["data", "cuts", str(manifest), "-o", str(tmp_path / "cuts"), "--chunk-seconds", "5"]) == 0
     printed = capsys.readouterr().out

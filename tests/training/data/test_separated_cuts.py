@@ -93,6 +93,21 @@ def test_the_cuts_are_windows_of_the_separated_vocals_with_their_words(model, cu
     require_separator([path], model)
 
 
+def test_a_song_that_cannot_be_read_is_named_and_left_out_alone(model, cuts, tmp_path, caplog):
+    plain = AugmentationOptions(remix_prob=0.0)
+    broken, gone = tmp_path / "vocals 0.wav", tmp_path / "accompaniment 1.wav"
+    audio = read_audio(broken)
+    audio.samples[0, 0] = torch.nan
+    write_audio(broken, audio)
+    gone.unlink()
+    path = separated(model, cuts, tmp_path / "cache", plain)
+    assert {cut.recording_id for cut in CutSet.from_file(path)} == {"disc/2-0"}
+    assert f"song disc/0 is left out: {broken}: has NaN or infinite samples" in caplog.text
+    assert f"song disc/1 is left out: {gone}: no such file" in caplog.text
+    lost = sum(cut.recording_id != "disc/2" for cut in CutSet.from_file(cuts))
+    assert f"{lost} cuts are left out" in caplog.text
+
+
 def test_without_remixing_there_is_one_variant(model, cuts, tmp_path):
     path = separated(model, cuts, tmp_path / "cache", AugmentationOptions(remix_prob=0.0))
     assert len(CutSet.from_file(path)) == len(CutSet.from_file(cuts))
