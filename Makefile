@@ -19,7 +19,7 @@ help:
 	@echo "make demo       transcribe and align the songs of data/demo with the embedded model"
 	@echo "make test       all tests that need neither a GPU nor the network, in $(WORKERS) processes (WORKERS=4 for more)"
 	@echo "make test-fast  those of them that take no more than a few seconds, without checks of types and shapes"
-	@echo "make test-wheel doctor, transcribe and align by the wheel alone, in an environment of its own"
+	@echo "make test-wheel the wheel alone, in an environment of its own: its extras, doctor, transcribe and align"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     ruff's fixes and formatting"
 
@@ -45,12 +45,16 @@ test: setup
 test-fast: setup
 	$(PYTEST) -m "not slow and not gpu and not network"
 
-# The wheel alone, without constraints and source tree, from another folder, as a user installs it.
+# The sdist, and the wheel from it, without constraints and source tree, from another folder, as a user installs it.
 test-wheel: setup
 	rm -rf build/wheel
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m build --outdir build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --disable-pip-version-check --quiet build/wheel/*.whl
+	for extra in eval japanese synth train ray dev; do \
+	  build/wheel/venv/bin/python -m pip install --disable-pip-version-check --quiet --dry-run \
+	    "$$(echo build/wheel/*.whl)[$$extra]" || exit 1; \
+	done
 	cd build/wheel && venv/bin/lyrics-asr doctor
 	cd build/wheel && venv/bin/lyrics-asr transcribe ../../data/demo --output transcribed --model embedded
 	cd build/wheel && venv/bin/lyrics-asr align ../../data/demo --output aligned --model embedded --format lrc

@@ -21,6 +21,7 @@ T = TypeVar("T")
 _BOOLEAN = "tag:yaml.org,2002:bool"
 
 _RENAMED = {
+    "acoustic_model": "acoustic",
     "acoustic.border_seconds": "acoustic.context_seconds",
     "decoding.unknown_word_letter_log10": "decoding.unk_char_log10",
     "unknown_word_letter_log10": "unk_char_log10",

@@ -123,6 +123,7 @@ class BatchProgress:
 
     def show(self, name: str, audio_seconds: float, share: float | None) -> None:
         """Show the fraction done of songs in progress; None at their end, with 0 seconds if they failed."""
+        self._began = self._began or time.monotonic()
         if share is None:
             self._in_progress.pop(name, None)
             self._done_seconds += audio_seconds
@@ -131,21 +132,31 @@ class BatchProgress:
         if sys.stderr.isatty():
             _write_over(self._text(name, share) if share else "")
 
+    @property
+    def left_seconds(self) -> float:
+        """Estimated time until all expected songs are done; 0 before any audio is."""
+        done_seconds = self._done_seconds + sum(self._in_progress.values())
+        if self._began is None or not done_seconds:
+            return 0.0
+        return (time.monotonic() - self._began) * max(0.0, self._audio_seconds / done_seconds - 1)
+
     def _text(self, name: str, share: float) -> str:
-        self._began = self._began or time.monotonic()
         if self._songs == 1:
             return f"{name}: {share:4.0%}"
         done_seconds = self._done_seconds + sum(self._in_progress.values())
-        took_seconds = time.monotonic() - self._began
-        left_seconds = took_seconds * (self._audio_seconds / done_seconds - 1) if done_seconds else 0.0
         audio = f"{duration(done_seconds)} of {duration(self._audio_seconds)} of audio"
-        left = f"{duration(left_seconds)} left"
+        left = f"{duration(self.left_seconds)} left"
         return f"{self._finished} of {self._songs} songs done, {audio}, {left}, {name}: {share:4.0%}"
 
 
 @contextlib.contextmanager
-def quiet(debug: bool) -> Iterator[None]:
-    """Hide messages of libraries on stderr; our own warnings are shown."""
+def quiet(debug: bool, *, hide_libraries: bool = True) -> Iterator[None]:
+    """Show our own messages on stderr, and hide those of libraries.
+
+    Args:
+        debug: show everything.
+        hide_libraries: without it, warnings of libraries are shown, in Python and in compiled code, such as NCCL's.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -153,13 +164,14 @@ def quiet(debug: bool) -> Iterator[None]:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     with contextlib.ExitStack() as stack:
-        if not debug:
+        if not debug and hide_libraries:
             stack.enter_context(_no_native_stderr())
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
         shown = logging.StreamHandler()
         shown.setFormatter(logging.Formatter("lyrics-asr: %(message)s"))
-        stack.enter_context(_handler(logging.getLogger(None if debug else "lyrics_asr"), shown))
+        shows_all = debug or not hide_libraries
+        stack.enter_context(_handler(logging.getLogger(None if shows_all else "lyrics_asr"), shown))
         # Without any handler, logging prints the warnings of other packages by itself.
         stack.enter_context(_handler(logging.getLogger(), logging.NullHandler()))
         yield

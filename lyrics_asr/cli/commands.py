@@ -20,6 +20,7 @@ from lyrics_asr.console import (
     BatchProgress,
     UsageError,
     describe,
+    duration,
     log_file,
     log_traceback,
     say,
@@ -327,30 +328,41 @@ def run_songs(
     make_task: "Callable[..., Task[Any, Any]]",
 ) -> int:
     """Process songs, report the outcome of each, and return the exit code."""
-    from lyrics_asr.inference.run import run, summary
+    from lyrics_asr.inference.run import rtf, run, summary
 
-    output = request.output
+    output, progress = request.output, BatchProgress()
     failed: list[Job] = []
+    done = 0
 
     def on_result(outcome: "Outcome") -> None:
+        nonlocal done
+        done += 1
+        position = f"{done}/{len(jobs)} " if len(jobs) > 1 else ""
         if outcome.error is not None:
             failed.append(outcome.job)
             log_traceback(outcome.error)
             if args.debug:
                 traceback.print_exception(outcome.error)
-            say(f"error: {describe(outcome.error)}")
-        elif not outcome.is_kept:
-            for path in outcome.outputs:
-                say(f"wrote {path}")
+            say(f"{position}error: {describe(outcome.error)}")
+        elif outcome.outputs and not outcome.is_kept:
+            left = f"{duration(progress.left_seconds)} left" if done < len(jobs) else ""
+            details = ", ".join(filter(None, [rtf(outcome), left])) if position else ""
+            say(f"{position}wrote {_listed(outcome.outputs)}" + (f" ({details})" if details else ""))
         for path in outcome.not_ours:
             say(f"kept {path}: not written by lyrics-asr, or changed since; --force replaces it")
 
     began = time.monotonic()
     with contextlib.nullcontext() if output is None else log_file(output / "run.log"):
-        outcomes = run(request, jobs, make_task, progress=BatchProgress(), on_result=on_result, debug=args.debug)
+        outcomes = run(request, jobs, make_task, progress=progress, on_result=on_result, debug=args.debug)
     if len(jobs) > 1:
         say(summary(outcomes, time.monotonic() - began, output) + getattr(args, "left_out", ""))
     return DONE if not failed else FAILED if len(failed) == len(jobs) else SOME_FAILED
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """The results of a song in one line: `results/song.json, .lrc`."""
+    first, *others = paths
+    return ", ".join([str(first), *(path.suffix for path in others)])
 
 
 def _songs(args: argparse.Namespace) -> tuple["Job", ...]:

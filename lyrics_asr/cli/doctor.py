@@ -10,6 +10,7 @@ from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from lyrics_asr.cli.extras import requirements_of_extras
 from lyrics_asr.console import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ class Finding:
 
 def examine() -> tuple[Finding, ...]:
     """Check everything that transcribing and aligning need; nothing is downloaded."""
-    checks: dict[str, Callable[[], str]] = {"device": _device, "codecs": _codecs, "models": _models}
+    checks: dict[str, Callable[[], str]] = {
+        "device": _device,
+        "codecs": _codecs,
+        "models": _models,
+        "extras": _extras,
+    }
     return (_python(), *_packages(), *(_finding(subject, check) for subject, check in checks.items()))
 
 
@@ -95,3 +101,19 @@ def _models() -> str:
         absent = "is not downloaded" if model.repositories else "is missing from this package"
         states.append(f"{model.name} {'is here' if cached_paths(model.name) else absent}")
     return ", ".join(states)
+
+
+def _extras() -> str:
+    states = []
+    for extra, packages in sorted(requirements_of_extras().items()):
+        missing = sorted(package for package in packages if not _is_installed(package))
+        states.append(f"{extra} {'lacks ' + ', '.join(missing) if missing else 'is here'}")
+    return "; ".join(states)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

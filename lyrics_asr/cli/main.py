@@ -18,6 +18,7 @@ from importlib import import_module
 from threading import current_thread, main_thread
 from typing import Any
 
+from lyrics_asr.cli.extras import extra_with
 from lyrics_asr.console import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, describe, quiet, say
 from lyrics_asr.version import __version__
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.reconfigure(encoding="utf-8")  # results are UTF-8 in every locale
             args = _parser().parse_args(argv)
             debug = args.debug
-            with quiet(debug):
+            with quiet(debug, hide_libraries=not args.shows_libraries):
                 code: int = args.run(args)
                 return code
     except SystemExit as error:  # argparse has printed the help or the error
@@ -71,8 +72,11 @@ def _handled_sigterm() -> Iterator[None]:
 
 
 def _report_error(error: Exception) -> int:
-    if isinstance(error, ModuleNotFoundError):
-        say(f"error: {error.name} is not installed; install it, or all extras: pip install 'lyrics-asr[dev]'")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.split(".")[0].replace("_", "-")
+        extra = extra_with(package)
+        wanted = package if extra is None else f"'lyrics-asr[{extra}]'"
+        say(f"error: {error.name} is not installed; install it with: pip install {wanted}")
         return FAILED
     say(f"error: {describe(error)}")
     return WRONG_USAGE if isinstance(error, UsageError) else FAILED
@@ -102,11 +106,17 @@ class VerbParser(argparse.ArgumentParser):
             description = f"{summary[0].upper()}{summary[1:]}."
             subparsers.add_parser(name, help=summary, description=description, declare=declare)
 
-    def runs(self, run: Callable[[argparse.Namespace], int], example: str) -> None:
-        """Set the function that the verb runs, and add an example and `--debug`."""
+    def runs(self, run: Callable[[argparse.Namespace], int], example: str, *, shows_libraries: bool = False) -> None:
+        """Set the function that the verb runs, and add an example and `--debug`.
+
+        Args:
+            run: gets the arguments and returns the exit code.
+            example: command for the help.
+            shows_libraries: whether messages of libraries on stderr are shown.
+        """
         self.epilog = f"Example: {example}"
         self.add_argument("--debug", action="store_true", help="show tracebacks and library messages")
-        self.set_defaults(run=run)
+        self.set_defaults(run=run, shows_libraries=shows_libraries)
 
     def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
         """See `argparse.ArgumentParser`."""
@@ -135,6 +145,8 @@ _VERBS = (
     ("align", "find the time of every word of given lyrics", partial(_declare, "commands", "align")),
     ("separate", "write the vocals of songs as audio", partial(_declare, "commands", "separate")),
     ("render", "convert JSON transcripts to other formats, with no model", partial(_declare, "commands", "render")),
+    ("train", "train or fine-tune a model, as a configuration says", partial(_declare, "train", "train")),
+    ("evaluate", "evaluate a model on songs with lyrics and times", partial(_declare, "evaluate", "evaluate")),
     ("models", "list, download, find, export and average models", partial(_declare, "models", "models")),
     ("lm", "build, inspect and tune language models", partial(_declare, "language_model", "lm")),
     ("data", "make training data", partial(_declare, "data", "data")),

@@ -17,7 +17,7 @@ import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -131,38 +131,59 @@ def read_dali(
     return tuple(sorted(songs, key=lambda song: song.id))
 
 
-def iterate_dali(annotations: Path, audio: Path, *, ground_truth: Path | None = None) -> Iterator["DaliEntry"]:
+def iterate_dali(
+    annotations: Path,
+    audio: Path,
+    *,
+    ground_truth: Path | None = None,
+    on_unreadable: Callable[[Path, Exception], None] | None = None,
+) -> Iterator["DaliEntry"]:
     """Read the annotations of a folder one by one, sorted by file name.
 
     Args:
         annotations: folder of the annotations.
         audio: folder of the audio.
         ground_truth: DALI's file of corrected timings.
+        on_unreadable: called with a file that cannot be used and the reason, instead of raising it.
 
     Raises:
         FileNotFoundError: the folder has no annotations, or the ground truth does not exist.
         ValueError: a file is refused, damaged or not in the layout, or a song has two files.
+        OSError: a file cannot be read.
     """
     clocks = {} if ground_truth is None else read_clocks(ground_truth)
     audio_files = audio_files_by_id(audio)
     sources: dict[str, Path] = {}
+    unreadable = False
     for path in annotation_files(annotations):
-        record = read_record(path)
-        if record is None:
-            continue
         try:
-            score = read_score(record.info)
-            if score.id in sources:
-                raise ValueError(f"a second file for the song of {sources[score.id]}; remove one of the two")
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            record = read_record(path)
+            if record is None:
+                continue
+            score = _score_of_file(path, record, sources)
+        except (ValueError, OSError) as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(path, error)
+            unreadable = True
+            continue
         sources[score.id] = path
         audio_path = audio_files.get(score.id, audio / f"{score.id}.mp3")
         yield DaliEntry(path, score, audio_path, record, clocks.get(score.id))
-    if not sources:
+    if not sources and not unreadable:
         raise FileNotFoundError(
             f"{annotations}: no DALI annotations in this folder; give the folder with the .gz files"
         )
+
+
+def _score_of_file(path: Path, record: Record, sources: Mapping[str, Path]) -> SongScore:
+    try:
+        score = read_score(record.info)
+        if score.id in sources:
+            raise ValueError(f"a second file for the song of {sources[score.id]}; remove one of the two")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return score
 
 
 def require_language(annotations: Path, language: str | None, languages: Collection[str]) -> None:

@@ -171,7 +171,7 @@ def read_results(path: Path) -> MeasuredSongs:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such results; evaluate.py CONFIG.yaml writes them") from error
+        raise FileNotFoundError(f"{path}: no such results; `lyrics-asr evaluate` writes them") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); give the results.json of an evaluation") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

@@ -51,7 +51,7 @@ class EvaluationConfig:
         limit: only the first N of the songs with audio.
         model: name or folder, see `load_model`.
         separator: name or folder of a separator that replaces the model's.
-        acoustic_model: name or folder of an acoustic model that replaces the model's.
+        acoustic: name or folder of an acoustic model that replaces the model's.
         acoustic_language: adapter of a multilingual acoustic model, e.g. "fr"; English if None.
         language_model: KenLM file that replaces the model's; "none" to decode without one.
         device: "auto", "cpu", "cuda", ...; several, separated by commas, share the songs.
@@ -63,7 +63,7 @@ class EvaluationConfig:
         cache: folder for emissions, so that other decoding options do not need to run the networks again.
         bss_eval: also compute BSS Eval, which takes several times as long as everything else.
         separation: options of the separator.
-        acoustic: options of the acoustic model.
+        acoustic_options: options of the acoustic model.
         decoding: `DecodingOptions` that differ from the model's tuned ones.
         lines: options for splitting transcripts into lines.
     """
@@ -77,7 +77,7 @@ class EvaluationConfig:
     limit: int | None = None
     model: str = "published"
     separator: str | None = None
-    acoustic_model: str | None = None
+    acoustic: str | None = None
     acoustic_language: str | None = None
     language_model: str | None = None
     device: str = "auto"
@@ -89,7 +89,7 @@ class EvaluationConfig:
     cache: Path | None = None
     bss_eval: bool = True
     separation: SeparationOptions = field(default_factory=SeparationOptions)
-    acoustic: AcousticOptions = field(default_factory=AcousticOptions)
+    acoustic_options: AcousticOptions = field(default_factory=AcousticOptions)
     decoding: dict[str, Any] = field(default_factory=dict)
     lines: LineOptions = field(default_factory=LineOptions)
 
@@ -155,14 +155,14 @@ def request_of(config: EvaluationConfig, songs: Sequence[Song]) -> EvaluateReque
         overwrite=config.overwrite,
         model=config.model,
         separator=config.separator,
-        acoustic=config.acoustic_model,
+        acoustic=config.acoustic,
         language=config.acoustic_language or "en",
         language_model=config.language_model,
         device=config.device,
         engine=config.engine,
         overrides=tuple(f"decoding.{key}={value}" for key, value in config.decoding.items()),
         songs={job_of(song).stem.as_posix(): song for song in songs},
-        options=InferenceOptions(config.separation, config.acoustic, lines=config.lines),
+        options=InferenceOptions(config.separation, config.acoustic_options, lines=config.lines),
         bss_eval=config.bss_eval,
         cache=config.cache,
     )

@@ -159,6 +159,12 @@ def summary(outcomes: Sequence[Outcome], seconds: float, output: Path | None) ->
     return "; ".join(parts)
 
 
+def rtf(outcome: Outcome) -> str:
+    """The real-time factor of a song: seconds of all its stages per second of audio; empty without audio."""
+    seconds = math.fsum(outcome.stages.values())
+    return f"RTF {seconds / outcome.audio_seconds:.3f}" if outcome.audio_seconds else ""
+
+
 def append_log(output: Path, verb: str, outcome: Outcome) -> None:
     """Append an outcome to `run.jsonl`, in one write, so that concurrent runs do not mix their lines."""
     seconds = math.fsum(outcome.stages.values())

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, is_complete, load_acoustic
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
@@ -21,9 +22,11 @@ from lyrics_asr.models.lyrics_model import (
     LyricsModel,
     language_model_suffix,
 )
+from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.loading import load_separator
 
+PUBLISHED = "published"
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
 
@@ -38,8 +41,8 @@ class KnownModel:
 
 
 KNOWN_MODELS = {
-    "published": KnownModel(
-        "published",
+    PUBLISHED: KnownModel(
+        PUBLISHED,
         f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}; downloaded on first use",
         ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
     ),
@@ -53,10 +56,10 @@ KNOWN_MODELS = {
 
 
 def load_model(
-    name: str = "published",
+    name: str = PUBLISHED,
     *,
-    separator: str | None = None,
-    acoustic: str | None = None,
+    separator: str | Separator | None = None,
+    acoustic: str | AcousticModel | None = None,
     language: str | None = None,
     language_model: str | None = None,
     device: str = "auto",
@@ -66,8 +69,8 @@ def load_model(
     Args:
         name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (part of this package),
             or a folder written by `LyricsModel.save`.
-        separator: replaces the model's separator; a name that `load_separator` takes.
-        acoustic: replaces the model's acoustic model; a name that `load_acoustic` takes.
+        separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
+        acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
         language_model: replaces the model's KenLM model; "none" to use no language model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
@@ -79,7 +82,7 @@ def load_model(
     """
     target = find_device(device)
     published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
-    parts = published if name == "published" else _read_folder(name)
+    parts = published if name == PUBLISHED else _read_folder(name)
     language_model_path = parts.language_model
     if language_model is not None:
         language_model_path = None if language_model == "none" else Path(_expanded(language_model))
@@ -87,17 +90,30 @@ def load_model(
             raise FileNotFoundError(f"{language_model}: no such language model; check the path")
         if language_model_path is not None:
             language_model_suffix(language_model_path)
-    separator = separator or parts.separator
-    acoustic = acoustic or parts.acoustic
     model = LyricsModel(
-        load_separator(_expanded(separator)),
-        load_acoustic(_expanded(acoustic), language=language),
+        _separator(separator or parts.separator),
+        _acoustic(acoustic or parts.acoustic, language),
         name=name,
         language_model_path=language_model_path,
         decoding=parts.decoding,
     )
-    model.separator.name, model.acoustic.name = separator, acoustic
     return model.to(target).eval()
+
+
+def _separator(part: str | Separator) -> Separator:
+    if isinstance(part, Separator):
+        return part
+    separator = load_separator(_expanded(part))
+    separator.name = part
+    return separator
+
+
+def _acoustic(part: str | AcousticModel, language: str | None) -> AcousticModel:
+    if isinstance(part, AcousticModel):
+        return part
+    acoustic = load_acoustic(_expanded(part), language=language)
+    acoustic.name = part
+    return acoustic
 
 
 def download(name: str) -> tuple[Path, ...]:

@@ -9,12 +9,16 @@ Conventions: signals are mono at `SPEECH_SAMPLE_RATE_HZ`, frames are `FRAME_SAMP
 spectra with `FFT_SAMPLES // 2 + 1` bins.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    import pyworld
 
 SPEECH_SAMPLE_RATE_HZ = 22_050  # espeak-ng's output rate
 FRAME_SAMPLES = 110

@@ -19,7 +19,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class RunState:
         wer: of the validation at this step, greedy; None where there was none.
         data: fingerprint of the training data by file.
         packages: versions.
+        validation: metrics of the validation at this step, see `validation.summary`; empty where there was none.
     """
 
     architecture: str
@@ -58,6 +59,7 @@ class RunState:
     wer: float | None
     data: Mapping[str, str]
     packages: Mapping[str, str]
+    validation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -337,10 +337,13 @@ class TrainingConfig:
         stream: synthetic songs that are made during training, instead of `cuts.cuts`; batched in the same way.
         development: manifests of the validation songs.
         development_cuts: a file of validation cuts, instead of `development`.
-        model: initial weights, see `load_model`; empty to train from scratch.
-        separator: arguments of `build_separator`, to train from scratch.
-        acoustic: arguments of `build_acoustic`, to train from scratch: those of `transformers.Wav2Vec2Config`, or
-            `{encoder: openai/whisper-base}` for a new CTC head on an encoder of Whisper.
+        model: initial weights of both parts, see `load_model`; empty if `separator` and `acoustic` are given.
+        separator: replaces the model's separator: a name or folder, see `load_separator`; or a mapping of arguments of
+            `build_separator`, to train one from scratch.
+        acoustic: replaces the model's acoustic model: a name or folder, see `load_acoustic`; or a mapping of arguments
+            of `build_acoustic`: those of `transformers.Wav2Vec2Config` to train one from scratch, or `{encoder:
+            openai/whisper-base}` for a new CTC head on an encoder of Whisper.
+        acoustic_language: adapter of a multilingual acoustic model (MMS) to train, such as "de".
         lora: adapters on the acoustic model.
         spec_augment: masks on the features of the acoustic model; null for none.
         lyrics: folder of lyrics; the language model is built from its English training lyrics. If empty, the language
@@ -373,8 +376,9 @@ class TrainingConfig:
     development: list[str] = field(default_factory=list)
     development_cuts: str = ""
     model: str = ""
-    separator: dict[str, Any] = field(default_factory=dict)
-    acoustic: dict[str, Any] = field(default_factory=dict)
+    separator: Any = ""
+    acoustic: Any = ""
+    acoustic_language: str = ""
     lora: LoraOptions = field(default_factory=LoraOptions)
     spec_augment: SpecAugmentOptions | None = None
     lyrics: str = "data/lyrics"
@@ -408,14 +412,29 @@ class TrainingConfig:
         if self.lyrics and not self.development:
             raise ValueError("the language model is tuned on development songs: give development, or set lyrics=''")
         for part in ("separator", "acoustic"):
-            for key, value in getattr(self, part).items():
-                if value in ("on", "off", "yes", "no"):
-                    raise ValueError(f"{part}.{key}: {value!r} is a text; write true or false")
+            _check_part(part, getattr(self, part))
         if not self.model and not (self.separator and self.acoustic):
-            raise ValueError("give model (initial weights), or separator and acoustic to train from scratch")
+            raise ValueError("give model (initial weights of both parts), or both separator and acoustic")
+        if self.acoustic_language and isinstance(self.acoustic, dict):
+            raise ValueError(
+                "acoustic_language selects the adapter of a checkpoint, but acoustic describes a new model"
+            )
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
+
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether no part starts from given weights."""
+        return isinstance(self.separator, dict) and isinstance(self.acoustic, dict) and "encoder" not in self.acoustic
+
+
+def _check_part(name: str, part: object) -> None:
+    if not isinstance(part, str | dict):
+        raise ValueError(f"{name} must be a name, a folder, or a mapping of arguments, not {part!r}")
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if value in ("on", "off", "yes", "no"):
+            raise ValueError(f"{name}.{key}: {value!r} is a text; write true or false")
 
 
 _AT_LEAST_ZERO = ("vocals_cache_gb", "validation_examples", "checkpoint_every_steps", "overfit_chunks", "tuning_songs")

@@ -15,8 +15,9 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.synthesis.lyrics import load_lyrics
-from lyrics_asr.training.checkpoints import best_checkpoint, read_run
+from lyrics_asr.training.checkpoints import best_checkpoint
 from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.model_card import model_card
 from lyrics_asr.training.setup import trained_model
 from lyrics_asr.training.trackers import Log
 
@@ -26,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def finish(config: TrainingConfig, log: Log) -> Path:
-    """Write the best model of a run to the folder `model` of its output.
+    """Write the best model of a run to the folder `model` of its output, with a model card.
 
     If the configuration names lyrics, a language model is built from the English ones and tuned on the English
     development songs, whatever other languages the model was trained on. A model trained from scratch is stored in
@@ -40,7 +41,7 @@ def finish(config: TrainingConfig, log: Log) -> Path:
     model = trained_model(output)
     if config.lyrics:
         _add_language_model(model, config, log)
-    model.save(output / "model", half=not config.model)
+    _save(model, output, output / "model", half=config.is_from_scratch)
     return output / "model"
 
 
@@ -61,8 +62,14 @@ def export(run: Path, folder: Path, *, half: bool = False) -> None:
     if (run / _LANGUAGE_MODEL).is_file():
         model.language_model_path = run / _LANGUAGE_MODEL
         model.decoding = load_config(DecodingOptions, run / "model" / "decoder.yaml")
+    _save(model, run, folder, half=half)
+
+
+def _save(model: LyricsModel, run: Path, folder: Path, *, half: bool) -> None:
+    checkpoint = run if (run / "run.json").is_file() else best_checkpoint(run)
+    assert checkpoint is not None  # the model is from there
     model.save(folder, half=half)
-    write_text(folder / "README.md", _card(run, model))
+    write_text(folder / "README.md", model_card(checkpoint, model))
 
 
 def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) -> None:
@@ -94,20 +101,3 @@ def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) ->
         }
     )
     model.decoding = tuning.options
-
-
-def _card(run: Path, model: LyricsModel) -> str:
-    folder = run if (run / "run.json").is_file() else best_checkpoint(run)
-    assert folder is not None
-    state = read_run(folder)
-    wer = "not measured" if state.wer is None else f"{state.wer:.1%}"
-    packages = ", ".join(f"{name} {version}" for name, version in state.packages.items())
-    config = (folder / "config.yaml").read_text(encoding="utf-8")
-    return (
-        "---\nlibrary_name: lyrics-asr\npipeline_tag: automatic-speech-recognition\ntags: [lyrics, singing]\n---\n\n"
-        "# Lyrics transcription and alignment\n\n"
-        f"Separator {model.separator.name}, acoustic model {model.acoustic.name}, trained together for "
-        f"{state.total_steps} steps. WER on the development songs, greedy: {wer}.\n\n"
-        "    lyrics-asr transcribe song.mp3 --model THIS_FOLDER\n\n"
-        f"Trained with {packages}, and this configuration:\n\n```yaml\n{config}```\n"
-    )

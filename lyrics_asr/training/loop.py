@@ -50,6 +50,7 @@ from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import OptimizerState, build_optimizers, restore, state_of
 from lyrics_asr.training.processes import TrainingAccelerator, create_accelerator
+from lyrics_asr.training.progress import Progress
 from lyrics_asr.training.setup import (
     architecture,
     prepare_networks,
@@ -68,6 +69,7 @@ from lyrics_asr.training.validation import (
     examples_of_cuts,
     measure,
     rates_by_language,
+    summary,
 )
 
 
@@ -184,7 +186,8 @@ class _Run:
             source.load_state_dict(checkpoint.source)
         losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
         batches = iter(source)
-        began, graph = time.monotonic(), None
+        later_steps = sum(each.steps for each in config.stages[index + 1 :])
+        progress, graph = Progress(later_steps, self.accelerator.device), None
         with step_counter(stage.name, first, stage.steps) as show, asked_to_stop(self._stop):
             for step in range(first + 1, stage.steps + 1):
                 phase = phase_at(stage, step - 1)
@@ -198,7 +201,7 @@ class _Run:
                     self.waits = True  # for songs to be made, or files to be read
                     own = [next(batches).to(self.accelerator.device) for _ in range(stage.accumulation)]
                 except KeyboardInterrupt:
-                    state = self._state(index, step - 1, None)
+                    state = self._state(index, step - 1, {})
                     if state.total_steps > self.saved_steps:  # that checkpoint may know its WER
                         self._save(state, optimizers, position)
                     raise
@@ -207,20 +210,28 @@ class _Run:
                 rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                 report = take_step(self.accelerator, graph, stage, own, moved, (config.seed, index, step))
                 self._check(stage, step, report)
+                audio_seconds = report.samples / self._input_rate_hz(stage)
+                progress.add(audio_seconds)
                 show(step)
                 if step % config.log_every_steps == 0:
                     norms = {f"{name} gradient norm": norm for name, norm in report.gradient_norms.items()}
-                    per_second = (step - first) / (time.monotonic() - began)
-                    entry = {**report.losses, **rates, **norms, "steps_per_second": round(per_second, 3)}
+                    place = {
+                        "loss": report.loss,
+                        "epoch": source.state_dict().get("epoch", 0),
+                        "audio_seconds": round(audio_seconds, 2),
+                        "unreadable_cuts": source.unreadable_cuts,
+                    }
+                    entry = {**place, **report.losses, **rates, **norms, **progress.entry(stage.steps - step)}
                     self._log_metrics(stage, step, before + step, entry)
                 validates = step % config.validate_every_steps == 0 or step == stage.steps
-                wer = self._validate(stage, step, before + step, optimizers) if validates else None
+                validation: Mapping[str, Any] = {}
                 if validates:
+                    validation = self._validate(stage, step, before + step, optimizers)
                     freeze(self.model, stage, phase)
                 is_due = bool(config.checkpoint_every_steps) and step % config.checkpoint_every_steps == 0
                 stops = self.accelerator.check_trigger()  # asked in any of the processes
                 if validates or is_due or stops:
-                    self._save(self._state(index, step, wer), optimizers, source.state_dict())
+                    self._save(self._state(index, step, validation), optimizers, source.state_dict())
                 if stops:
                     raise KeyboardInterrupt
 
@@ -295,16 +306,19 @@ class _Run:
             labeller = labeller_of(cuts, model.acoustic.vocabulary, self.phone_names)
         if stage.input == "separated":
             cuts = [self._separated(cuts, cache)]
-        runs_separator = stage.input == "mixture"
         return CutLoader(
             replace(config.cuts, cuts=[str(path) for path in cuts]),
             labeller,
-            sample_rate_hz=model.separator.sample_rate_hz if runs_separator else ACOUSTIC_SAMPLE_RATE_HZ,
-            channels=model.mixture_channels if runs_separator else 1,
+            sample_rate_hz=self._input_rate_hz(stage),
+            channels=model.mixture_channels if stage.input == "mixture" else 1,
             seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]),
             rank=rank,
             world_size=processes,
         )
+
+    def _input_rate_hz(self, stage: StageOptions) -> int:
+        """The sample rate of a stage's batches."""
+        return self.model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
 
     def _separated(self, cuts: Sequence[Path], cache: Path) -> Path:
         """The cuts with the vocals that the present separator gives; every process separates some of the songs."""
@@ -329,7 +343,8 @@ class _Run:
 
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
-    ) -> float | None:
+    ) -> Mapping[str, Any]:
+        """Measure the examples, and give what the checkpoint keeps of it."""
         metrics, hypotheses = measure(
             self.model,
             self.examples,
@@ -343,7 +358,7 @@ class _Run:
         if metrics.wer is not None:
             for each in optimizers.values():
                 each.step_validation(metrics.wer)
-        return metrics.wer
+        return summary(metrics, hypotheses)
 
     def _check(self, stage: StageOptions, step: int, report: StepReport) -> None:
         """Count what is skipped, and give up when nothing else is done."""
@@ -363,9 +378,10 @@ class _Run:
         self.log({"stage": stage.name, "step": step, **entry})
         self.tracker.log_metrics(entry, total_steps)
 
-    def _state(self, stage: int, step: int, wer: float | None) -> RunState:
+    def _state(self, stage: int, step: int, validation: Mapping[str, Any]) -> RunState:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
-        return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages())
+        wer = validation.get("wer")
+        return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages(), validation)
 
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:

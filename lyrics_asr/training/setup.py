@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import torch
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.registry import PUBLISHED, load_model
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
@@ -26,31 +27,38 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
 
     Raises:
         ModelNotFoundError: the initial weights are neither cached nor can they be downloaded.
-        ValueError: damaged weights.
+        FileNotFoundError: no such folder or file.
+        ValueError: damaged weights, or an acoustic model that is not a CTC checkpoint.
     """
     torch.manual_seed(config.seed)
-    name = str(Path(config.output, "model"))
-    if config.model:
-        model = load_model(config.model, device="cpu")
-        model.name = name
-    else:
-        separator, acoustic = build_separator(config.separator), build_acoustic(config.acoustic, config.letters)
-        model = LyricsModel(separator, acoustic, name=name)
+    separator, acoustic = config.separator, config.acoustic
+    if isinstance(separator, dict):
+        separator = build_separator(separator)
+    if isinstance(acoustic, dict):
+        acoustic = build_acoustic(acoustic, config.letters)
         if acoustic.log_mel is None:
             init_filterbank(cast(Any, acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
+    model = load_model(
+        config.model or PUBLISHED,
+        separator=separator or None,
+        acoustic=acoustic or None,
+        language=config.acoustic_language or None,
+        device="cpu",
+    )
+    model.name = str(Path(config.output, "model"))
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model
 
 
 def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator | None:
-    """A frozen copy of the initial separator; None if it has random weights or no stage trains it.
+    """A frozen copy of the initial separator; None if its weights are random or no stage trains it.
 
     Args:
         config: of the run.
         model: at its start.
     """
-    if not config.model or not any(stage.separator.learning_rate for stage in config.stages):
+    if isinstance(config.separator, dict) or not any(stage.separator.learning_rate for stage in config.stages):
         return None
     return copy.deepcopy(model.separator).requires_grad_(False)
 
@@ -68,7 +76,9 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
         nothing = torch.zeros(network.config.hidden_size)
         network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
     if config.gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():  # its other name is of later versions of transformers 5 only
+            warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
+            network.gradient_checkpointing_enable({"use_reentrant": False})
     if config.compile:
         for each in (*model.separator.networks, network):
             each.compile()
@@ -95,9 +105,10 @@ def stream_folder(config: TrainingConfig) -> Path:
 
 def architecture(config: TrainingConfig) -> str:
     """The options that the weights of a checkpoint depend on, as a string."""
-    return json.dumps(
-        [config.model, config.separator, config.acoustic, config.letters, config.lora.rank], sort_keys=True
-    )
+    parts = [config.model, config.separator or {}, config.acoustic or {}, config.letters, config.lora.rank]
+    if config.acoustic_language:
+        parts.append(config.acoustic_language)
+    return json.dumps(parts, sort_keys=True)
 
 
 def trained_model(run: Path) -> LyricsModel:
@@ -113,7 +124,7 @@ def trained_model(run: Path) -> LyricsModel:
     """
     folder = run if (run / "run.json").is_file() else best_checkpoint(run)
     if folder is None:
-        raise FileNotFoundError(f"{run}: no checkpoint there; give the `output` of a run of train.py")
+        raise FileNotFoundError(f"{run}: no checkpoint there; give the `output` of `lyrics-asr train`")
     config = load_config(TrainingConfig, folder / "config.yaml")
     model = starting_model(config)
     model.load_state_dict(load_checkpoint(folder).model)

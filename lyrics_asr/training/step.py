@@ -24,11 +24,15 @@ class StepReport:
 
     Args:
         losses: of all batches, by the names of `Losses`, unweighted.
+        loss: their weighted sum, which is minimized.
+        samples: of all batches, without padding.
         gradient_norms: of each part that is trained, before clipping.
         skipped: chunks whose losses or gradients were not finite, so that the step was skipped; empty otherwise.
     """
 
     losses: Mapping[str, float]
+    loss: float
+    samples: int
     gradient_norms: Mapping[str, float]
     skipped: tuple[str, ...]
 
@@ -56,9 +60,8 @@ def take_step(
         targets = [losses_of.targets(stage, batch) for batch in batches]
     counts = accelerator.reduce(torch.stack([each.counts for each in targets]).sum(0), "sum")
     names = [field.name for field in fields(Losses)]
-    total = torch.zeros(
-        len(names) + 1, device=counts.device
-    )  # the losses, and the number of batches that are not finite
+    # The losses, their weighted sum, samples, and the number of batches that are not finite.
+    total = torch.zeros(len(names) + 3, device=counts.device)
     broken: list[str] = []
     for number, (batch, target) in enumerate(zip(batches, targets, strict=True)):
         seed_everything([*seed, number * accelerator.num_processes + accelerator.process_index])
@@ -71,7 +74,8 @@ def take_step(
         parts = torch.stack([getattr(losses, name) for name in names]).detach().float()
         is_broken = not bool(loss.isfinite())
         broken += batch.chunk_ids if is_broken else ()
-        total += torch.cat([parts, parts.new_tensor([float(is_broken)])])
+        samples = batch.lengths.sum().float()
+        total += torch.cat([parts, torch.stack([loss.detach().float(), samples, parts.new_tensor(float(is_broken))])])
     norms = {name: each.clip() for name, each in optimizers.items()}
     total = cast(Tensor, accelerator.reduce(total, "sum"))
     is_finite = bool(total[-1] == 0) and all(map(math.isfinite, norms.values()))
@@ -81,7 +85,8 @@ def take_step(
     if not is_finite:
         suspects = broken if total[-1] else [chunk_id for batch in batches for chunk_id in batch.chunk_ids]
         skipped = tuple(gather_object(suspects))
-    return StepReport(dict(zip(names, total.tolist()[:-1], strict=True)), norms, skipped)
+    *each_loss, weighted_loss, sample_count, _ = total.tolist()
+    return StepReport(dict(zip(names, each_loss, strict=True)), weighted_loss, round(sample_count), norms, skipped)
 
 
 def seed_everything(numbers: Sequence[int]) -> None:

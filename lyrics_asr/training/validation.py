@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,8 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError, probe, 
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
-from lyrics_asr.evaluation.metrics import character_errors, si_sdr, word_errors
+from lyrics_asr.evaluation.aggregation import METRICS, estimate
+from lyrics_asr.evaluation.metrics import ErrorCounts, character_errors, si_sdr, word_errors
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
@@ -240,6 +241,36 @@ def measure(
         raise ValueError("the audio of no validation example can be read; the warnings above name the files")
     metrics = replace(_metrics(everything), unreadable_examples=len(examples) - len(everything))
     return metrics, tuple(everything)
+
+
+def summary(metrics: ValidationMetrics, hypotheses: Sequence[Hypothesis]) -> dict[str, Any]:
+    """What a checkpoint keeps of a validation: the metrics, by language too, with the 95 % intervals of WER and CER.
+
+    Args:
+        metrics: from `measure`.
+        hypotheses: from `measure`.
+    """
+    greedy = [(each.reference, each.greedy) for each in hypotheses if each.reference and each.greedy is not None]
+    beam = [(each.reference, each.beam) for each in hypotheses if each.reference and each.beam is not None]
+    intervals = {
+        "wer": _interval(word_errors, greedy),
+        "cer": _interval(character_errors, greedy),
+        "lm_wer": _interval(word_errors, beam),
+        "lm_cer": _interval(character_errors, beam),
+    }
+    languages = sorted({each.language for each in hypotheses} - {""})
+    counts = {"examples": len(hypotheses), "languages": languages, "intervals": intervals}
+    return asdict(metrics) | rates_by_language(hypotheses) | counts
+
+
+def _interval(
+    count: Callable[[Sequence[str], Sequence[str]], ErrorCounts], pairs: Sequence[tuple[str, str]]
+) -> tuple[float, float] | None:
+    """The 95 % interval of an error rate over pairs of a reference and a text; None for fewer than two."""
+    errors = [count([reference], [text]) for reference, text in pairs]
+    lengths = [(each.substitutions + each.deletions + each.insertions, each.reference_length) for each in errors]
+    found = estimate(METRICS["wer"], lengths)
+    return None if found.low is None or found.high is None else (found.low, found.high)
 
 
 def rates_by_language(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lyrics_asr.audio import Audio, container, read_audio, reading, write_audio
+from lyrics_asr.cli.extras import extra_with
 from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import Song, write_manifest
@@ -32,7 +33,7 @@ from lyrics_asr.options import DecodingOptions
 from tests.fork_server import start_command
 from tests.formats.test_formats import GOLDEN, TRANSCRIPT
 
-VERBS = ("transcribe", "align", "separate", "render", "models", "lm", "data", "doctor")
+VERBS = ("transcribe", "align", "separate", "render", "train", "evaluate", "models", "lm", "data", "doctor")
 
 
 @pytest.fixture
@@ -97,10 +98,10 @@ def test_transcribe_a_folder_mirrors_its_tree(songs, model, tmp_path, capsys):
     assert {entry["status"] for entry in log} == {"done"}
     shown = capsys.readouterr()
     assert shown.out == ""
-    *wrote, said = shown.err.splitlines()
-    assert wrote == [
-        f"lyrics-asr: wrote {output}/{name}" for name in ("more/two.json", "more/two.lrc", "one.json", "one.lrc")
-    ]
+    first, second, said = shown.err.splitlines()
+    factor = r"RTF \d+\.\d{3}"
+    assert re.fullmatch(rf"lyrics-asr: 1/2 wrote {output}/more/two\.json, \.lrc \({factor}, \d+ s left\)", first)
+    assert re.fullmatch(rf"lyrics-asr: 2/2 wrote {output}/one\.json, \.lrc \({factor}\)", second)
     assert re.fullmatch(r"lyrics-asr: 2 of 2 songs done in \d+ s, 2 s of audio \(RTF \d+\.\d{3}\)", said)
 
 
@@ -111,7 +112,9 @@ def test_a_run_goes_on_where_an_earlier_one_ended(songs, model, tmp_path, capsys
 
     def work(*more):
         assert run(verb, songs, "-o", output, *model, *more) == 0
-        return {line.split("/results/")[1] for line in capsys.readouterr().err.splitlines() if "wrote" in line}
+        return {
+            line.split("/results/")[1].split()[0] for line in capsys.readouterr().err.splitlines() if "wrote" in line
+        }
 
     everything = {f"one.{suffix}", f"more/two.{suffix}"}
     assert work() == everything
@@ -521,7 +524,24 @@ def test_doctor_names_what_it_looked_at(capsys):
     run("doctor")
     subjects = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
     assert subjects[0] == "python"
-    assert subjects[-3:] == ["device", "codecs", "models"]
+    assert subjects[-4:] == ["device", "codecs", "models", "extras"]
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("scipy", "synth"), ("jiwer", "eval"), ("mir-eval", "eval"), ("lhotse", "train"), ("ray", "ray"), ("ruff", "dev")],
+)
+def test_a_missing_package_is_named_with_the_extra_that_has_it(package, extra, monkeypatch, capsys):
+    """With the metadata that pip installs, whose extras name all packages of the extras that they include."""
+    assert extra_with(package) == extra
+    assert extra_with("torch") is None
+
+    def fails(args):
+        raise ModuleNotFoundError(f"No module named '{package}'", name=f"{package.replace('-', '_')}.part")
+
+    monkeypatch.setattr("lyrics_asr.cli.doctor.doctor", fails)
+    assert run("doctor") == 1
+    assert capsys.readouterr().err.endswith(f"install it with: pip install 'lyrics-asr[{extra}]'\n")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -93,7 +93,7 @@ def test_what_ray_needs_is_said_before_the_work(tmp_path, capsys, monkeypatch):
     monkeypatch.delattr("lyrics_asr.inference.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*given, "-o", str(tmp_path)]) == 1
-    assert "error: ray is not installed; install it" in capsys.readouterr().err
+    assert "error: ray is not installed; install it with: pip install 'lyrics-asr[ray]'" in capsys.readouterr().err
 
 
 def test_songs_under_way_in_several_processes_add_up(monkeypatch, capsys):

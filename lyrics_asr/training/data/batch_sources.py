@@ -27,6 +27,11 @@ class BatchSource(Protocol):
         """Continue at a position that `state_dict` gave."""
         ...
 
+    @property
+    def unreadable_cuts(self) -> int:
+        """How many cuts this process has left out so far because of their audio."""
+        ...
+
 
 class RoundCuts:
     """The cuts of a stream's rounds, each for a number of steps.
@@ -43,12 +48,14 @@ class RoundCuts:
         self._accumulation = accumulation
         self._batches = 0  # of this process
         self._in_round: Mapping[str, int] | None = None
+        self._loaders: list[CutLoader] = []
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches from the current position on."""
         while True:
             number = self._batches // self._batches_per_round
             loader = self._loader_of(number)
+            self._loaders.append(loader)
             if self._in_round is not None:
                 loader.load_state_dict(self._in_round)
             for batch in loader:
@@ -71,6 +78,11 @@ class RoundCuts:
         self._batches = position.pop("step") * self._accumulation
         self._in_round = position or None
 
+    @property
+    def unreadable_cuts(self) -> int:
+        """Those of all rounds."""
+        return sum(loader.unreadable_cuts for loader in self._loaders)
+
 
 class RepeatedBatch:
     """One batch, again and again."""
@@ -89,6 +101,11 @@ class RepeatedBatch:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Nothing."""
+
+    @property
+    def unreadable_cuts(self) -> int:
+        """None: the batch has been read."""
+        return 0
 
 
 def first_rows(batch: Batch, rows: int) -> Batch:

@@ -113,6 +113,11 @@ class CutLoader:
         """How often the audio of each cut could not be read, by its id."""
         return dict(self._failures)
 
+    @property
+    def unreadable_cuts(self) -> int:
+        """How many cuts could not be read."""
+        return len(self._failures)
+
     def _log_failures(self, failures: Mapping[str, str]) -> None:
         for cut_id, cause in failures.items():
             if cut_id not in self._failures:

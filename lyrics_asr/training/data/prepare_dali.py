@@ -43,6 +43,7 @@ from lyrics_asr.training.data.segmentation import PAST_THE_END, chunk_song
 
 _MOST_OUTSIDE_SHARE = 0.1
 _UNREADABLE = "with audio that cannot be read"
+_UNREADABLE_ANNOTATIONS = "with annotations that cannot be read"
 
 _logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class CutReport:
         options: as the songs were cut.
         splits: what is in them.
         songs: how many there were.
-        dropped_songs: the reason for each song that was dropped, by its id.
+        dropped_songs: the reason for each song that was dropped, by its id, or by the name of its file if that is
+            unreadable.
         duplicates: the songs that were dropped as duplicates, and the song that was kept instead.
         words: how many the songs have that were not dropped as a whole.
         dropped_words: how many of these are in no chunk, by reason.
@@ -125,8 +127,8 @@ def cut_dali(
 
     Raises:
         FileNotFoundError: no annotations in the folder, or a file that was named is missing.
-        ValueError: a file that is refused, damaged or not as its layout says, no song in the language, or older Shar
-            in the output folder; the message names it.
+        ValueError: ground truth or remarks that are refused, damaged or not as their layout says, no song in the
+            language, or older Shar in the output folder; the message names it.
         OutputError: the output cannot be written.
     """
     options = options or CutOptions()
@@ -138,7 +140,14 @@ def cut_dali(
     prepared: list[_Prepared] = []
     languages: set[str] = set()
     songs = 0
-    for entry in iterate_dali(annotations, audio, ground_truth=ground_truth):
+
+    def drop_unreadable(path: Path, error: Exception) -> None:
+        nonlocal songs
+        songs += 1
+        _logger.warning("%s", error)
+        dropped[str(path.relative_to(annotations))] = _UNREADABLE_ANNOTATIONS
+
+    for entry in iterate_dali(annotations, audio, ground_truth=ground_truth, on_unreadable=drop_unreadable):
         songs += 1
         languages.add(entry.score.language)
         found = _prepare(entry, options, remarked.get(entry.score.id))
@@ -146,6 +155,8 @@ def cut_dali(
             dropped[entry.score.id] = found
         else:
             prepared.append(found)
+    if not languages:
+        raise ValueError(f"{annotations}: no annotations in it can be read; the warnings name the files")
     require_language(annotations, options.language, languages)
     prepared.sort(key=lambda each: (-each.ncc, each.id))
     duplicates = {
@@ -218,7 +229,11 @@ def _prepare(entry: DaliEntry, options: CutOptions, remark: Remark | None) -> _P
     if remark is not None and remark.fault:
         return remark.fault
     left_out: Counter[str] = Counter()
-    annotated = entry.song(left_out)
+    try:
+        annotated = entry.song(left_out)
+    except ValueError as error:
+        _logger.warning("%s", error)
+        return _UNREADABLE_ANNOTATIONS
     if annotated is None:
         return "without words"
     if not entry.audio.is_file():

@@ -194,6 +194,34 @@ def test_songs_that_cannot_be_used_are_dropped_for_one_reason_each(corpus, caplo
     assert report.words == report.splits["train"].words == len(VERSES[0].split())
 
 
+def test_annotations_that_cannot_be_read_are_dropped_and_named(corpus, caplog):
+    corpus.add("good", 0)
+    corpus.add("unordered", 1, change=lambda words: words[0].update(index=99))
+    corpus.add("untimed", 2, change=lambda words: words[0].pop("time"))
+    (corpus.annotations / "torn.gz").write_bytes(b"no gzip")
+    (corpus.annotations / "again.gz").write_bytes((corpus.annotations / "good.gz").read_bytes())
+    report = corpus.cut()
+    reason = "with annotations that cannot be read"
+    assert report.dropped_songs == dict.fromkeys(("good.gz", "torn.gz", "unordered", "untimed"), reason)
+    assert report.songs == 5
+    assert {cut.recording_id for cut in corpus.cuts()} == {"good"}
+    for name in (
+        "good.gz: a second file for the song of",
+        "torn.gz: damaged",
+        "unordered.gz: a word belongs",
+        "untimed",
+    ):
+        assert name in caplog.text
+
+
+def test_without_annotations_that_can_be_read_the_files_are_named(corpus, caplog):
+    corpus.annotations.mkdir()
+    (corpus.annotations / "torn.gz").write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match="annotations: no annotations in it can be read"):
+        corpus.cut()
+    assert "torn.gz: damaged" in caplog.text
+
+
 def test_a_few_words_outside_the_audio_are_dropped_alone(corpus):
     def outside(words):
         words[-1]["time"] = (SECONDS - 0.1, SECONDS + 0.1)
