@@ -345,9 +345,13 @@ def run_songs(
                 traceback.print_exception(outcome.error)
             say(f"{position}error: {describe(outcome.error)}")
         elif outcome.outputs and not outcome.is_kept:
-            left = f"{duration(progress.left_seconds)} left" if done < len(jobs) else ""
-            details = ", ".join(filter(None, [rtf(outcome), left])) if position else ""
-            say(f"{position}wrote {_listed(outcome.outputs)}" + (f" ({details})" if details else ""))
+            if position:
+                left = f"{duration(progress.left_seconds)} left" if done < len(jobs) else ""
+                details = ", ".join(filter(None, [rtf(outcome), left]))
+                say(f"{position}wrote {_listed(outcome.outputs)}" + (f" ({details})" if details else ""))
+            else:
+                for path in outcome.outputs:
+                    say(f"wrote {path}")
         for path in outcome.not_ours:
             say(f"kept {path}: not written by lyrics-asr, or changed since; --force replaces it")
 
