@@ -260,8 +260,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
             "--language",
             default="en",
             metavar="CODE",
-            help="language of the lyrics, such as fr or fra, which also selects the adapter of a multilingual model; auto "
-            "guesses it from the lyrics (default: %(default)s)",
+            help="language of the lyrics, such as fr or fra, which also selects the adapter of a multilingual model; "
+            "auto guesses it from the lyrics (default: %(default)s)",
         )
     parser.add_argument(
         "--device",
