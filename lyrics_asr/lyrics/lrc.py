@@ -39,7 +39,7 @@ def read(text: str) -> tuple[SheetLine, ...] | None:
     """Read the lines; None if too few of them have a time."""
     lines = [line for line in text.splitlines() if not _TAG.fullmatch(line)]
     written = sum(bool(line.strip()) for line in lines)
-    bracketed = sum(line.lstrip().startswith("[") and _STAMPS_BEFORE.match(line) is not None for line in lines)
+    bracketed = sum(line.lstrip().startswith(("[", "<")) and _STAMPS_BEFORE.match(line) is not None for line in lines)
     stamped = _with_brackets(lines) if bracketed > _MIN_SHARE * written else _without_brackets(lines)
     offset = _OFFSET.search(text)
     return None if stamped is None else _sheet_lines(stamped, -int(offset[1]) / 1000 if offset else 0.0)

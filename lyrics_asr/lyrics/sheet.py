@@ -24,7 +24,8 @@ _ORDINAL = (
 )
 _AGAIN = (
     r"last|final|letzte[rs]?|derni(?:er|ère)|últim[ao]|repeat(?: the)?|rep\.?|back to(?: the)?|répéter(?: le)?"
-    r"|au(?= refrain)|repetir(?: el)?|wiederholung|wdh\.?"
+    r"|au(?= refrain)|repetir(?: el)?|(?:se )?repite(?: el)?|reprise du"
+    r"|wiederholung|wdh\.?"
 )
 _INSTRUMENT = (
     r"guitar|piano|sax(?:ophone)?|drums?|bass|keyboard|keys|organ|violin|fiddle|harmonica|trumpet|flute|synth|vocal"
@@ -40,22 +41,24 @@ _SURE = (
     r"|strofa|ritornello|refrão"
 )
 _PERHAPS = (
-    r"bridge|hook|break(?:down)?|solo|coda|tag|ending|end|vamp|drop|build(?: ?up)?|skit|spoken|rap|part|section|stanza"
+    r"ref\.?|chor|[rv](?=\W*\d|\W*$)|fade ?out|backing vocals|bridge|hook|break(?:down)?|solo|coda|tag"
+    r"|ending|end|vamp|drop|build(?: ?up)?|skit|spoken|rap|part|section|stanza"
     r"|reprise|turnaround|prelude|coro|verso|puente|final|parte|pont|partie|vers|brücke|teil|schluss|ponte|fin|ende"
 )
 _NAME = re.compile(
     rf"(?P<again>{_AGAIN})? ?"
     rf"(?P<key>(?:(?P<ordinal>{_ORDINAL}) )*(?:(?P<sure>{_SURE})|(?:{_PERHAPS}))"
     rf"(?: ?(?P<number>(?:(?<= )|(?=[\d\#]))(?:{_NUMBERS})))?)"
-    r"(?: again| repeats?| répétition)?"
+    r"(?: again| repeats?| répétition| (?:to|till|until) fade| (?:and )?fade ?out)?"
 )
 _TIMES = (
-    r"(?:[x×*] ?\d{1,2}|\d{1,2} ?(?:[x×*]|times|mal|fois|veces|volte)|twice|thrice|(?:two|three|four) times|bis|ter"
+    r"(?:[x×*] ?\d{1,2}(?: times)?|\d{1,2} ?(?:[x×*]|times|mal|fois|veces|volte)|twice|thrice|(?:two|three|four) times"
+    r"|bis|ter"
     r"|zweimal|dreimal|deux fois|trois fois|dos veces|tres veces)"
 )
 _COUNTS = {"twice": 2, "two": 2, "bis": 2, "zweimal": 2, "deux": 2, "dos": 2}
 _COUNTS |= {"thrice": 3, "three": 3, "ter": 3, "dreimal": 3, "trois": 3, "tres": 3, "four": 4}
-_REPEAT = rf"(?:(?:repeat(?:ed)?|rep\.?|repite|répéter|wdh\.?),? ?{_TIMES}?|{_TIMES})"
+_REPEAT = rf"(?:(?:repeat(?:ed)?|rpt|rep\.?|repite|répéter|wdh\.?),? ?(?:{_TIMES}|\d)?|{_TIMES}(?: wiederholen)?)"
 _BRACKETED_MARK = rf"[(\[{{]\s*{_REPEAT}\s*[)\]}}]"
 _MARK_AT_END = re.compile(
     rf"(?:\s*{_BRACKETED_MARK}|(?:^|(?<=\W))(?:[x×]\d{{1,2}}|(?-i:[x×]) \d{{1,2}}|\d{{1,2}} ?[x×])"
@@ -213,6 +216,8 @@ def parse_heading(line: str, *, starts_stanza: bool = False, is_followed: bool =
         found := _named(label[2], starts_stanza=label[1] == "[", is_bracketed=True)
     ):
         return _Heading(found.text, found.keys, found.count, label[3])
+    if starts_stanza and (number := re.fullmatch(r"\d{1,2}[.)](?:\s+(\D.*))?", line)):  # stanzas of a hymn
+        return _Heading(line, rest=number[1] or "")
     name, colon, rest = line.partition(":")
     if colon and rest.strip() and (found := _named(name, starts_stanza=True, is_bracketed=True)):
         return _Heading(found.text, found.keys, found.count, "" if is_followed and _is_singer(rest) else rest.strip())
@@ -225,11 +230,15 @@ def _named(line: str, starts_stanza: bool, is_bracketed: bool) -> _Heading | Non
     is_marked = is_bracketed or text != line.strip()
     if is_bracketed:
         text = re.sub(r"[\[\]{}<>【】«»]|^\(|\)$", " ", text)
-    text = re.sub(r"[-_‐–—]", " ", " ".join(text.split()).casefold())
+    text = " ".join(text.split()).casefold()
+    name, dash, _ = (part.strip() for part in re.split(r" ([-–—]) ", text + " - ", maxsplit=1))
+    if dash and (match := _NAME.fullmatch(name)) and match["sure"]:  # Chorus - Somebody
+        text = name
+    text = re.sub(r"[-_‐–—]", " ", text)
     text, count = _split_count(text)
     if is_bracketed:  # [Verse 1: Somebody], [Chorus - everybody]
         text = re.split(r":| {2,}|, ", text)[0]
-    without_comment = re.sub(r"(?<=\w) ?\([^()]*\)$", "", text)
+    without_comment = re.sub(r"(?<=\w) ?[(\[][^()\[\]]*[)\]]$", "", text)
     is_marked = is_marked or count > 1 or text.rstrip().endswith(":") or without_comment != text
     text, again_count = _split_count(without_comment)
     text = text.rstrip(" :.,")
@@ -263,7 +272,7 @@ def _is_singer(rest: str) -> bool:
 
 def _without_marks(line: str, german: bool) -> str:
     """A line without repeat marks and bar lines."""
-    if _ONLY_MARK.fullmatch(line):
+    if _ONLY_MARK.fullmatch(line) and not (german and line.casefold() == "bis"):
         return ""
     before = None
     while before != line:

@@ -1,7 +1,7 @@
 """Subtitles: SubRip (.srt), WebVTT, Advanced SubStation Alpha (.ass, .ssa) and TTML.
 
 Conventions
-- Each line of a cue is a line of the lyrics, with the time of its cue.
+- Each line of a cue is a line of the lyrics, with the time of its cue. Cues of single words are joined.
 - Markup, notes, styles, comments, drawings, identifiers of cues, and notes such as "♪" are dropped.
 - SubRip and WebVTT are read here, because pysubs2 1.8 drops lines of digits. TTML is read here, because pysubs2 needs a
   begin and an end everywhere and has no durations.
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 from lyrics_asr.lyrics.sheet import SheetLine, TimeWindow
+from lyrics_asr.lyrics.transcript_json import with_words_joined
 
 _TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,3})?)"
 _CUE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
@@ -33,7 +34,7 @@ def read(text: str) -> tuple[SheetLine, ...] | None:
         return tuple(_read_ass(text))
     if re.search(r"<(?:\w+:)?tt\b", text[:1000]):
         return tuple(_read_ttml(text))
-    return tuple(_read_cues(text)) if any(map(_CUE.match, text.splitlines())) else None
+    return with_words_joined(tuple(_read_cues(text))) if any(map(_CUE.match, text.splitlines())) else None
 
 
 def _read_cues(text: str) -> Iterator[SheetLine]:

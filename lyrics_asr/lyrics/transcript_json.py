@@ -73,10 +73,7 @@ def _lines(items: Sequence[Any]) -> tuple[SheetLine, ...] | None:
             lines += [SheetLine(part.strip(), _window(item)) for part in text.split("\n")]
     if not any(line.text for line in lines):
         return None
-    written = [line for line in lines if line.text]
-    if len(written) > 1 and all(len(line.text.split()) == 1 for line in written):
-        return _joined(written)
-    return tuple(lines)
+    return with_words_joined(lines)
 
 
 def _line_text(item: dict[str, Any]) -> str | None:
@@ -89,10 +86,15 @@ def _line_text(item: dict[str, Any]) -> str | None:
     return None
 
 
-def _joined(words: Sequence[SheetLine]) -> tuple[SheetLine, ...]:
-    """Lines of words: a new one after a pause, or, without times, after the end of a sentence."""
+def with_words_joined(words: Sequence[SheetLine]) -> tuple[SheetLine, ...]:
+    """Join words to lines, if each has a line of its own.
+
+    A new line starts after a pause, or, without times, after the end of a sentence.
+    """
+    if len(words) < 2 or any(len(word.text.split()) > 1 for word in words):
+        return tuple(words)
     lines: list[list[SheetLine]] = [[]]
-    for word in words:
+    for word in filter(lambda word: word.text, words):
         if lines[-1]:
             before = lines[-1][-1]
             if before.window is None or word.window is None:

@@ -59,6 +59,7 @@ def test_lrc_lines_end_at_the_next_time_or_at_their_own():
         "[00:01.00]Hello [00:02.00]my [00:03.00]world",
         "[00:01.00]<00:01.00>Hel<00:01.50>lo <00:02.00>my <00:03.00>world",
         "[00:01.00]Hello[00:02.00]my[00:03.00]world[00:04.00]",
+        "<00:01.00> Hello <00:02.00> my <00:03.00> world",
         "[00:01.00] v1: <00:01.00> Hello <00:02.00> my <00:03.00> world",
     ],
 )
@@ -326,3 +327,12 @@ def test_residue_of_sites(form):
 def test_lines_that_look_like_residue_are_sung():
     text = "I want you by my side\nSource of all my pain\nMusic by the sea\nYou said: stay\nI wrote a song by hand\nEmbed me"
     assert texts(parse_lyrics(text)) == tuple(text.split("\n"))
+
+
+def test_cues_of_single_words_are_joined():
+    cues = (f"{n}\n{time(word['start'])} --> {time(word['end'])}\n{word['word']}" for n, word in enumerate(WORDS, 1))
+    assert texts(parse_lyrics("\n\n".join(cues))) == LINES
+
+
+def time(seconds):
+    return f"00:{int(seconds // 60):02d}:{seconds % 60:06.3f}".replace(".", ",")

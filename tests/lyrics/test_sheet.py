@@ -55,6 +55,17 @@ Erste Strophe
 Zwischenspiel
 Brücke:
 Kehrreim
+Ref.:
+R:
+V1:
+Verse 1 [Anna]
+Chorus - Anna Smith
+Chorus to fade
+(Fade out)
+Se repite el coro
+Repeat Chorus twice
+(Repeat 3 times)
+(2 mal wiederholen)
 [Anything at all]
 (x2)
 x2
@@ -99,6 +110,7 @@ def test_lines_that_look_like_headings_are_sung(line):
 
 
 def test_words_that_may_be_names_of_sections_are_headings_at_the_start_of_a_stanza():
+    assert sung("1. Hello\nthere\n\n2. World\nand all\n\n3.\nMore") == ["Hello", "there", "World", "and all", "More"]
     assert sung("Hello\n\nBridge\nWorld\n\nStill\nBridge\nOver") == ["Hello", "World", "Still", "Bridge", "Over"]
 
 
