@@ -20,6 +20,7 @@ _STARTS = ("start_seconds", "start", "begin", "from", "time", "start_time")
 _ENDS = ("end_seconds", "end", "to", "end_time")
 _STARTS_MS = ("startTimeMs", "tStartMs", "start_ms")
 _ENDS_MS = ("endTimeMs", "end_ms")
+_MIN_WORDS = 4
 _PAUSE_SECONDS = 0.5
 """Words without lines are split where the singer pauses."""
 
@@ -91,7 +92,8 @@ def with_words_joined(words: Sequence[SheetLine]) -> tuple[SheetLine, ...]:
 
     A new line starts after a pause, or, without times, after the end of a sentence.
     """
-    if len(words) < 2 or any(len(word.text.split()) > 1 for word in words):
+    windows = [word.window for word in words if word.window is not None]
+    if len(words) < _MIN_WORDS or any(len(word.text.split()) > 1 for word in words) or len(set(windows)) < len(windows):
         return tuple(words)
     lines: list[list[SheetLine]] = [[]]
     for word in filter(lambda word: word.text, words):
