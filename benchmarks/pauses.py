@@ -6,7 +6,7 @@
 
 The emissions of each song are computed once and aligned with its lyrics several times: without pause penalty and
 without smoothing of the probabilities, as in plain CTC; with one of the two; with both, as in
-`lyrics_asr.alignment.forced_alignment`; and with other mean pause lengths. Errors are of word onsets: mean over songs,
+`align --keep-all`; and with other mean pause lengths. Errors are of word onsets: mean over songs,
 median of all words, and fraction within 0.3 s as a mean over songs.
 """
 
@@ -16,17 +16,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
-from unittest.mock import patch
 
-from lyrics_asr.alignment import forced_alignment as alignment
+from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import AlignmentOptions
 from lyrics_asr.types import Emissions
 
-OURS = (alignment._LETTER_PAUSE_SECONDS, alignment._WORD_PAUSE_SECONDS, alignment._ANYTHING)
+_DEFAULTS = AlignmentOptions()
+OURS = (_DEFAULTS.letter_pause_seconds, _DEFAULTS.word_pause_seconds, _DEFAULTS.anything)
 NEVER, FREE = 1e-9, math.inf
 VARIANTS = {
     "plain CTC": (FREE, FREE, NEVER),
@@ -58,8 +59,8 @@ def main() -> int:
     print(f"{len(songs)} songs, {sum(len(song.words) for song in songs)} words")
     print(f"{'':<20} {'mean':>9} {'median':>9} {'in 0.3 s':>9}")
     for name, (letters, words, anything) in VARIANTS.items():
-        with patch.multiple(alignment, _LETTER_PAUSE_SECONDS=letters, _WORD_PAUSE_SECONDS=words, _ANYTHING=anything):
-            errors = [_errors(song, emissions) for song, emissions in zip(songs, emissions_by_song, strict=True)]
+        options = AlignmentOptions(letter_pause_seconds=letters, word_pause_seconds=words, anything=anything)
+        errors = [_errors(song, emissions, options) for song, emissions in zip(songs, emissions_by_song, strict=True)]
         of_songs = mean(mean(each) for each in errors)
         within = mean(mean(error <= 0.3 for error in each) for each in errors)
         middle = median(error for each in errors for error in each)
@@ -72,9 +73,10 @@ def _songs(corpus: Path) -> Sequence[Song]:
     return [song for song in songs if song.words and song.audio.exists()]
 
 
-def _errors(song: Song, emissions: Emissions) -> list[float]:
-    lines = alignment.align_lyrics(emissions, parse_corpus_lyrics(song.lyrics), language=song.language)
-    words = (word for line in lines for word in line.words)
+def _errors(song: Song, emissions: Emissions, options: AlignmentOptions) -> list[float]:
+    lyrics = parse_corpus_lyrics(song.lyrics)
+    found = align_lyrics(emissions, lyrics, language=song.language, options=options, keep_all=True)
+    words = (word for line in found.lines for word in line.words)
     return [abs(ours.start_seconds - theirs.start_seconds) for ours, theirs in zip(words, song.words, strict=True)]
 
 

@@ -6,7 +6,7 @@ Conventions
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,51 @@ class TranscriberOptions:
 
 
 @dataclass(frozen=True)
+class AlignmentOptions:
+    """Prices of the alignment graph (see `alignment.graph`), in natural logarithms.
+
+    Args:
+        letter_pause_seconds: mean pause between the letters of a word.
+        word_pause_seconds: mean pause between the words of a line.
+        max_line_words: lines of more words may pause for free between words: they are lyrics without line breaks.
+        anything: probability that the model is mistaken and a frame may be any symbol.
+        letter: where the score of a letter that is sung lies, from the letters' cost in the lyrics (0) to that in the
+            decoys (1).
+        omission: price of leaving out lines in a row, whatever their number.
+        omitted_line: further price of each line that is left out.
+        omitted_letter: further price of each of its letters, divided by the difference of these costs: the less the
+            model understands, the more the lyrics are believed.
+        max_omitted_letter: largest price of each of its letters.
+        min_cost_difference: smallest difference of these costs.
+        jump: price of going back to any line, and largest price of leaving out lines in a row.
+        filler: price of each stretch of singing that no line covers.
+        filler_second: further price per second of it.
+    """
+
+    letter_pause_seconds: float = 0.1
+    word_pause_seconds: float = 0.2
+    max_line_words: int = 16
+    anything: float = 0.01
+    letter: float = 0.5
+    omission: float = 3.0
+    omitted_line: float = 3.0
+    omitted_letter: float = 0.6
+    max_omitted_letter: float = 0.7
+    min_cost_difference: float = 0.15
+    jump: float = 45.0
+    filler: float = 5.0
+    filler_second: float = 5.0
+
+    def __post_init__(self) -> None:
+        for key, value in asdict(self).items():
+            if key != "anything":
+                check_range(f"alignment.{key}", value, value >= 0, "at least 0")
+        for key in ("letter_pause_seconds", "word_pause_seconds", "min_cost_difference"):
+            check_range(f"alignment.{key}", getattr(self, key), getattr(self, key) > 0, "above 0")
+        check_range("alignment.anything", self.anything, 0 < self.anything < 1, "above 0 and below 1")
+
+
+@dataclass(frozen=True)
 class InferenceOptions:
     """Options of `transcribe` and `align`."""
 
@@ -176,6 +221,7 @@ class InferenceOptions:
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     lines: LineOptions = field(default_factory=LineOptions)
     transcriber: TranscriberOptions = field(default_factory=TranscriberOptions)
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
 
 
 def check_range(key: str, value: int | float, valid: bool, allowed: str) -> None:

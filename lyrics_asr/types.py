@@ -13,12 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import eq
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/1"
+TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/2"
 
 
 class AlignmentError(ValueError):
@@ -129,16 +129,63 @@ class TimedWord:
 
 @dataclass(frozen=True)
 class TimedLine:
-    """A sung line: its text as written or transcribed, and its words in order."""
+    """A sung line: its text as written or transcribed, and its words in order.
+
+    Args:
+        text: as written or transcribed.
+        start_seconds: start of its first word.
+        end_seconds: end of its last word.
+        confidence: confidence in the line.
+        words: words in order.
+        status: "repeated" if the line was sung again without being written again.
+        number: place among the sung lines of the lyrics, from 0; None if it was transcribed.
+    """
 
     text: str
     start_seconds: float
     end_seconds: float
     confidence: float
     words: tuple[TimedWord, ...]
+    status: Literal["sung", "repeated"] = "sung"
+    number: int | None = None
 
     def __post_init__(self) -> None:
         _check_span(self.text, self.start_seconds, self.end_seconds, self.confidence)
+
+
+@dataclass(frozen=True)
+class MissingLine:
+    """A line of the lyrics that was not found in the song, and its place among the sung lines of the lyrics."""
+
+    text: str
+    number: int
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a song."""
+
+    start_seconds: float
+    end_seconds: float
+
+    def __post_init__(self) -> None:
+        _check_span("the segment", self.start_seconds, self.end_seconds, 0.0)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What was sung of given lyrics.
+
+    Args:
+        lines: sung lines, in order of time.
+        not_found: the other lines, in order of the lyrics.
+        uncovered: singing without lyrics, in order of time.
+    """
+
+    lines: tuple[TimedLine, ...]
+    not_found: tuple[MissingLine, ...] = ()
+    uncovered: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +216,8 @@ class Transcript:
         task: "transcribe" if the words were recognized, "align" if they were given.
         text: all words; for "align", the lyrics exactly as the user wrote them, with headings and blank lines.
         lines: the sung lines, in order of time.
+        not_found: lines of the lyrics that were not found, in order of the lyrics.
+        uncovered: singing without lyrics, in order of time; always empty for "transcribe".
     """
 
     task: Literal["transcribe", "align"]
@@ -176,11 +225,32 @@ class Transcript:
     model: ModelInfo
     text: str
     lines: tuple[TimedLine, ...]
+    not_found: tuple[MissingLine, ...] = ()
+    uncovered: tuple[Segment, ...] = ()
 
     def to_json(self) -> str:
-        """The master format, see `formats`: all fields under their names, times in seconds at full precision."""
-        document = {"schema": TRANSCRIPT_SCHEMA, **asdict(self)}
+        """The master format, see `formats`: all fields under their names, times in seconds at full precision.
+
+        Lines that were not found stand among the others, before the next one of the lyrics that was sung. Their times
+        are null.
+        """
+        lines = [asdict(line) for line in self.lines]
+        for missing in self.not_found:
+            place = len(lines)
+            for i, line in enumerate(lines):
+                if line["status"] == "sung" and line["number"] is not None and line["number"] > missing.number:
+                    place = i
+                    break
+            lines.insert(place, _missing_line_document(missing))
+        document = {"schema": TRANSCRIPT_SCHEMA, **asdict(self), "lines": lines}
+        del document["not_found"]
         return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _missing_line_document(line: MissingLine) -> dict[str, Any]:
+    times = {"start_seconds": None, "end_seconds": None, "confidence": 0.0}
+    words = [{"text": text, **times} for text in line.words]
+    return {"text": line.text, **times, "words": words, "status": "not_found", "number": line.number}
 
 
 def mean_confidence(confidences: Sequence[float]) -> float:

@@ -118,6 +118,12 @@ def declare_align(parser: "VerbParser") -> None:
     _add_transcript_options(parser, "lrc")
     _add_reading_options(parser)
     add_model_options(parser)
+    parser.add_argument(
+        "--keep-all",
+        action="store_true",
+        help="give every line a time, once and in the order of the lyrics (default: leave out lines that are not sung, "
+        "and find lines that are sung again)",
+    )
 
 
 def align(args: argparse.Namespace) -> int:
@@ -131,6 +137,7 @@ def align(args: argparse.Namespace) -> int:
         **model_arguments(args),
         encoding=args.encoding,
         expand_repeats=args.expand_repeats,
+        keep_all=args.keep_all,
     )
     return run_songs(args, request, jobs, AlignTask)
 

@@ -6,7 +6,7 @@ keep their whole search history: without the split, the memory of pyctcdecode wo
 
 The frames that back ends report are not used. Where two prefixes merge, they keep the frames of only one of them, which
 shifts words by up to half a second on noisy emissions. The final text is force-aligned instead (see
-`alignment.forced_alignment`).
+`alignment.word_spans`).
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -17,7 +17,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lyrics_asr.alignment.forced_alignment import timed_word, word_spans
+from lyrics_asr.alignment.word_spans import timed_word, word_spans
 from lyrics_asr.decoding.flashlight import FlashlightDecoder
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis

@@ -1,6 +1,6 @@
 """Greedy CTC decoding, without a language model."""
 
-from lyrics_asr.alignment.forced_alignment import WordSpan, timed_word
+from lyrics_asr.alignment.word_spans import WordSpan, timed_word
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
 from lyrics_asr.types import Emissions, TimedWord, mean_confidence
 
@@ -8,7 +8,7 @@ from lyrics_asr.types import Emissions, TimedWord, mean_confidence
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
     """Decode the most likely symbol at every frame.
 
-    Words are in lower case. Their times and confidences follow the conventions of `alignment.forced_alignment`.
+    Words are in lower case. Their times and confidences follow the conventions of `alignment.word_spans`.
     """
     symbols = Symbols.of(emissions.vocabulary)
     if not len(emissions.log_probs):

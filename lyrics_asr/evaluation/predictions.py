@@ -198,7 +198,9 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         with stopwatch("beam_search"):
             transcript = decode_transcript(audio, emissions, self.model, self.options, decode=self._decode)
         with stopwatch("alignment"):
-            alignment = align_emissions(audio, emissions, song.lyrics, self.model, language=reference.language)
+            alignment = align_emissions(
+                audio, emissions, song.lyrics, self.model, self.options, language=reference.language, keep_all=True
+            )
         seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, **stopwatch})
         record = {
             "schema": SCHEMA,

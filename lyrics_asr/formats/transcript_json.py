@@ -1,6 +1,7 @@
 """JSON, the complete format: transcripts can be read back from it.
 
-Its schema is "lyrics-asr/transcript/1"; times are in seconds, at full precision.
+Its schema is "lyrics-asr/transcript/2"; times are in seconds, at full precision. Schema 1, which had neither status and
+number of lines nor singing without lyrics, can still be read.
 """
 
 import dataclasses
@@ -9,9 +10,20 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from lyrics_asr.types import TRANSCRIPT_SCHEMA, AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
+from lyrics_asr.types import (
+    TRANSCRIPT_SCHEMA,
+    AudioInfo,
+    MissingLine,
+    ModelInfo,
+    Segment,
+    TimedLine,
+    TimedWord,
+    Transcript,
+)
 
 T = TypeVar("T")
+
+_SCHEMA_1 = "lyrics-asr/transcript/1"
 
 
 def parse_json(text: str, source: str) -> Transcript:
@@ -77,9 +89,9 @@ class _Node:
         except OverflowError:
             raise self.error("a number, finite and not negative") from None
 
-    def integer(self) -> int:
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value <= 0:
-            raise self.error("a positive integer")
+    def integer(self, at_least: int = 1) -> int:
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < at_least:
+            raise self.error("a positive integer" if at_least == 1 else "an integer, not negative")
         return self.value
 
     def error(self, expected: str) -> ValueError:
@@ -89,12 +101,14 @@ class _Node:
 
 
 def _transcript(root: _Node) -> Transcript:
-    if root["schema"].value != TRANSCRIPT_SCHEMA:
+    if root["schema"].value not in (TRANSCRIPT_SCHEMA, _SCHEMA_1):
         raise root["schema"].error(repr(TRANSCRIPT_SCHEMA))
     task = root["task"].value
     if task != "transcribe" and task != "align":
         raise root["task"].error("'transcribe' or 'align'")
     audio, model = root["audio"], root["model"]
+    is_old = root["schema"].value == _SCHEMA_1
+    lines = [_line(line, is_old) for line in root["lines"].items()]
     return Transcript(
         task=task,
         audio=AudioInfo(audio["path"].string(), audio["duration_seconds"].seconds(), audio["sample_rate_hz"].integer()),
@@ -106,13 +120,32 @@ def _transcript(root: _Node) -> Transcript:
             transcriber=model["transcriber"].string_or_none() if model.has("transcriber") else None,
         ),
         text=root["text"].string(),
-        lines=tuple(_line(line) for line in root["lines"].items()),
+        lines=tuple(line for line in lines if isinstance(line, TimedLine)),
+        not_found=tuple(line for line in lines if isinstance(line, MissingLine)),
+        uncovered=() if is_old else tuple(_segment(segment) for segment in root["uncovered"].items()),
     )
 
 
-def _line(node: _Node) -> TimedLine:
+def _line(node: _Node, is_old: bool) -> TimedLine | MissingLine:
+    status = "sung" if is_old else node["status"].value
+    number = None if is_old or node["number"].value is None else node["number"].integer(at_least=0)
+    if status == "not_found" and number is not None:
+        texts = tuple(word["text"].string() for word in node["words"].items())
+        return MissingLine(node["text"].string(), number, texts)
+    if status != "sung" and status != "repeated":
+        raise node["status"].error("'sung', 'repeated' or, with a number, 'not_found'")
     words = tuple(_timed(word, TimedWord) for word in node["words"].items())
-    return _timed(node, lambda text, start, end, confidence: TimedLine(text, start, end, confidence, words))
+    return _timed(
+        node, lambda text, start, end, confidence: TimedLine(text, start, end, confidence, words, status, number)
+    )
+
+
+def _segment(node: _Node) -> Segment:
+    start_seconds, end_seconds = node["start_seconds"].seconds(), node["end_seconds"].seconds()
+    try:
+        return Segment(start_seconds, end_seconds)
+    except ValueError as error:
+        raise ValueError(f"the key {node.key!r} is wrong: {error}") from error
 
 
 def _timed(node: _Node, build: Callable[[str, float, float, float], T]) -> T:

@@ -112,7 +112,9 @@ def timed_lines(
             continue
         chosen = _best(segment.candidates, own, options.ctc_weight, language)
         try:
-            aligned = align_lyrics(own, parse_corpus_lyrics("\n".join(chosen.lines)), language=language)
+            aligned = align_lyrics(
+                own, parse_corpus_lyrics("\n".join(chosen.lines)), language=language, keep_all=True
+            ).lines
         except (AlignmentError, ValueError):  # nothing to spell, or more letters than frames: not what was sung here
             continue
         for line in aligned:

@@ -84,6 +84,7 @@ def align(
     *,
     options: InferenceOptions | None = None,
     language: str = "en",
+    keep_all: bool = False,
     progress: Progress | None = None,
 ) -> Transcript:
     """Align lyrics with a song, to find the time of every word.
@@ -94,6 +95,7 @@ def align(
         model: model from `load_model`.
         options: options of all stages; None for those of the model.
         language: language of the lyrics, to verbalize digits and symbols, e.g. "en"; "auto" to guess it.
+        keep_all: whether every line was sung, once and in order.
         progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
@@ -101,9 +103,10 @@ def align(
         AudioError: the file has no audio, or is silent.
         AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
     """
-    audio, emissions = _emissions_of(Path(path), model, options or options_for(model), progress)
+    options = options or options_for(model)
+    audio, emissions = _emissions_of(Path(path), model, options, progress)
     language = resolve_language(language, "\n".join(line.text for line in lyrics.lines))
-    return align_emissions(audio, emissions, lyrics, model, language=language)
+    return align_emissions(audio, emissions, lyrics, model, options, language=language, keep_all=keep_all)
 
 
 def process(

@@ -89,11 +89,13 @@ class AlignRequest(ModelRequest):
     Args:
         encoding: encoding of the lyrics files; None to recognize it.
         expand_repeats: a heading without lines stands for the lines that it had before, see `parse_lyrics`.
+        keep_all: whether every line was sung, once and in order.
     """
 
     verb: ClassVar[str] = "align"
     encoding: str | None = None
     expand_repeats: bool = True
+    keep_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.alignment.summary import summarize
 from lyrics_asr.audio import (
     Audio,
     ChannelCorrection,
@@ -27,7 +28,7 @@ from lyrics_asr.audio import (
     require_sound,
 )
 from lyrics_asr.config import load_config
-from lyrics_asr.console import BatchProgress
+from lyrics_asr.console import BatchProgress, say
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
@@ -193,18 +194,35 @@ def decode_transcript(
 
 
 def align_emissions(
-    audio: AudioInfo, emissions: Emissions, lyrics: Lyrics, model: LyricsModel, *, language: str = "en"
+    audio: AudioInfo,
+    emissions: Emissions,
+    lyrics: Lyrics,
+    model: LyricsModel,
+    options: InferenceOptions,
+    *,
+    language: str = "en",
+    keep_all: bool = False,
 ) -> Transcript:
     """Align lyrics with a song.
+
+    Args:
+        audio: audio of the song.
+        emissions: emissions of `model`.
+        lyrics: lyrics of the song.
+        model: model to name in the transcript.
+        options: options of the alignment.
+        language: language of the lyrics, to verbalize digits and symbols.
+        keep_all: whether every line was sung, once and in order.
 
     Raises:
         AlignmentError: the lyrics do not fit the song; the message names it.
     """
     try:
-        lines = align_lyrics(emissions, lyrics, language=language)
+        found = align_lyrics(emissions, lyrics, language=language, options=options.alignment, keep_all=keep_all)
     except AlignmentError as error:
         raise AlignmentError(f"{audio.path}: {error}") from error
-    return Transcript("align", audio, replace(model.info, language_model=None), lyrics.text, lines)
+    names = replace(model.info, language_model=None)
+    return Transcript("align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered)
 
 
 class ModelTask(Task[Any, Any], Generic[AnyRequest]):
@@ -398,15 +416,24 @@ class AlignTask(ModelTask[AlignRequest]):
     def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
         assert song.lyrics is not None
-        return [song.lyrics.text, [line.text for line in song.lyrics.lines], song.language]
+        lyrics = [song.lyrics.text, [line.text for line in song.lyrics.lines], song.language]
+        return [*lyrics, self.request.keep_all, asdict(self.options.alignment)]
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         assert song.lyrics is not None
         with stopwatch("alignment"):
             transcript = align_emissions(
-                self.audio_of(song, inferred), inferred, song.lyrics, self.model, language=song.language
+                self.audio_of(song, inferred),
+                inferred,
+                song.lyrics,
+                self.model,
+                self.options,
+                language=song.language,
+                keep_all=self.request.keep_all,
             )
+        if not self.request.keep_all:
+            say(f"{song.job.source.name}: {summarize(transcript)}")
         with stopwatch("writing"):
             return write_transcript(song.job, transcript, self.request)
 

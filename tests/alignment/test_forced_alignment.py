@@ -15,6 +15,11 @@ TINY = Vocabulary(("|", "h", "e", "<pad>", "l", "o"), 3, 0)
 NO_DELIMITER = Vocabulary(("h", "e", "l", "<pad>", "o"), 3, None)
 
 
+def align_all(given, lyrics):
+    """The lines of the forced alignment."""
+    return align_lyrics(given, lyrics, keep_all=True).lines
+
+
 def words_of(lines):
     return [word for line in lines for word in line.words]
 
@@ -82,7 +87,7 @@ def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frame
     states = best_states(given, spelled)
     letters = sorted({state for state, _ in states if state is not None})
 
-    words = words_of(align_lyrics(given, parse_lyrics(lyrics)))
+    words = words_of(align_all(given, parse_lyrics(lyrics)))
     for word, spelling in zip(words, itertools.chain(*spelled), strict=True):
         own, letters = letters[: len(spelling)], letters[len(spelling) :]
         at = [(i, column) for i, (state, column) in enumerate(states) if state in own]
@@ -94,7 +99,7 @@ def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frame
 def test_words_come_back_as_written_at_the_frames_of_a_known_path():
     path = "__HH_EL_LLO_|__" + "TW_OO_|_" + "CA_FFE_|" + "_____" + "OH_|_NO_OH|___"
     lyrics = "[Intro]\n“Hello”, 2 Café…\n\n[Chorus]\nOh — No-oh!\n"
-    lines = align_lyrics(path_emissions(path), parse_lyrics(lyrics))
+    lines = align_all(path_emissions(path), parse_lyrics(lyrics))
     assert [line.text for line in lines] == ["“Hello”, 2 Café…", "Oh — No-oh!"]
     assert [word.text for word in words_of(lines)] == ["“Hello”,", "2", "Café…", "Oh", "—", "No-oh!"]
     # A delimiter parts "No-oh!", and the known path has a blank there: the word still ends where it was sung.
@@ -108,7 +113,7 @@ def test_words_come_back_as_written_at_the_frames_of_a_known_path():
 def test_repeated_lines_are_each_found_in_their_place():
     verse = "LA_|LA_|OH_|"
     path = "_" * 30 + verse + "_" * 40 + verse + "_" * 10 + verse + "_" * 50
-    lines = align_lyrics(path_emissions(path), parse_lyrics("La la oh\n" * 3))
+    lines = align_all(path_emissions(path), parse_lyrics("La la oh\n" * 3))
     assert [frames_of(line.words[0])[0] for line in lines] == [30, 30 + 12 + 40, 30 + 24 + 50]
     assert [frames_of(line.words[2]) for line in lines] == [(38, 40), (90, 92), (112, 114)]
 
@@ -131,7 +136,7 @@ def test_a_known_path_is_recovered_from_a_long_noisy_song():
     assert len(path) == 15_000
     clean = path_emissions(path, probability=0.5)
     noise = 0.7 * torch.randn(clean.log_probs.shape, generator=generator)
-    words = words_of(align_lyrics(emissions((clean.log_probs + noise).log_softmax(-1), ENGLISH), parsed))
+    words = words_of(align_all(emissions((clean.log_probs + noise).log_softmax(-1), ENGLISH), parsed))
     starts = [frames_of(word)[0] for word in words]
     assert sum(abs(a - b) <= 1 for a, b in zip(starts, expected, strict=True)) >= 0.99 * len(expected)
     assert sum(len(spell(word.text, ENGLISH)) for word in words) > 2400
@@ -140,7 +145,7 @@ def test_a_known_path_is_recovered_from_a_long_noisy_song():
 def test_letters_without_a_sound_in_the_vocabulary_match_any_letter(monkeypatch):
     monkeypatch.setattr("lyrics_asr.lyrics.romanization.romanize", lambda word, language: word)
     path = "__ON_|_SA_RAN_|_TI_ME__"
-    lines = align_lyrics(path_emissions(path), parse_lyrics("on 日本語日 time 😀"))
+    lines = align_all(path_emissions(path), parse_lyrics("on 日本語日 time 😀"))
     assert [word.text for word in lines[0].words] == ["on", "日本語日", "time", "😀"]
     assert frames_of(lines[0].words[0]) == (2, 4)
     assert frames_of(lines[0].words[1]) == (7, 13)
@@ -150,7 +155,7 @@ def test_letters_without_a_sound_in_the_vocabulary_match_any_letter(monkeypatch)
 
 
 def test_words_that_cannot_be_spelled_stand_between_their_neighbours():
-    lines = align_lyrics(path_emissions("__OH_|__NO___"), parse_lyrics("… oh …\n***\n— no"))
+    lines = align_all(path_emissions("__OH_|__NO___"), parse_lyrics("… oh …\n***\n— no"))
     assert [[frames_of(word) for word in line.words] for line in lines] == [
         [(2, 2), (2, 4), (4, 4)],
         [(4, 4)],
@@ -163,7 +168,7 @@ def test_words_that_cannot_be_spelled_stand_between_their_neighbours():
 def test_every_word_is_timed_in_order_inside_the_song_for_any_emissions(seed):
     lyrics = parse_lyrics("— One & 2\n\n[Chorus]\n日本 naïve – hello,\n\U0001f600\nooh-ooh aaah!")
     given = random_emissions(70, seed, ENGLISH)
-    lines = align_lyrics(given, lyrics)
+    lines = align_all(given, lyrics)
     assert [(line.text, tuple(word.text for word in line.words)) for line in lines] == [
         (line.text, line.words) for line in lyrics.lines
     ]
@@ -175,26 +180,83 @@ def test_every_word_is_timed_in_order_inside_the_song_for_any_emissions(seed):
 def test_impossible_symbols_leave_a_finite_answer():
     log_probs = torch.full((12, len(ENGLISH.tokens)), -math.inf)
     log_probs[:, 0] = 0.0
-    (line,) = align_lyrics(emissions(log_probs, ENGLISH), parse_lyrics("hello"))
+    (line,) = align_all(emissions(log_probs, ENGLISH), parse_lyrics("hello"))
     assert 0 <= line.confidence < 1e-10
 
 
 def test_lyrics_that_just_fit_and_lyrics_that_do_not():
     lyrics = parse_lyrics("hello all")
-    (line,) = align_lyrics(random_emissions(11, 0, ENGLISH), lyrics)
+    (line,) = align_all(random_emissions(11, 0, ENGLISH), lyrics)
     assert [frames_of(word) for word in line.words] == [(0, 6), (7, 11)]
     with pytest.raises(
-        AlignmentError, match=r"2 words need at least 11 frames \(9 tokens\), but the song has 10 frames in 0\.2 s"
+        AlignmentError, match=r"2 words need at least 11 frames \(8 letters\), but the song has 10 frames in 0\.2 s"
     ):
-        align_lyrics(random_emissions(10, 0, ENGLISH), lyrics)
+        align_all(random_emissions(10, 0, ENGLISH), lyrics)
 
 
 @pytest.mark.slow
 def test_ten_thousand_words_do_not_fit_ten_seconds():
     with pytest.raises(AlignmentError, match=r"10000 words need at least 49999 frames .* has 500 frames in 10\.0 s"):
-        align_lyrics(random_emissions(500, 0, ENGLISH), parse_lyrics("word " * 10_000))
+        align_all(random_emissions(500, 0, ENGLISH), parse_lyrics("word " * 10_000))
 
 
 def test_lyrics_without_any_letter_are_refused():
     with pytest.raises(AlignmentError, match="none of the 2 words can be spelled"):
-        align_lyrics(random_emissions(50, 0, ENGLISH), parse_lyrics("😀 ***"))
+        align_all(random_emissions(50, 0, ENGLISH), parse_lyrics("😀 ***"))
+
+
+VERSE = (
+    "WALKING_|ALONG_|THE_|RIVER_|",
+    "SILVER_|FISHES_|JUMP_|HIGH_|",
+    "NOBODY_|KNOWS_|MY_|NAME_|",
+    "EVENING_|FALLS_|ON_|US_|",
+)
+LINES = ("Walking along the river", "Silver fishes jump high", "Nobody knows my name", "Evening falls on us")
+
+
+def sing(*numbers):
+    return path_emissions("_" * 20 + "".join(VERSE[number] + "_" * 20 for number in numbers))
+
+
+def statuses(alignment):
+    return [(line.number, line.status) for line in alignment.lines], [line.number for line in alignment.not_found]
+
+
+def test_right_lyrics_give_the_forced_alignment():
+    given, lyrics = sing(0, 1, 2, 3), parse_lyrics("\n".join(LINES))
+    found = align_lyrics(given, lyrics)
+    assert found == align_lyrics(given, lyrics, keep_all=True)
+    assert statuses(found) == ([(0, "sung"), (1, "sung"), (2, "sung"), (3, "sung")], [])
+    assert found.uncovered == ()
+
+
+def test_lines_that_are_not_sung_have_no_times():
+    lyrics = parse_lyrics(
+        "\n".join((LINES[0], "Quiet moths were dozing", *LINES[1:3], "Brown dogs bark back", LINES[3]))
+    )
+    found = align_lyrics(sing(0, 1, 2, 3), lyrics)
+    assert statuses(found) == ([(0, "sung"), (2, "sung"), (3, "sung"), (5, "sung")], [1, 4])
+    assert found.not_found[0].words == ("Quiet", "moths", "were", "dozing")
+    alone = align_lyrics(sing(0, 1, 2, 3), parse_lyrics("\n".join(LINES)))
+    assert [line.words for line in found.lines] == [line.words for line in alone.lines]
+
+
+def test_singing_that_no_line_covers_is_passed_over():
+    given = sing(0, 1, 2, 3)
+    found = align_lyrics(given, parse_lyrics("\n".join((LINES[0], LINES[3]))))
+    whole = align_lyrics(given, parse_lyrics("\n".join(LINES)))
+    assert [line.words for line in found.lines] == [whole.lines[0].words, whole.lines[3].words]
+
+
+def test_lines_that_are_sung_again_are_repeated():
+    found = align_lyrics(sing(0, 1, 0, 1, 2, 3), parse_lyrics("\n".join(LINES)))
+    again = "repeated"
+    expected = [(0, "sung"), (1, "sung"), (0, again), (1, again), (2, "sung"), (3, "sung")]
+    assert statuses(found) == (expected, [])
+    times = [line.start_seconds for line in found.lines]
+    assert times == sorted(times)
+
+
+def test_lines_in_another_order_are_found():
+    found = align_lyrics(sing(2, 3, 0, 1), parse_lyrics("\n".join(LINES)))
+    assert statuses(found) == ([(2, "sung"), (3, "sung"), (0, "sung"), (1, "sung")], [])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lyrics_asr.formats import parse_json, render
-from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcript
+from lyrics_asr.types import AudioInfo, MissingLine, ModelInfo, Segment, TimedLine, TimedWord, Transcript
 
 AUDIO = AudioInfo("songs/Été.mp3", 4000.5, 44_100)
 MODEL = ModelInfo("published", "htdemucs", "facebook/wav2vec2-large-960h-lv60-self", None)
@@ -57,11 +57,12 @@ def test_golden_text(name):
 
 def test_json_has_the_schema_of_the_design_in_its_order():
     document = json.loads(render(TRANSCRIPT, "json"))
-    assert list(document) == ["schema", "task", "audio", "model", "text", "lines"]
-    assert document["schema"] == "lyrics-asr/transcript/1"
+    assert list(document) == ["schema", "task", "audio", "model", "text", "lines", "uncovered"]
+    assert document["schema"] == "lyrics-asr/transcript/2"
     assert list(document["audio"]) == ["path", "duration_seconds", "sample_rate_hz"]
     assert list(document["model"]) == ["name", "separator", "acoustic", "language_model", "transcriber"]
-    assert list(document["lines"][0]) == ["text", "start_seconds", "end_seconds", "confidence", "words"]
+    line_keys = ["text", "start_seconds", "end_seconds", "confidence", "words", "status", "number"]
+    assert list(document["lines"][0]) == line_keys
     assert document["lines"][0]["words"][1] == {
         "text": "&",
         "start_seconds": 12.5,
@@ -119,6 +120,45 @@ def test_json_reads_back_as_the_same_object(transcript):
     assert parse_json(render(transcript, "json"), "x.json") == transcript
 
 
+def test_lines_that_were_not_found_stand_in_their_place_without_times():
+    words = (TimedWord("la", 1.0, 2.0, 1.0),)
+    lines = [
+        TimedLine("la", 1.0, 2.0, 1.0, words, number=0),
+        TimedLine("la", 3.0, 4.0, 1.0, words, number=2),
+        TimedLine("la", 5.0, 6.0, 1.0, words, status="repeated", number=0),
+    ]
+    missing = (MissingLine("oh no", 1, ("oh", "no")), MissingLine("the end", 3, ("the", "end")))
+    transcript = Transcript(
+        "align", AUDIO, MODEL, "la\noh no\nla\nthe end", tuple(lines), missing, (Segment(7.0, 9.0),)
+    )
+    document = json.loads(render(transcript, "json"))
+    assert [(line["number"], line["status"], line["start_seconds"]) for line in document["lines"]] == [
+        (0, "sung", 1.0),
+        (1, "not_found", None),
+        (2, "sung", 3.0),
+        (0, "repeated", 5.0),
+        (3, "not_found", None),
+    ]
+    assert document["lines"][1]["words"][1] == {
+        "text": "no",
+        "start_seconds": None,
+        "end_seconds": None,
+        "confidence": 0.0,
+    }
+    assert document["uncovered"] == [{"start_seconds": 7.0, "end_seconds": 9.0}]
+    assert parse_json(render(transcript, "json"), "x.json") == transcript
+    assert render(transcript, "lrc").count("\n") == 3
+
+
+def test_schema_1_can_still_be_read():
+    document = json.loads(render(TRANSCRIPT, "json"))
+    document["schema"] = "lyrics-asr/transcript/1"
+    del document["uncovered"]
+    for line in document["lines"]:
+        del line["status"], line["number"]
+    assert parse_json(json.dumps(document), "x.json") == TRANSCRIPT
+
+
 @given(st.lists(SPANS, min_size=1, max_size=5))
 def test_cues_have_a_length_and_valid_fields(spans):
     lines = tuple(TimedLine("la", start, end, 1.0, ()) for start, end in spans)
@@ -151,7 +191,7 @@ def altered(*keys, **values):
         ("[" * 100_000, "is not JSON"),
         ("[]", r"the document is \[\], not an object"),
         ("{}", "the key 'schema' is missing"),
-        (altered(schema="lyrics-asr/transcript/2"), "the key 'schema' is 'lyrics-asr/transcript/2', not"),
+        (altered(schema="lyrics-asr/transcript/3"), "the key 'schema' is 'lyrics-asr/transcript/3', not"),
         (altered(task="sing"), "the key 'task' is 'sing', not 'transcribe' or 'align'"),
         (altered(text=...), "the key 'text' is missing"),
         (altered(text=None), "the key 'text' is None, not a text"),
@@ -164,6 +204,12 @@ def altered(*keys, **values):
         (altered("model", language_model=3), "the key 'model.language_model' is 3, not a text"),
         (altered(lines={}), "the key 'lines' is {}, not a list"),
         (altered(lines=[7]), r"the key 'lines\[0\]' is 7, not an object"),
+        (altered("lines", 0, status="hummed"), r"the key 'lines\[0\]\.status' is 'hummed', not 'sung', 'repeated' or"),
+        (altered("lines", 0, number=-1), r"the key 'lines\[0\]\.number' is -1, not an integer, not negative"),
+        (
+            altered(uncovered=[{"start_seconds": 2, "end_seconds": 1}]),
+            r"the key 'uncovered\[0\]' is wrong: .* no valid",
+        ),
         (altered("lines", 1, start_seconds="1"), r"the key 'lines\[1\]\.start_seconds' is '1', not a number"),
         (
             altered("lines", 0, "words", 2, confidence=1.5),

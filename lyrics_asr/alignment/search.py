@@ -1,0 +1,249 @@
+"""The best path through a graph of lines: an exact Viterbi search in bounded memory, compiled by Numba.
+
+Conventions
+- The states of a graph are in the order of the lyrics: gap 0, line 0, gap 1, line 1, ..., the last gap. A gap has two
+  states: a pause, and a filler for singing that no line covers.
+- A state follows itself, the state before it and, where `skips` says so, the one two before it. A pause also follows
+  the filler of its gap. From the pause of a gap, a path may jump to that of a later gap, which leaves lines out, or of
+  an earlier gap, which sings lines again; both have a price.
+- A path starts in the first pause and ends in the last one. Its score is the sum of its frames' scores minus prices.
+- Steps of the path are kept for one block of frames at a time: the search stores the scores at the start of each block
+  on the way forward, and computes the block again on the way back. A graph that is too large for the full search is
+  searched in a window of lines, which moves along with the best path at the start of each block.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_MAX_CELLS = 1 << 30
+"""Largest frames x states of a full search."""
+_MAX_BLOCK_CELLS = 1 << 26
+"""Largest frames x states of a block: its memory in bytes."""
+_WINDOW_BLOCK_FRAMES = 500
+_WINDOW_STATES = 12_000
+"""Size of the window where the full search is too large: some 100 lines each way."""
+
+_STAY, _NEXT, _SKIP, _FILLER, _JUMP = range(5)
+
+
+@dataclass(frozen=True)
+class LineGraph:
+    """The states of lyrics, and the prices of its jumps.
+
+    Args:
+        columns: column of the scores of each state.
+        skips: whether a state may follow the one two before it.
+        gaps: first state of each gap, the pause; one more than lines.
+        bonuses: score of each line for being sung.
+        omission_prices: price of leaving out all lines before each gap, cumulative.
+        omission_start_price: further price of leaving out lines in a row.
+        jump_price: price of a jump back, and largest price of a jump ahead.
+        filler_start_price: price of entering a filler.
+    """
+
+    columns: NDArray[np.int32]
+    skips: NDArray[np.bool_]
+    gaps: NDArray[np.int32]
+    bonuses: NDArray[np.float64]
+    omission_prices: NDArray[np.float64]
+    omission_start_price: float
+    jump_price: float
+    filler_start_price: float
+
+    @property
+    def lines(self) -> int:
+        """Number of lines."""
+        return len(self.gaps) - 1
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Frames [start, end), searched in the lines [first, last), with the scores of all states before them."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    before: NDArray[np.float64]
+
+
+def best_path(scores: NDArray[np.float32], graph: LineGraph, *, max_cells: int = _MAX_CELLS) -> NDArray[np.int32]:
+    """The state of each frame on the best path.
+
+    Args:
+        scores: score of each column at each frame.
+        graph: what may be sung.
+        max_cells: largest frames x states of a full search; larger ones are searched in a window.
+    """
+    blocks = _forward(scores, graph, max_cells)
+    path = np.empty(len(scores), dtype=np.int32)
+    state = -1
+    for block in reversed(blocks):
+        steps, origins, after = _run(scores, graph, block, store=True)
+        if state < 0:
+            state = _best_end(after, graph, block)
+        state = _trace(steps, origins, graph.gaps, block.first, state, path[block.start : block.end])
+    return path
+
+
+def _forward(scores: NDArray[np.float32], graph: LineGraph, max_cells: int) -> list[_Block]:
+    """Blocks of frames, each with the scores of the states of its window before its first frame."""
+    frames, states = len(scores), len(graph.columns)
+    full = frames * states <= max_cells
+    length = max(1, _MAX_BLOCK_CELLS // states) if full else _WINDOW_BLOCK_FRAMES
+    before = np.full(states, -np.inf)
+    first, last = 0, graph.lines
+    blocks: list[_Block] = []
+    for start in range(0, frames, length):
+        if not full:
+            first, last = _window(before, graph, start)
+        low, high = graph.gaps[first], graph.gaps[last] + 2
+        block = _Block(start, min(frames, start + length), first, last, before[low:high].copy())
+        blocks.append(block)
+        if block.end < frames:
+            _, _, after = _run(scores, graph, block, store=False)
+            before = np.full(states, -np.inf)
+            before[low:high] = after
+    return blocks
+
+
+def _window(before: NDArray[np.float64], graph: LineGraph, start: int) -> tuple[int, int]:
+    """The lines around the best state."""
+    best = int(before.argmax()) if start else 0
+    half = _WINDOW_STATES // 2
+    low = max(0, min(best - half, len(before) - 2 * half))
+    first = int(np.searchsorted(graph.gaps, low, side="right")) - 1
+    last = int(np.searchsorted(graph.gaps, min(len(before) - 1, low + 2 * half), side="left"))
+    return first, min(max(last, first + 1), graph.lines)
+
+
+def _run(
+    scores: NDArray[np.float32], graph: LineGraph, block: _Block, *, store: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float64]]:
+    low, high = int(graph.gaps[block.first]), int(graph.gaps[block.last]) + 2
+    frames = block.end - block.start if store else 1
+    steps = np.empty((frames, high - low), dtype=np.uint8)
+    origins = np.empty((frames, block.last - block.first + 1), dtype=np.int32)
+    after = block.before.copy()
+    _viterbi(
+        scores[block.start : block.end],
+        graph.columns[low:high],
+        graph.skips[low:high],
+        graph.gaps[block.first : block.last + 1] - low,
+        graph.bonuses[block.first : block.last],
+        graph.omission_prices[block.first : block.last + 1],
+        (graph.omission_start_price, graph.jump_price, graph.filler_start_price),
+        block.start == 0,
+        store,
+        after,
+        steps,
+        origins,
+    )
+    return steps, origins, after
+
+
+def _best_end(after: NDArray[np.float64], graph: LineGraph, block: _Block) -> int:
+    """The last pause; where the window has left it out, the pause from which leaving out the rest is cheapest."""
+    gaps = graph.gaps[block.first : block.last + 1]
+    ends = after[gaps - gaps[0]] + graph.omission_prices[block.first : block.last + 1]
+    return int(gaps[-1] if block.last == graph.lines else gaps[ends.argmax()])
+
+
+@njit(cache=True, nogil=True)
+def _viterbi(scores, columns, skips, gaps, bonuses, omission_prices, prices, is_start, store, best, steps, origins):  # type: ignore[no-untyped-def]
+    """Advance `best`, the score of each state, over all frames; `steps` and `origins` tell how, where `store`."""
+    omission_start, jump, filler_start = prices
+    states, lines = len(columns), len(gaps) - 1
+    now = np.empty(states)
+    pauses = np.empty(lines + 1)
+    for frame in range(len(scores)):
+        row = frame if store else 0
+        score = scores[frame]
+        for line in range(lines + 1):
+            # the pause
+            state = gaps[line]
+            top, step = best[state], _STAY
+            if line > 0 and best[state - 1] > top:
+                top, step = best[state - 1], _NEXT
+            if best[state + 1] > top:
+                top, step = best[state + 1], _FILLER
+            if is_start and frame == 0:
+                top = 0.0 if line == 0 else -np.inf
+            now[state] = top + score[columns[state]]
+            steps[row, state] = step
+            # the filler
+            state += 1
+            top, step = best[state], _STAY
+            if best[state - 1] - filler_start > top:
+                top, step = best[state - 1] - filler_start, _NEXT
+            if line > 0 and best[state - 2] - filler_start > top:
+                top, step = best[state - 2] - filler_start, _SKIP
+            now[state] = top + score[columns[state]]
+            steps[row, state] = step
+            if line == lines:
+                break
+            # the line, whose first state may only be entered from its gap
+            state += 1
+            top, step = best[state], _STAY
+            if best[state - 1] + bonuses[line] > top:
+                top, step = best[state - 1] + bonuses[line], _NEXT
+            if best[state - 2] + bonuses[line] > top:
+                top, step = best[state - 2] + bonuses[line], _SKIP
+            now[state] = top + score[columns[state]]
+            steps[row, state] = step
+            for state in range(gaps[line] + 3, gaps[line + 1]):
+                top, step = best[state], _STAY
+                if best[state - 1] > top:
+                    top, step = best[state - 1], _NEXT
+                if skips[state] and best[state - 2] > top:
+                    top, step = best[state - 2], _SKIP
+                now[state] = top + score[columns[state]]
+                steps[row, state] = step
+        # jumps from pause to pause
+        for line in range(lines + 1):
+            pauses[line] = now[gaps[line]]
+            origins[row, line] = line
+        top, origin, any_top, any_origin = -np.inf, 0, -np.inf, 0
+        for line in range(lines + 1):
+            ahead = top - omission_start - omission_prices[line]
+            if ahead > now[gaps[line]]:
+                now[gaps[line]] = ahead
+                origins[row, line] = origin
+            if any_top - jump > now[gaps[line]]:
+                now[gaps[line]] = any_top - jump
+                origins[row, line] = any_origin
+            if pauses[line] + omission_prices[line] > top:
+                top, origin = pauses[line] + omission_prices[line], line
+            if pauses[line] > any_top:
+                any_top, any_origin = pauses[line], line
+        top, origin = -np.inf, lines
+        for line in range(lines, -1, -1):
+            if top - jump > now[gaps[line]]:
+                now[gaps[line]] = top - jump
+                origins[row, line] = origin
+            if pauses[line] > top:
+                top, origin = pauses[line], line
+        best[:] = now
+
+
+@njit(cache=True, nogil=True)
+def _trace(steps, origins, gaps, first, state, path):  # type: ignore[no-untyped-def]
+    """Write the path that ends in `state`, and return the state before its first frame."""
+    low = gaps[first]
+    line = np.searchsorted(gaps, state, side="right") - 1
+    for frame in range(len(path) - 1, -1, -1):
+        if state == gaps[line]:
+            line = first + origins[frame, line - first]
+            state = gaps[line]
+        path[frame] = state
+        step = steps[frame, state - low]
+        if step == _FILLER:
+            state += 1
+        elif step in (_NEXT, _SKIP):
+            state -= step
+            if state < gaps[line]:
+                line -= 1
+    return state

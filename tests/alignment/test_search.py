@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from lyrics_asr.alignment.search import LineGraph, best_path
+
+LENGTHS = (2, 1, 3)
+
+
+def make_graph(generator, jump_price):
+    """Three lines of a few states with random skips, bonuses and prices."""
+    columns, skips, gaps = [], [], []
+    for length in (*LENGTHS, 0):
+        gaps.append(len(columns))
+        columns += [4, 5, *generator.integers(0, 4, length)]
+        skips += [False, True, *(generator.random(length) < 0.5)]
+    return LineGraph(
+        columns=np.array(columns, dtype=np.int32),
+        skips=np.array(skips),
+        gaps=np.array(gaps, dtype=np.int32),
+        bonuses=generator.random(3),
+        omission_prices=np.array([0.0, *generator.random(3).cumsum()]),
+        omission_start_price=0.3,
+        jump_price=jump_price,
+        filler_start_price=0.5,
+    )
+
+
+def transition_scores(graph):
+    """Score of every transition, with -inf for those that are not allowed, and that of every jump between gaps."""
+    states, gaps = len(graph.columns), graph.gaps.tolist()
+    direct = np.full((states, states), -np.inf)
+    for state in range(states):
+        line = int(np.searchsorted(gaps, state, side="right")) - 1
+        pause, filler, first = gaps[line], gaps[line] + 1, gaps[line] + 2
+        direct[state, state] = 0.0
+        if state == pause:
+            direct[filler, pause] = 0.0
+            if line:
+                direct[pause - 1, pause] = 0.0
+        elif state == filler:
+            direct[pause, filler] = -graph.filler_start_price
+            if line:
+                direct[pause - 1, filler] = -graph.filler_start_price
+        elif state == first:
+            direct[[pause, filler], first] = graph.bonuses[line]
+        else:
+            direct[state - 1, state] = 0.0
+            if graph.skips[state]:
+                direct[state - 2, state] = 0.0
+    omissions = graph.omission_prices
+    jumps = np.zeros((len(gaps), len(gaps)))
+    for origin in range(len(gaps)):
+        for target in range(len(gaps)):
+            ahead = graph.omission_start_price + omissions[target] - omissions[origin] if target > origin else np.inf
+            jumps[origin, target] = 0.0 if origin == target else -min(ahead, graph.jump_price)
+    scores = direct.copy()
+    for origin, start in enumerate(gaps):
+        for target, end in enumerate(gaps):
+            scores[start] = np.maximum(scores[start], direct[end] + jumps[origin, target])
+    return scores, jumps[:, -1]
+
+
+def score_of(path, scores, graph):
+    transitions, ends = transition_scores(graph)
+    steps = transitions[path[:-1], path[1:]].sum()
+    end = ends[graph.gaps.tolist().index(path[-1])]
+    return scores[np.arange(len(path)), graph.columns[path]].sum() + steps + end
+
+
+def best_score(scores, graph):
+    """The score of the best path, by the textbook recursion over all pairs of states."""
+    transitions, ends = transition_scores(graph)
+    best = np.full(len(graph.columns), -np.inf)
+    best[0] = scores[0, graph.columns[0]]
+    for frame in scores[1:]:
+        best = (best[:, None] + transitions).max(axis=0) + frame[graph.columns]
+    return (best[graph.gaps] + ends).max()
+
+
+@pytest.mark.parametrize("jump_price", [0.2, 1.0, np.inf])
+@pytest.mark.parametrize("seed", range(20))
+def test_path_is_the_best_of_all(seed, jump_price):
+    generator = np.random.default_rng(seed)
+    graph = make_graph(generator, jump_price)
+    scores = generator.normal(size=(30, 6)).astype(np.float32)
+    path = best_path(scores, graph)
+    assert score_of(path, scores, graph) == pytest.approx(best_score(scores, graph), abs=1e-4)
+
+
+def test_blocks_give_the_path_of_one_piece(monkeypatch):
+    generator = np.random.default_rng(0)
+    graph = make_graph(generator, 1.0)
+    scores = generator.normal(size=(100, 6)).astype(np.float32)
+    whole = best_path(scores, graph)
+    monkeypatch.setattr("lyrics_asr.alignment.search._MAX_BLOCK_CELLS", 7 * len(graph.columns))
+    assert np.array_equal(best_path(scores, graph), whole)
