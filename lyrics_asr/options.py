@@ -187,6 +187,7 @@ class AlignmentOptions:
         jump: price of going back to any line, and largest price of leaving out lines in a row.
         filler: price of each stretch of singing that no line covers.
         filler_second: further price per second of it.
+        margin_seconds: with `use_times`, how far from its given time a line may be.
     """
 
     letter_pause_seconds: float = 0.1
@@ -202,6 +203,7 @@ class AlignmentOptions:
     jump: float = 45.0
     filler: float = 5.0
     filler_second: float = 5.0
+    margin_seconds: float = 2.0
 
     def __post_init__(self) -> None:
         for key, value in asdict(self).items():

@@ -30,6 +30,7 @@ from lyrics_asr.alignment.graph import (
     Prices,
     Spelling,
     build_graph,
+    line_windows,
     most_likely_scores,
     path_scores,
 )
@@ -66,6 +67,7 @@ def align_lyrics(
     language: str = "en",
     options: AlignmentOptions | None = None,
     keep_all: bool = False,
+    use_times: bool = False,
 ) -> Alignment:
     """Find what was sung of the lyrics, and the time of every word.
 
@@ -75,6 +77,7 @@ def align_lyrics(
         language: language of the lyrics, to verbalize digits and symbols.
         options: prices of the graph.
         keep_all: whether every line was sung, once and in order.
+        use_times: whether each line is sung near the time that its file gives, see `AlignmentOptions.margin_seconds`.
 
     Raises:
         AlignmentError: the song has too few frames for the lyrics, or no word can be spelled.
@@ -82,7 +85,11 @@ def align_lyrics(
     options = options or AlignmentOptions()
     spelled = _spell(lyrics, emissions.vocabulary, language)
     scores = path_scores(emissions, options).numpy()
-    graph = build_graph(spelled.spellings, emissions.vocabulary, options, None)
+    windows = None
+    if use_times:
+        guided = [lyrics.lines[number] for number in spelled.numbers]
+        windows = line_windows(guided, emissions, options.margin_seconds)
+    graph = build_graph(spelled.spellings, emissions.vocabulary, options, None, windows)
     _check_fit(graph, lyrics, emissions)
     path = best_path(scores, graph.graph)
     if not keep_all:
@@ -196,7 +203,7 @@ def _search(
             letter=sung + options.letter * (not_sung - sung),
             omitted_letter=min(options.omitted_letter / difference, options.max_omitted_letter),
         )
-        graph = build_graph(spelled.spellings, vocabulary, options, prices)
+        graph = build_graph(spelled.spellings, vocabulary, options, prices, forced.graph.windows)
         path = best_path(scores, graph.graph)
         lines = [visit.line for visit in _visits(path, graph)]
         if not lines or lines == list(range(len(spelled.spellings))):

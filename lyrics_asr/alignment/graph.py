@@ -28,8 +28,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lyrics_asr.alignment.search import LineGraph
+from lyrics_asr.alignment.search import ANY_FRAME, LineGraph
 from lyrics_asr.lyrics.spelling import WILDCARD
+from lyrics_asr.lyrics.text import LyricLine
 from lyrics_asr.options import AlignmentOptions
 from lyrics_asr.types import Emissions, Vocabulary
 
@@ -88,7 +89,11 @@ class LyricsGraph:
 
 
 def build_graph(
-    lines: Sequence[Sequence[Spelling]], vocabulary: Vocabulary, options: AlignmentOptions, prices: Prices | None
+    lines: Sequence[Sequence[Spelling]],
+    vocabulary: Vocabulary,
+    options: AlignmentOptions,
+    prices: Prices | None,
+    windows: NDArray[np.int64] | None = None,
 ) -> LyricsGraph:
     """Arrange lines in a graph.
 
@@ -97,6 +102,7 @@ def build_graph(
         vocabulary: of the acoustic model.
         options: prices.
         prices: further prices; None if every line is sung once, in order.
+        windows: frames [start, end) in which each line is sung, padding included; None for the whole song.
     """
     made = Columns.after(vocabulary)
     columns, skips, gaps = list[int](), list[bool](), list[int]()
@@ -146,9 +152,29 @@ def build_graph(
         omission_start_price=math.inf if prices is None else options.omission,
         jump_price=math.inf if prices is None else options.jump,
         filler_start_price=math.inf if prices is None else options.filler,
+        windows=windows,
     )
     pauses = [vocabulary.blank_id, made.word_pause, made.line_pause, made.filler]
     return LyricsGraph(graph, tuple(words), counts, ~np.isin(graph.columns, pauses))
+
+
+def line_windows(lines: Sequence[LyricLine], emissions: Emissions, margin_seconds: float) -> NDArray[np.int64]:
+    """Frames [start, end) in which each line is sung, from the times of its file; the whole song where it has none.
+
+    Args:
+        lines: lines of the lyrics.
+        emissions: emissions of the song.
+        margin_seconds: how far off the times may be.
+    """
+    windows = []
+    for line in lines:
+        start, end = 0, ANY_FRAME
+        if line.window is not None:
+            start = PADDING_FRAMES + emissions.grid.frame(line.window.start_seconds - margin_seconds)
+            if line.window.end_seconds > line.window.start_seconds:  # else the end is not known
+                end = PADDING_FRAMES + emissions.grid.frame(line.window.end_seconds + margin_seconds) + 1
+        windows.append((start, end))
+    return np.array(windows, dtype=np.int64).reshape(-1, 2)
 
 
 def path_scores(emissions: Emissions, options: AlignmentOptions) -> Float[Tensor, "padded columns"]:

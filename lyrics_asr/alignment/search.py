@@ -7,6 +7,7 @@ Conventions
   the filler of its gap. From the pause of a gap, a path may jump to that of a later gap, which leaves lines out, or of
   an earlier gap, which sings lines again; both have a price.
 - A path starts in the first pause and ends in the last one. Its score is the sum of its frames' scores minus prices.
+- A line may have a window of frames; outside it, each frame of the line has a price.
 - Steps of the path are kept for one block of frames at a time: the search stores the scores at the start of each block
   on the way forward, and computes the block again on the way back. A graph that is too large for the full search is
   searched in a window of lines, which moves along with the best path at the start of each block.
@@ -26,6 +27,12 @@ _WINDOW_BLOCK_FRAMES = 500
 _WINDOW_STATES = 12_000
 """Size of the window where the full search is too large: some 100 lines each way."""
 
+_OUTSIDE_PRICE = 10.0
+"""Price of each frame of a line outside its window: far more than most frames can gain."""
+
+ANY_FRAME = np.iinfo(np.int64).max
+"""The end of a window without end."""
+
 _STAY, _NEXT, _SKIP, _FILLER, _JUMP = range(5)
 
 
@@ -42,6 +49,7 @@ class LineGraph:
         omission_start_price: further price of leaving out lines in a row.
         jump_price: price of a jump back, and largest price of a jump ahead.
         filler_start_price: price of entering a filler.
+        windows: frames [start, end) in which each line is sung; None for all.
     """
 
     columns: NDArray[np.int32]
@@ -52,6 +60,7 @@ class LineGraph:
     omission_start_price: float
     jump_price: float
     filler_start_price: float
+    windows: NDArray[np.int64] | None = None
 
     @property
     def lines(self) -> int:
@@ -125,6 +134,7 @@ def _run(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float64]]:
     low, high = int(graph.gaps[block.first]), int(graph.gaps[block.last]) + 2
     frames = block.end - block.start if store else 1
+    windows = np.tile(np.array([0, ANY_FRAME]), (graph.lines, 1)) if graph.windows is None else graph.windows
     steps = np.empty((frames, high - low), dtype=np.uint8)
     origins = np.empty((frames, block.last - block.first + 1), dtype=np.int32)
     after = block.before.copy()
@@ -135,6 +145,7 @@ def _run(
         graph.gaps[block.first : block.last + 1] - low,
         graph.bonuses[block.first : block.last],
         graph.omission_prices[block.first : block.last + 1],
+        windows[block.first : block.last] - block.start,
         (graph.omission_start_price, graph.jump_price, graph.filler_start_price),
         block.start == 0,
         store,
@@ -153,7 +164,7 @@ def _best_end(after: NDArray[np.float64], graph: LineGraph, block: _Block) -> in
 
 
 @njit(cache=True, nogil=True)
-def _viterbi(scores, columns, skips, gaps, bonuses, omission_prices, prices, is_start, store, best, steps, origins):  # type: ignore[no-untyped-def]
+def _viterbi(scores, columns, skips, gaps, bonuses, omissions, windows, prices, is_start, store, best, steps, origins):  # type: ignore[no-untyped-def]
     """Advance `best`, the score of each state, over all frames; `steps` and `origins` tell how, where `store`."""
     omission_start, jump, filler_start = prices
     states, lines = len(columns), len(gaps) - 1
@@ -186,13 +197,14 @@ def _viterbi(scores, columns, skips, gaps, bonuses, omission_prices, prices, is_
             if line == lines:
                 break
             # the line, whose first state may only be entered from its gap
+            outside = 0.0 if windows[line, 0] <= frame < windows[line, 1] else _OUTSIDE_PRICE
             state += 1
             top, step = best[state], _STAY
             if best[state - 1] + bonuses[line] > top:
                 top, step = best[state - 1] + bonuses[line], _NEXT
             if best[state - 2] + bonuses[line] > top:
                 top, step = best[state - 2] + bonuses[line], _SKIP
-            now[state] = top + score[columns[state]]
+            now[state] = top + score[columns[state]] - outside
             steps[row, state] = step
             for state in range(gaps[line] + 3, gaps[line + 1]):
                 top, step = best[state], _STAY
@@ -200,7 +212,7 @@ def _viterbi(scores, columns, skips, gaps, bonuses, omission_prices, prices, is_
                     top, step = best[state - 1], _NEXT
                 if skips[state] and best[state - 2] > top:
                     top, step = best[state - 2], _SKIP
-                now[state] = top + score[columns[state]]
+                now[state] = top + score[columns[state]] - outside
                 steps[row, state] = step
         # jumps from pause to pause
         for line in range(lines + 1):
@@ -208,15 +220,15 @@ def _viterbi(scores, columns, skips, gaps, bonuses, omission_prices, prices, is_
             origins[row, line] = line
         top, origin, any_top, any_origin = -np.inf, 0, -np.inf, 0
         for line in range(lines + 1):
-            ahead = top - omission_start - omission_prices[line]
+            ahead = top - omission_start - omissions[line]
             if ahead > now[gaps[line]]:
                 now[gaps[line]] = ahead
                 origins[row, line] = origin
             if any_top - jump > now[gaps[line]]:
                 now[gaps[line]] = any_top - jump
                 origins[row, line] = any_origin
-            if pauses[line] + omission_prices[line] > top:
-                top, origin = pauses[line] + omission_prices[line], line
+            if pauses[line] + omissions[line] > top:
+                top, origin = pauses[line] + omissions[line], line
             if pauses[line] > any_top:
                 any_top, any_origin = pauses[line], line
         top, origin = -np.inf, lines

@@ -119,6 +119,12 @@ def declare_align(parser: "VerbParser") -> None:
     _add_reading_options(parser)
     add_model_options(parser)
     parser.add_argument(
+        "--use-times",
+        action="store_true",
+        help="look for each line near the time that its lyrics file gives: LRC, subtitles or JSON (default: such times "
+        "are not believed)",
+    )
+    parser.add_argument(
         "--keep-all",
         action="store_true",
         help="give every line a time, once and in the order of the lyrics (default: leave out lines that are not sung, "
@@ -138,6 +144,7 @@ def align(args: argparse.Namespace) -> int:
         encoding=args.encoding,
         expand_repeats=args.expand_repeats,
         keep_all=args.keep_all,
+        use_times=args.use_times,
     )
     return run_songs(args, request, jobs, AlignTask)
 

@@ -85,6 +85,7 @@ def align(
     options: InferenceOptions | None = None,
     language: str = "en",
     keep_all: bool = False,
+    use_times: bool = False,
     progress: Progress | None = None,
 ) -> Transcript:
     """Align lyrics with a song, to find the time of every word.
@@ -96,6 +97,7 @@ def align(
         options: options of all stages; None for those of the model.
         language: language of the lyrics, to verbalize digits and symbols, e.g. "en"; "auto" to guess it.
         keep_all: whether every line was sung, once and in order.
+        use_times: whether the times of the lyrics guide the alignment.
         progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
@@ -106,7 +108,9 @@ def align(
     options = options or options_for(model)
     audio, emissions = _emissions_of(Path(path), model, options, progress)
     language = resolve_language(language, "\n".join(line.text for line in lyrics.lines))
-    return align_emissions(audio, emissions, lyrics, model, options, language=language, keep_all=keep_all)
+    return align_emissions(
+        audio, emissions, lyrics, model, options, language=language, keep_all=keep_all, use_times=use_times
+    )
 
 
 def process(

@@ -90,12 +90,14 @@ class AlignRequest(ModelRequest):
         encoding: encoding of the lyrics files; None to recognize it.
         expand_repeats: a heading without lines stands for the lines that it had before, see `parse_lyrics`.
         keep_all: whether every line was sung, once and in order.
+        use_times: whether the times in lyrics files guide the alignment.
     """
 
     verb: ClassVar[str] = "align"
     encoding: str | None = None
     expand_repeats: bool = True
     keep_all: bool = False
+    use_times: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

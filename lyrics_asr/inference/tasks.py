@@ -202,6 +202,7 @@ def align_emissions(
     *,
     language: str = "en",
     keep_all: bool = False,
+    use_times: bool = False,
 ) -> Transcript:
     """Align lyrics with a song.
 
@@ -213,12 +214,15 @@ def align_emissions(
         options: options of the alignment.
         language: language of the lyrics, to verbalize digits and symbols.
         keep_all: whether every line was sung, once and in order.
+        use_times: whether the times of the lyrics guide the alignment.
 
     Raises:
         AlignmentError: the lyrics do not fit the song; the message names it.
     """
     try:
-        found = align_lyrics(emissions, lyrics, language=language, options=options.alignment, keep_all=keep_all)
+        found = align_lyrics(
+            emissions, lyrics, language=language, options=options.alignment, keep_all=keep_all, use_times=use_times
+        )
     except AlignmentError as error:
         raise AlignmentError(f"{audio.path}: {error}") from error
     names = replace(model.info, language_model=None)
@@ -408,7 +412,10 @@ class AlignTask(ModelTask[AlignRequest]):
         """See `Task`; the lyrics are only read here, because they may come from a pipe."""
         song = super().check(job)
         lyrics = job.read_lyrics(self.request.encoding, self.request.expand_repeats)
-        for note in lyrics.notes:
+        notes = lyrics.notes
+        if self.request.use_times and not any(line.window for line in lyrics.lines):
+            notes += ("has no times for --use-times",)
+        for note in notes:
             _logger.warning("%s: %s", job.lyrics or job.stem, note)
         language = resolve_language(self.request.language, "\n".join(line.text for line in lyrics.lines))
         return replace(song, lyrics=lyrics, language=language)
@@ -417,7 +424,8 @@ class AlignTask(ModelTask[AlignRequest]):
         """See `Task`."""
         assert song.lyrics is not None
         lyrics = [song.lyrics.text, [line.text for line in song.lyrics.lines], song.language]
-        return [*lyrics, self.request.keep_all, asdict(self.options.alignment)]
+        windows = [line.window and asdict(line.window) for line in song.lyrics.lines] if self.request.use_times else []
+        return [*lyrics, windows, self.request.keep_all, asdict(self.options.alignment)]
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
@@ -431,6 +439,7 @@ class AlignTask(ModelTask[AlignRequest]):
                 self.options,
                 language=song.language,
                 keep_all=self.request.keep_all,
+                use_times=self.request.use_times,
             )
         if not self.request.keep_all:
             say(f"{song.job.source.name}: {summarize(transcript)}")

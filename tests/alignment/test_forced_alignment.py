@@ -7,6 +7,7 @@ import torch
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.options import AlignmentOptions
 from lyrics_asr.types import AlignmentError, Vocabulary
 from tests.emissions import ENGLISH, GRID, emissions, path_emissions, random_emissions
 from tests.paths import LYRICS
@@ -260,3 +261,24 @@ def test_lines_that_are_sung_again_are_repeated():
 def test_lines_in_another_order_are_found():
     found = align_lyrics(sing(2, 3, 0, 1), parse_lyrics("\n".join(LINES)))
     assert statuses(found) == ([(2, "sung"), (3, "sung"), (0, "sung"), (1, "sung")], [])
+
+
+def test_given_times_guide_lines_that_are_alike():
+    path = "__ON_|_ON__" + "_" * 300 + "__ON_|_ON__"
+    given = path_emissions(path)
+    second = GRID.seconds(315)
+    lyrics = parse_lyrics(f"[00:{second:05.2f}]on on\n")
+    assert frames_of(align_lyrics(given, lyrics, keep_all=True).lines[0].words[0]) == (2, 4)
+    guided = align_lyrics(given, lyrics, keep_all=True, use_times=True).lines[0]
+    assert [frames_of(word) for word in guided.words] == [(313, 315), (318, 320)]
+    wide = AlignmentOptions(margin_seconds=100.0)
+    assert frames_of(align_lyrics(given, lyrics, keep_all=True, use_times=True, options=wide).lines[0].words[0]) == (
+        2,
+        4,
+    )
+
+
+def test_lines_without_times_are_free():
+    given = path_emissions("__ON_|_NO__")
+    lyrics = parse_lyrics("on\nno")
+    assert align_lyrics(given, lyrics, use_times=True) == align_lyrics(given, lyrics)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,20 @@ def test_blocks_give_the_path_of_one_piece(monkeypatch):
     whole = best_path(scores, graph)
     monkeypatch.setattr("lyrics_asr.alignment.search._MAX_BLOCK_CELLS", 7 * len(graph.columns))
     assert np.array_equal(best_path(scores, graph), whole)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_outside_the_window_of_their_line_have_a_price(seed, monkeypatch):
+    """A window is a lower score of its line's states, here with a column of its own for each state."""
+    generator = np.random.default_rng(seed)
+    graph = make_graph(generator, 1.0)
+    graph = replace(graph, columns=np.arange(len(graph.columns), dtype=np.int32))
+    scores = generator.normal(size=(40, len(graph.columns))).astype(np.float32)
+    windows = np.array([[0, 9], [12, 20], [25, np.iinfo(np.int64).max]])
+    lower = scores.copy()
+    for line, (start, end) in enumerate(windows):
+        states = slice(graph.gaps[line] + 2, graph.gaps[line + 1])
+        lower[:start, states] -= 10
+        lower[end:, states] -= 10
+    monkeypatch.setattr("lyrics_asr.alignment.search._MAX_BLOCK_CELLS", 7 * len(graph.columns))
+    assert np.array_equal(best_path(scores, replace(graph, windows=windows)), best_path(lower, graph))
