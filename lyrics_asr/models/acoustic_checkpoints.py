@@ -34,6 +34,7 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.lyrics.languages import AUTO, require_language
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
+from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.languages import adapter_of
 from lyrics_asr.models.whisper_ctc import with_ctc_head
 
@@ -101,21 +102,11 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
         feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         with _no_progress_bars():
-            network, report = AutoModelForCTC.from_pretrained(
-                folder,
-                use_safetensors=any(folder.glob("model.safetensors*")),
-                dtype=torch.float32,
-                output_loading_info=True,
-                **options,
-            )
+            network, missing = _read_network(folder, options)
         if language is not None:
             _set_language(name, folder, language, tokenizer, network)
     except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
-    missing = []
-    for key in sorted(report["missing_keys"]):
-        if "masked_spec_embed" not in key:  # which is for training alone
-            missing.append(key)
     if missing:
         raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; use a checkpoint fine-tuned with CTC")
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
@@ -142,6 +133,22 @@ def is_complete(folder: Path) -> bool:
     return all(any((folder / name).is_file() for name in names) for names in needed) and any(
         _has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin")
     )
+
+
+def _read_network(folder: Path, options: Mapping[str, Any]) -> tuple[PreTrainedModel, list[str]]:
+    """The network of a checkpoint in float32, and the names of weights that are missing."""
+    if state := load_int8(folder):
+        network: PreTrainedModel = AutoModelForCTC.from_config(AutoConfig.from_pretrained(folder, **options))
+        return network, sorted(network.load_state_dict(state, strict=False).missing_keys)
+    network, report = AutoModelForCTC.from_pretrained(
+        folder,
+        use_safetensors=any(folder.glob("model.safetensors*")),
+        dtype=torch.float32,
+        output_loading_info=True,
+        **options,
+    )
+    # The embedding of masked frames is for training alone.
+    return network, [key for key in sorted(report["missing_keys"]) if "masked_spec_embed" not in key]
 
 
 def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> None:

@@ -12,7 +12,6 @@ decoding starts again from there.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -20,20 +19,22 @@ from typing import Any, Protocol, cast
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoFeatureExtractor,
     AutoTokenizer,
+    GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
+    WhisperConfig,
     WhisperForConditionalGeneration,
     WhisperTimeStampLogitsProcessor,
 )
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.hub import hub_snapshot
+from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelSpectrogram
-from lyrics_asr.models.lyrics_model import weights_fingerprint
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.options import SilenceOptions
 
@@ -75,16 +76,19 @@ class Transcriber(Protocol):
         """The name that `load_transcriber` takes."""
 
     @property
-    def fingerprint(self) -> str:
-        """A hash of the weights."""
+    def network(self) -> nn.Module:
+        """All weights."""
 
-    def transcribe(self, voice: Float[Tensor, " samples"], language: str, hot_words: str = "") -> list[SegmentText]:
+    def transcribe(
+        self, voice: Float[Tensor, " samples"], language: str, *, hot_words: str = "", beams: int = 1
+    ) -> list[SegmentText]:
         """Transcribe a song, segment by segment.
 
         Args:
             voice: separated vocals of a whole song, mono at 16 kHz.
             language: ISO 639-1 code.
             hot_words: text whose words are likely to be sung.
+            beams: width of the beam search, and the most candidates per segment.
 
         Raises:
             ValueError: a language that the model does not know.
@@ -99,7 +103,6 @@ class WhisperTranscriber:
         network: in evaluation mode, on any device.
         tokenizer: of the checkpoint.
         log_mel: of the checkpoint.
-        beams: width of the beam search, and the most candidates per segment.
     """
 
     def __init__(
@@ -108,29 +111,27 @@ class WhisperTranscriber:
         network: WhisperForConditionalGeneration,
         tokenizer: Any,
         log_mel: LogMelSpectrogram,
-        beams: int,
     ) -> None:
         self.name = name
-        self._network = cast(Any, network)  # the types of its own `generate` do not fit together
-        self._tokenizer, self._log_mel, self._beams = tokenizer, log_mel, beams
-        self._options = self._network.generation_config
+        self.network = cast(Any, network)  # the types of its own `generate` do not fit together
+        self._tokenizer, self._log_mel = tokenizer, log_mel
+        self._options = self.network.generation_config
         self._first_timestamp = int(self._options.no_timestamps_token_id) + 1
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """See `Transcriber`."""
-        return weights_fingerprint(self._network)
-
     @torch.inference_mode()
-    def transcribe(self, voice: Float[Tensor, " samples"], language: str, hot_words: str = "") -> list[SegmentText]:
+    def transcribe(
+        self, voice: Float[Tensor, " samples"], language: str, *, hot_words: str = "", beams: int = 1
+    ) -> list[SegmentText]:
         """See `Transcriber`. The hot words are the text before the first segment, as in openai/whisper."""
         prompt, rate = self._prompt(language, hot_words), ACOUSTIC_SAMPLE_RATE_HZ
         segments = []
         for span in split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS):
             start, shortest = span.start, round(_SHORTEST_SECONDS * rate)
             while start == span.start or span.end - start >= shortest:
-                features = self._log_mel(voice[None, start : span.end].to(self._network.device))
-                found = self._decode(features, prompt) or self._decode(features, prompt, _UNREPEATED_TOKENS)
+                features = self._log_mel(voice[None, start : span.end].to(self.network.device))
+                found = self._decode(features, prompt, beams) or self._decode(
+                    features, prompt, beams, _UNREPEATED_TOKENS
+                )
                 if not found:
                     break
                 covered = min(span.end - start, round(found[0][1] * rate))
@@ -148,7 +149,7 @@ class WhisperTranscriber:
         prompt = [options.decoder_start_token_id]
         if hot_words.strip():
             before = self._tokenizer.encode(f" {' '.join(hot_words.split())}", add_special_tokens=False)
-            longest = self._network.config.max_target_positions // 2 - 1  # half of the positions, as in openai/whisper
+            longest = self.network.config.max_target_positions // 2 - 1  # half of the positions, as in openai/whisper
             prompt = [options.prev_sot_token_id, *before[:longest], *prompt]
         if getattr(options, "is_multilingual", False):
             languages = options.lang_to_id
@@ -159,18 +160,18 @@ class WhisperTranscriber:
         return prompt
 
     def _decode(
-        self, features: Float[Tensor, "1 mels columns"], prompt: list[int], unrepeated_tokens: int = 0
+        self, features: Float[Tensor, "1 mels columns"], prompt: list[int], beams: int, unrepeated_tokens: int = 0
     ) -> list[tuple[Candidate, float]]:
         """Texts that do not repeat themselves, likeliest first, each with the seconds that it covers."""
-        options, longest = self._options, self._network.config.max_target_positions
+        options, longest = self._options, self.network.config.max_target_positions
         found: Any = GenerationMixin.generate(
-            self._network,
+            self.network,
             features,
             decoder_input_ids=torch.tensor([prompt], device=features.device),
             logits_processor=LogitsProcessorList([WhisperTimeStampLogitsProcessor(options, len(prompt))]),
             max_length=longest,
-            num_beams=self._beams,
-            num_return_sequences=self._beams,
+            num_beams=beams,
+            num_return_sequences=beams,
             do_sample=False,
             no_repeat_ngram_size=unrepeated_tokens,
             return_dict_in_generate=True,
@@ -200,13 +201,13 @@ class WhisperTranscriber:
         return tuple(lines), end_seconds
 
 
-def load_transcriber(name: str, device: torch.device, *, beams: int) -> WhisperTranscriber:
-    """Load an attention model.
+def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None = None) -> WhisperTranscriber:
+    """Load an attention model in evaluation mode.
 
     Args:
         name: folder or name on the Hugging Face hub of a Whisper checkpoint.
         device: it runs there.
-        beams: width of the beam search.
+        encoder: encoder of the acoustic model, for a folder without an encoder of its own.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
@@ -219,13 +220,31 @@ def load_transcriber(name: str, device: torch.device, *, beams: int) -> WhisperT
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        network: Any = WhisperForConditionalGeneration.from_pretrained(
-            folder, use_safetensors=any(folder.glob("model*.safetensors")), dtype=torch.float32, **options
-        )
+        if state := load_int8(folder):
+            network: Any = _from_int8(folder, state, encoder)
+        else:
+            safetensors = any(folder.glob("model*.safetensors"))
+            network = WhisperForConditionalGeneration.from_pretrained(
+                folder, use_safetensors=safetensors, dtype=torch.float32, **options
+            )
         log_mel = LogMelSpectrogram(extractor)
-        return WhisperTranscriber(name, network.to(device).eval(), tokenizer, log_mel.to(device), beams)
+        return WhisperTranscriber(name, network.to(device).eval(), tokenizer, log_mel.to(device))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{name}: not a Whisper checkpoint that can be read: {error}") from error
+
+
+def _from_int8(folder: Path, state: dict[str, Tensor], encoder: nn.Module | None) -> WhisperForConditionalGeneration:
+    """A network from weights in int8, which may leave the encoder to the acoustic model."""
+    network = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder, local_files_only=True))
+    network.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    has_encoder = any(key.startswith("model.encoder.") for key in state)
+    if not has_encoder:
+        if encoder is None:
+            raise ValueError("it has no encoder; use it with the acoustic model that it was saved with")
+        network.model.encoder = encoder
+        state |= {f"model.encoder.{key}": value for key, value in encoder.state_dict().items()}
+    network.load_state_dict(state | {"proj_out.weight": state["model.decoder.embed_tokens.weight"]})
+    return network
 
 
 def _is_complete(folder: Path) -> bool:

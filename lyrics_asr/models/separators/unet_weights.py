@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
 
 CONFIG_FILE = "unet.yaml"
@@ -26,10 +27,11 @@ def load_unet(name: str, folder: Path) -> UNetSeparator:
     """
     separator = UNetSeparator(name, load_config(UNetConfig, folder / CONFIG_FILE))
     path = folder / _WEIGHTS_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: the weights of the separator are missing; copy them there")
     try:
-        separator.load_state_dict(load_file(path))
+        state = load_int8(folder)
+        if not (state or path.is_file()):
+            raise FileNotFoundError(f"{path}: the weights of the separator are missing; copy them there")
+        separator.load_state_dict(state or load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path}: damaged, or not the weights of {CONFIG_FILE} beside it: {error}") from error
     return separator.eval()

@@ -1,0 +1,65 @@
+"""Weights stored in int8, at a quarter of the size of float32; they are read back as float32.
+
+Conventions
+- A matrix or kernel is stored as int8 with one float32 scale per output channel, its largest magnitude / 127 (symmetric
+  quantization, as for weights in Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+  Integer-Arithmetic-Only Inference"). The error of a weight is at most half a scale.
+- Small tensors, vectors, and buffers stay as they are: norms and biases are sensitive and take little room.
+- Networks compute in float32: this is a format for storage, not for speed.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lyrics_asr.files import atomic_path
+
+SUFFIX = ".int8.safetensors"
+_SCALE = ".int8_scale"
+_FEWEST_WEIGHTS = 4096
+
+
+def save_int8(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights in int8.
+
+    Args:
+        state: a state dict.
+        path: its name ends in `SUFFIX`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    stored: dict[str, Tensor] = {}
+    for name, weight in state.items():
+        weight = weight.detach().cpu()
+        if weight.dim() < 2 or weight.numel() < _FEWEST_WEIGHTS or not weight.is_floating_point():
+            stored[name] = weight.contiguous()
+            continue
+        weight = weight.float()
+        largest = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny)
+        scale = (largest / 127).view(-1, *[1] * (weight.dim() - 1))
+        stored[name] = (weight / scale).round().to(torch.int8).contiguous()
+        stored[name + _SCALE] = scale
+    with atomic_path(path) as temporary:
+        save_file(stored, temporary, {"format": "pt"})
+
+
+def load_int8(folder: Path) -> dict[str, Tensor]:
+    """Read the weights that `save_int8` wrote to a folder, as one state dict in float32; empty if there are none.
+
+    Raises:
+        SafetensorError: a file is damaged.
+    """
+    state: dict[str, Tensor] = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        stored = load_file(path)
+        for name, weight in stored.items():
+            if name.endswith(_SCALE):
+                continue
+            scale = stored.get(name + _SCALE)
+            weight = weight if scale is None else weight.float() * scale
+            state[name] = weight.float() if weight.is_floating_point() else weight
+    return state
