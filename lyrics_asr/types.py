@@ -115,6 +115,28 @@ class Emissions:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A possible text of a segment.
+
+    Args:
+        lines: sung lines.
+        log_prob: natural logarithm of its probability.
+    """
+
+    lines: tuple[str, ...]
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class SegmentText:
+    """What may be sung in a segment of a song: at least one candidate, likeliest first."""
+
+    start_seconds: float
+    end_seconds: float
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
 class TimedWord:
     """A word as written or transcribed, with its time in the song and the model's confidence."""
 

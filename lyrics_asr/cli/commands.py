@@ -66,18 +66,16 @@ def declare_transcribe(parser: "VerbParser") -> None:
     parser.add_argument(
         "--transcriber",
         metavar="NAME",
-        help="Whisper checkpoint for the words, such as openai/whisper-large-v3 or a folder; the model gives the times",
+        help="Whisper checkpoint for the words instead of the model's own: a folder or a name such as "
+        "openai/whisper-large-v3; none for the beam search",
     )
 
 
 def transcribe(args: argparse.Namespace) -> int:
     """Transcribe songs."""
     from lyrics_asr.inference.requests import TranscribeRequest
+    from lyrics_asr.inference.tasks import TranscribeTask
 
-    if args.transcriber is None:
-        from lyrics_asr.inference.tasks import TranscribeTask as TaskClass
-    else:
-        from lyrics_asr.inference.attention import AttentionTask as TaskClass
     if args.greedy and args.hotwords:
         raise UsageError("--hotwords needs the beam search; drop --hotwords or --greedy")
     if args.greedy and args.transcriber is not None:
@@ -91,7 +89,7 @@ def transcribe(args: argparse.Namespace) -> int:
         hot_words=tuple(args.hotwords),
         transcriber=args.transcriber,
     )
-    return run_songs(args, request, jobs, TaskClass)
+    return run_songs(args, request, jobs, TranscribeTask)
 
 
 def declare_align(parser: "VerbParser") -> None:

@@ -131,7 +131,7 @@ JAM_ALT_TOKENS = {
     "sections": "section breaks",
 }
 BSS_EVAL = ("sdr", "sir", "sar")
-STAGES = ("reading", "separation", "acoustic", "greedy", "beam_search", "alignment")
+STAGES = ("reading", "separation", "acoustic", "transcriber", "greedy", "beam_search", "alignment")
 
 METRICS: Mapping[str, Metric] = {
     metric.key: metric

@@ -29,17 +29,18 @@ from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import (
     ModelTask,
     align_emissions,
-    compute_emissions,
+    compute_texts,
     decode_transcript,
     options_for,
     read_mixture,
     read_song,
+    separate_to_16k_mono,
 )
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
-from lyrics_asr.types import Emissions, ModelInfo, TimedLine, Transcript
+from lyrics_asr.types import Candidate, Emissions, ModelInfo, SegmentText, TimedLine, Transcript
 
-SCHEMA = "lyrics-asr/evaluated-song/1"
+SCHEMA = "lyrics-asr/evaluated-song/2"
 
 # Lossy encoders pad: the lengths of stem and mixture may differ by this much; both are cut to the shorter one.
 _STEM_TOLERANCE_SECONDS = 0.1
@@ -69,6 +70,7 @@ class StageSeconds:
     reading: float
     separation: float
     acoustic: float
+    transcriber: float
     greedy: float
     beam_search: float
     alignment: float
@@ -76,10 +78,14 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class _Measured:
-    """The outputs of the networks for a song; `separation` is None without a vocal stem."""
+    """The outputs of the networks for a song.
+
+    `separation` is None without a vocal stem, and `texts` without a transcriber.
+    """
 
     emissions: Emissions
     separation: SeparationScores | None
+    texts: list[SegmentText] | None
 
 
 @dataclass(frozen=True)
@@ -167,10 +173,11 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         emissions = None if self._cache is None else self._cache.load(song.job.source)
         if emissions is not None:
             record = _read_record(song.job.target(self._output, ".json")) or {}
-            measured = record.get("networks") == self._networks_key(song)
-            # With a stem, separation scores are needed too: emissions suffice if an earlier run computed those.
-            if measured or self._reference(song).vocals is None:
-                return _Measured(emissions, _separation(record["separation"]) if measured else None)
+            # With a stem or a transcriber, emissions suffice only if an earlier run kept the scores and texts too.
+            if record.get("networks") == self._networks_key(song):
+                return _Measured(emissions, _separation(record["separation"]), _texts(record["texts"]))
+            if self._reference(song).vocals is None and self.model.transcriber is None:
+                return _Measured(emissions, None, None)
         if self._reference(song).vocals is not None:
             return read_mixture(song.job.source, self.model)  # the whole song, for comparison with the stem
         return read_song(song, self.model)
@@ -196,12 +203,20 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         with stopwatch("greedy"):
             greedy = " ".join(word.text for word in greedy_search(emissions))
         with stopwatch("beam_search"):
-            transcript = decode_transcript(audio, emissions, self.model, self.options, decode=self._decode)
+            transcript = decode_transcript(
+                audio,
+                emissions,
+                self.model,
+                self.options,
+                decode=self._decode,
+                texts=inferred.texts,
+                language=reference.language,
+            )
         with stopwatch("alignment"):
             alignment = align_emissions(
                 audio, emissions, song.lyrics, self.model, self.options, language=reference.language, keep_all=True
             )
-        seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, **stopwatch})
+        seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, "transcriber": 0.0, **stopwatch})
         record = {
             "schema": SCHEMA,
             "networks": self._networks_key(song),
@@ -209,6 +224,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             "duration_seconds": audio.duration_seconds,
             "greedy": greedy,
             "separation": None if inferred.separation is None else asdict(inferred.separation),
+            "texts": None if inferred.texts is None else list(map(asdict, inferred.texts)),
             "seconds": asdict(seconds),
         }
         write_text(_file(self._output / "transcripts", reference.id), transcript.to_json())
@@ -220,35 +236,41 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
     def _measure(
         self, song: Song, content: Audio | AudioFile, progress: Callable[[float], None], stopwatch: Stopwatch
     ) -> _Measured:
-        stem_path, model, options = self._reference(song).vocals, self.model, self.options
-        if stem_path is None or not isinstance(content, Audio):
-            (emissions,) = compute_emissions([content], model, options, progress, stopwatch)
-            separation = None
+        reference, model, options = self._reference(song), self.model, self.options
+        separation = None
+        if reference.vocals is None or not isinstance(content, Audio):
+            with stopwatch("separation"):
+                voices = separate_to_16k_mono([content], model, options.separation, progress)
         else:
             with stopwatch("separation"):
                 (vocals,) = model.vocals([content], options.separation, progress)
-            with stopwatch("acoustic"):
-                (emissions,) = model.emissions([model.to_16k_mono(vocals)], options.acoustic)
+            voices = [model.to_16k_mono(vocals)]
             rate = model.separator.sample_rate_hz
-            stem = read_audio(stem_path, sample_rate_hz=rate, channels=model.mixture_channels)
-            require_sound(stem, stem_path)
+            stem = read_audio(reference.vocals, sample_rate_hz=rate, channels=model.mixture_channels)
+            require_sound(stem, reference.vocals)
             with_bss_eval = self.request.bss_eval
-            separation = separation_scores(stem_path, stem, content, vocals.cpu(), with_bss_eval=with_bss_eval)
+            separation = separation_scores(reference.vocals, stem, content, vocals.cpu(), with_bss_eval=with_bss_eval)
+        with stopwatch("acoustic"):
+            (emissions,) = model.emissions(voices, options.acoustic)
+        with stopwatch("transcriber"):
+            (texts,) = compute_texts(voices, model, options, [reference.language], [""])
         if self._cache is not None:
             self._cache.save(song.job.source, emissions)
-        return _Measured(emissions, separation)
+        return _Measured(emissions, separation, texts)
 
     def _networks_key(self, song: Song) -> str:
         """A hash of everything that emissions and separation scores depend on; each file is hashed once."""
         known = self._networks_keys.get(song.job.stem)
         if known is not None:
             return known
-        stem = self._reference(song).vocals
+        reference = self._reference(song)
+        stem = reference.vocals
         parts = [
             self.fingerprint,
             file_fingerprint(song.job.source),
             "" if stem is None else file_fingerprint(stem),
             str(self.request.bss_eval),
+            json.dumps([self.transcriber_fingerprint, asdict(self.options.transcriber), reference.language]),
         ]
         key = self._networks_keys[song.job.stem] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return key
@@ -375,6 +397,16 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+
+
+def _texts(kept: list[dict[str, Any]] | None) -> list[SegmentText] | None:
+    if kept is None:
+        return None
+    texts = []
+    for each in kept:
+        candidates = (Candidate(tuple(own["lines"]), own["log_prob"]) for own in each["candidates"])
+        texts.append(SegmentText(each["start_seconds"], each["end_seconds"], tuple(candidates)))
+    return texts
 
 
 def _separation(kept: dict[str, Any] | None) -> SeparationScores | None:

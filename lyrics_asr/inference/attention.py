@@ -10,83 +10,17 @@ as in Watanabe et al. 2017, "Hybrid CTC/Attention Architecture for End-to-End Sp
 text is aligned with the emissions of its segment, and words that do not fit there are dropped.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
-from lyrics_asr.audio import Audio
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.lexicon import Symbols
 from lyrics_asr.decoding.lines import timed_line
-from lyrics_asr.inference.jobs import write_transcript
-from lyrics_asr.inference.long_audio import AudioFile
-from lyrics_asr.inference.runner import Song, Stopwatch
-from lyrics_asr.inference.tasks import TranscribeTask, separate_to_16k_mono
-from lyrics_asr.lyrics.languages import base_code
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
-from lyrics_asr.models.transcriber import Candidate, SegmentText, Transcriber, load_transcriber
 from lyrics_asr.options import TranscriberOptions
-from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Transcript
-
-
-class AttentionTask(TranscribeTask):
-    """`lyrics-asr transcribe --transcriber NAME`."""
-
-    transcriber: Transcriber
-
-    @contextmanager
-    def load(self) -> Iterator[None]:
-        """See `Task`."""
-        assert self.request.transcriber is not None
-        with super().load():
-            options = self.options.transcriber
-            self.transcriber = load_transcriber(self.request.transcriber, self.model.device, beams=options.beams)
-            yield
-
-    def further_key(self, song: Song) -> list[Any]:
-        """See `Task`."""
-        return [
-            *super().further_key(song),
-            self.transcriber.name,
-            self.transcriber.fingerprint,
-            asdict(self.options.transcriber),
-        ]
-
-    def infer(
-        self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
-    ) -> list[tuple[Emissions, list[SegmentText]]]:
-        """See `Task`."""
-        _, mixtures = zip(*songs, strict=True)
-        with self.in_progress(songs) as progress, stopwatch("separation"):
-            voices = separate_to_16k_mono(mixtures, self.model, self.options.separation, progress)
-        with stopwatch("acoustic"):
-            emissions = self.model.emissions(voices, self.options.acoustic)
-        texts = []
-        with stopwatch("transcriber"):
-            for (song, _), voice in zip(songs, voices, strict=True):
-                texts.append(self.transcriber.transcribe(voice.samples[0], base_code(song.language), song.hot_words))
-        return list(zip(emissions, texts, strict=True))
-
-    def decoded_seconds(self, song: Song, inferred: Any) -> float:
-        """See `Task`."""
-        emissions: Emissions = inferred[0]
-        return emissions.duration_seconds
-
-    def finish(self, song: Song, inferred: Any, stopwatch: Stopwatch) -> Sequence[Path]:
-        """See `Task`."""
-        emissions: Emissions = inferred[0]
-        segments: list[SegmentText] = inferred[1]
-        with stopwatch("decoding"):
-            lines = timed_lines(segments, emissions, self.options.transcriber, language=song.language)
-        text = "\n".join(line.text for line in lines)
-        names = replace(self.model.info, language_model=None, transcriber=self.transcriber.name)
-        transcript = Transcript("transcribe", self.audio_of(song, emissions), names, text, lines)
-        with stopwatch("writing"):
-            return write_transcript(song.job, transcript, self.request)
+from lyrics_asr.types import AlignmentError, Candidate, Emissions, SegmentText, TimedLine, TimedWord
 
 
 def timed_lines(

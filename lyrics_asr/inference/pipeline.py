@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
-from lyrics_asr.inference.attention import AttentionTask
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
@@ -22,11 +21,12 @@ from lyrics_asr.inference.tasks import (
     SeparateTask,
     TranscribeTask,
     align_emissions,
-    compute_emissions,
+    compute_texts,
     decode_transcript,
     options_for,
     read_mixture,
     read_song,
+    separate_to_16k_mono,
 )
 from lyrics_asr.lyrics.languages import resolve_language
 from lyrics_asr.lyrics.text import Lyrics
@@ -64,16 +64,17 @@ def transcribe(
         AudioError: the file has no audio, or is silent.
     """
     options = options or options_for(model)
-    audio, emissions = _emissions_of(Path(path), model, options, progress)
-    search = None if greedy else _beam_search(emissions.vocabulary, model.language_model_path, options.decoding)
+    audio, (voice,) = _voices_of(Path(path), model, options, progress)
+    (emissions,) = model.emissions([voice], options.acoustic)
+    audio = replace(audio, duration_seconds=emissions.duration_seconds)
+    language = resolve_language(language, hot_words)
+    texts, decode = None, None
+    if not greedy:
+        (texts,) = compute_texts([voice], model, options, [language], [hot_words])
+        if texts is None:
+            decode = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding).decode
     return decode_transcript(
-        audio,
-        emissions,
-        model,
-        options,
-        decode=None if search is None else search.decode,
-        hot_words=hot_words,
-        language=resolve_language(language, hot_words),
+        audio, emissions, model, options, decode=decode, texts=texts, hot_words=hot_words, language=language
     )
 
 
@@ -138,8 +139,7 @@ def process(
         ValueError: unknown device or option.
     """
     if isinstance(request, TranscribeRequest):
-        task = TranscribeTask if request.transcriber is None else AttentionTask
-        return run(request, jobs, task, on_result=on_result)
+        return run(request, jobs, TranscribeTask, on_result=on_result)
     if isinstance(request, AlignRequest):
         return run(request, jobs, AlignTask, on_result=on_result)
     return run(request, jobs, SeparateTask, on_result=on_result)
@@ -195,11 +195,17 @@ def separate(
 def _emissions_of(
     path: Path, model: LyricsModel, options: InferenceOptions, progress: Progress | None
 ) -> tuple[AudioInfo, Emissions]:
-    audio = probe(path)
-    (emissions,) = compute_emissions(
-        [read_song(Song(Job(path, Path(path.stem)), audio), model)], model, options, progress
-    )
+    audio, voices = _voices_of(path, model, options, progress)
+    (emissions,) = model.emissions(voices, options.acoustic)
     return replace(audio, duration_seconds=emissions.duration_seconds), emissions
+
+
+def _voices_of(
+    path: Path, model: LyricsModel, options: InferenceOptions, progress: Progress | None
+) -> tuple[AudioInfo, list[Audio]]:
+    audio = probe(path)
+    mixture = read_song(Song(Job(path, Path(path.stem)), audio), model)
+    return audio, separate_to_16k_mono([mixture], model, options.separation, progress)
 
 
 @lru_cache(maxsize=1)

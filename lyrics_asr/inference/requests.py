@@ -45,6 +45,8 @@ class ModelRequest(Request):
         language: language of the lyrics, such as "fr" or "fra", to verbalize digits and symbols; "auto" guesses it from
             them. It also selects the adapter of a multilingual acoustic model, which "auto" cannot.
         language_model: KenLM file that replaces the model's; "none" to decode without one.
+        transcriber: attention model that replaces the model's, see `models.transcriber`; "none" to find the words by
+            CTC alone.
         device: device, see `load_model`; several, separated by commas, share the songs; "auto" is every CUDA device, or
             the CPU if there are none.
         engine: "local", or "ray" for a Ray cluster.
@@ -58,6 +60,7 @@ class ModelRequest(Request):
     acoustic: str | None = None
     language: str = "en"
     language_model: str | None = None
+    transcriber: str | None = None
     device: str = "auto"
     engine: str = "local"
     track: int | None = None
@@ -70,16 +73,14 @@ class TranscribeRequest(ModelRequest):
     """Transcribe songs.
 
     Args:
-        greedy: decode without beam search and language model.
+        greedy: decode by CTC without beam search, language model and transcriber.
         hot_words: words that are likely to be sung: text; "tags" for artist and title from the song's tags; a .txt
             file; or a folder with song.txt for song.mp3.
-        transcriber: name or folder of an attention model that finds the words, see `models.transcriber`.
     """
 
     verb: ClassVar[str] = "transcribe"
     greedy: bool = False
     hot_words: tuple[str, ...] = ()
-    transcriber: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,18 +34,19 @@ from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
 from lyrics_asr.files import file_fingerprint
+from lyrics_asr.inference.attention import timed_lines
 from lyrics_asr.inference.jobs import Job, write_results, write_transcript
 from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in_blocks
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.language_model.files import read_header
-from lyrics_asr.lyrics.languages import resolve_language
+from lyrics_asr.lyrics.languages import base_code, resolve_language
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics, read_lyrics
-from lyrics_asr.models.lyrics_model import LyricsModel, for_device
+from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions, SeparationOptions
-from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, TimedWord, Transcript
+from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SegmentText, TimedWord, Transcript
 from lyrics_asr.version import RESULTS_VERSION
 
 Progress = Callable[[float], None]
@@ -163,13 +164,40 @@ def compute_emissions(
         return model.emissions(voices, options.acoustic)
 
 
+def compute_texts(
+    voices: Sequence[Audio],
+    model: LyricsModel,
+    options: InferenceOptions,
+    languages: Sequence[str],
+    hot_words: Sequence[str],
+) -> list[list[SegmentText] | None]:
+    """Run the model's transcriber on vocals; None for each song if it has none.
+
+    Args:
+        voices: vocals from `separate_to_16k_mono`.
+        model: model with the transcriber.
+        options: options of the transcriber.
+        languages: language of the lyrics of each song.
+        hot_words: text whose words are likely to be sung, for each song.
+    """
+    if model.transcriber is None:
+        return [None] * len(voices)
+    texts: list[list[SegmentText] | None] = []
+    for voice, language, expected in zip(voices, languages, hot_words, strict=True):
+        beams = options.transcriber.beams
+        found = model.transcriber.transcribe(voice.samples[0], base_code(language), hot_words=expected, beams=beams)
+        texts.append(found)
+    return texts
+
+
 def decode_transcript(
     audio: AudioInfo,
     emissions: Emissions,
     model: LyricsModel,
     options: InferenceOptions,
     *,
-    decode: Decode | None,
+    decode: Decode | None = None,
+    texts: Sequence[SegmentText] | None = None,
     hot_words: str = "",
     language: str = "en",
 ) -> Transcript:
@@ -181,9 +209,14 @@ def decode_transcript(
         model: model to name in the transcript.
         options: options for splitting words into lines.
         decode: beam search; None for greedy decoding.
+        texts: candidate texts of the model's transcriber, in place of a CTC decoding.
         hot_words: text whose words are likely to be sung; only for the beam search.
         language: language of the hot words, to verbalize digits and symbols.
     """
+    if texts is not None:
+        lines = timed_lines(texts, emissions, options.transcriber, language=language)
+        names = replace(model.info, language_model=None, transcriber=model.transcriber_name)
+        return Transcript("transcribe", audio, names, "\n".join(line.text for line in lines), lines)
     if decode is None:
         words, names = greedy_search(emissions), replace(model.info, language_model=None)
     else:
@@ -270,6 +303,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
             acoustic=request.acoustic,
             language=None if isinstance(request, SeparateRequest) else request.language,
             language_model=request.language_model,
+            transcriber=request.transcriber,
             device=request.device,
         )
         self.options = self.options_of(self.model)
@@ -294,6 +328,12 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
         """A hash of the language model's file; None without a language model."""
         path = self.model.language_model_path
         return None if path is None else file_fingerprint(path)
+
+    @cached_property
+    def transcriber_fingerprint(self) -> str | None:
+        """A hash of the transcriber's weights; None without a transcriber."""
+        transcriber = self.model.transcriber
+        return None if transcriber is None else weights_fingerprint(transcriber.network)
 
     def key(self, song: Song) -> str:
         """See `Task`."""
@@ -352,6 +392,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
     """`lyrics-asr transcribe`."""
 
     _decode: Decode | None = None
+    _uses_transcriber = False
 
     def __init__(
         self,
@@ -379,25 +420,58 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
     def load(self) -> Iterator[None]:
         """See `Task`."""
         with super().load(), ExitStack() as stack:
-            if not (self.request.greedy or self.request.transcriber):
+            self._uses_transcriber = not self.request.greedy and self.model.transcriber is not None
+            if not (self.request.greedy or self._uses_transcriber):
                 self._decode = stack.enter_context(self.beam_search())
             yield
 
     def further_key(self, song: Song) -> list[Any]:
         """See `Task`."""
+        if self._uses_transcriber:
+            return [
+                self.transcriber_fingerprint,
+                asdict(self.options.transcriber),
+                song.hot_words,
+                self.request.language,
+            ]
         language_model = None if self.request.greedy else self.language_model_fingerprint
         decoding = None if self.request.greedy else asdict(self.options.decoding)
         return [language_model, decoding, asdict(self.options.lines), song.hot_words, song.language]
 
-    def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
+    def infer(
+        self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
+    ) -> list[tuple[Emissions, list[SegmentText] | None]]:
         """See `Task`."""
+        if not self._uses_transcriber:
+            return [(emissions, None) for emissions in super().infer(songs, stopwatch)]
+        _, mixtures = zip(*songs, strict=True)
+        with self.in_progress(songs) as progress, stopwatch("separation"):
+            voices = separate_to_16k_mono(mixtures, self.model, self.options.separation, progress)
+        with stopwatch("acoustic"):
+            emissions = self.model.emissions(voices, self.options.acoustic)
+        with stopwatch("transcriber"):
+            hot_words = [song.hot_words for song, _ in songs]
+            languages = [song.language for song, _ in songs]
+            texts = compute_texts(voices, self.model, self.options, languages, hot_words)
+        return list(zip(emissions, texts, strict=True))
+
+    def decoded_seconds(self, song: Song, inferred: tuple[Emissions, list[SegmentText] | None]) -> float:
+        """See `Task`."""
+        return inferred[0].duration_seconds
+
+    def finish(
+        self, song: Song, inferred: tuple[Emissions, list[SegmentText] | None], stopwatch: Stopwatch
+    ) -> Sequence[Path]:
+        """See `Task`."""
+        emissions, texts = inferred
         with stopwatch("decoding"):
             transcript = decode_transcript(
-                self.audio_of(song, inferred),
-                inferred,
+                self.audio_of(song, emissions),
+                emissions,
                 self.model,
                 self.options,
                 decode=self._decode,
+                texts=texts,
                 hot_words=song.hot_words,
                 language=song.language,
             )

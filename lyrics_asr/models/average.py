@@ -45,7 +45,7 @@ def average_models(weights: Mapping[str, float], *, acoustic_only: bool = False)
             raise ValueError(f"{name}: its weight is {weight:g}; it must be a positive number")
     total = sum(weights.values())
     first, *others = weights
-    average = load_model(first, device="cpu")
+    average = load_model(first, transcriber="none", device="cpu")  # it may belong to one of the encoders
     state = dict(_parameters(average, acoustic_only))
     sums = {key: value.double() * weights[first] for key, value in state.items() if value.is_floating_point()}
     for name in others:

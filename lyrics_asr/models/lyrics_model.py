@@ -8,6 +8,7 @@ Folder layout of a model:
                                 is used, else a name that `load_separator` takes, such as "none" or "htdemucs"
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
+    transcriber/                optional attention model, see `load_transcriber`
     language_model.arpa[.gz]    optional KenLM model, or language_model.bin
     decoder.yaml                optional `DecodingOptions`, tuned for this model
 """
@@ -23,7 +24,7 @@ from functools import cached_property
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -42,13 +43,16 @@ from lyrics_asr.models.separators.loading import save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import Emissions, ModelInfo
 
+if TYPE_CHECKING:
+    from lyrics_asr.models.transcriber import Transcriber
+
 NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
 
 SCHEMA = "lyrics-asr/model/1"
 ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
 """The models that are part of this package, each in a folder of its name."""
 LANGUAGE_MODEL_FILES = tuple(map("language_model{}".format, LANGUAGE_MODEL_SUFFIXES))
-_MODEL_FILES = ("model.json", "separator", "acoustic", "decoder.yaml", *LANGUAGE_MODEL_FILES)
+_MODEL_FILES = ("model.json", "separator", "acoustic", "transcriber", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 
 
 class LyricsModel(nn.Module):
@@ -61,6 +65,8 @@ class LyricsModel(nn.Module):
         language_model_path: KenLM model for decoding.
         decoding: decoding options tuned for this model, or a YAML file with them, read on first use; the defaults when
             None.
+        transcriber: attention model that finds the words, by the name that `load_transcriber` takes; loaded on first
+            use. None if the words come from the beam search.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class LyricsModel(nn.Module):
         name: str,
         language_model_path: Path | None = None,
         decoding: DecodingOptions | Path | None = None,
+        transcriber: str | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -78,6 +85,7 @@ class LyricsModel(nn.Module):
         self.acoustic = acoustic
         self.language_model_path = language_model_path
         self._tuned_decoding = decoding
+        self.transcriber_name = transcriber
 
     @cached_property
     def decoding(self) -> DecodingOptions:
@@ -88,6 +96,20 @@ class LyricsModel(nn.Module):
         """
         tuned = self._tuned_decoding
         return load_config(DecodingOptions, tuned) if isinstance(tuned, Path) else tuned or DecodingOptions()
+
+    @cached_property
+    def transcriber(self) -> "Transcriber | None":
+        """The attention model, on the model's device.
+
+        Raises:
+            ModelNotFoundError: its weights are not on this computer and cannot be downloaded.
+            ValueError: not a Whisper checkpoint, or damaged.
+        """
+        if self.transcriber_name is None:
+            return None
+        from lyrics_asr.models.transcriber import load_transcriber
+
+        return load_transcriber(self.transcriber_name, self.device, getattr(self.acoustic.network, "encoder", None))
 
     def forward(
         self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
@@ -217,6 +239,8 @@ class LyricsModel(nn.Module):
             if self.separator.networks:
                 save_separator(self.separator, new / "separator", half=half)
             save_acoustic(self.acoustic, new / "acoustic", half=half)
+            if self.transcriber_name is not None:
+                shutil.copytree(self.transcriber_name, new / "transcriber")
             if self.language_model_path is not None:
                 suffix = language_model_suffix(self.language_model_path)
                 shutil.copyfile(self.language_model_path, new / f"language_model{suffix}")

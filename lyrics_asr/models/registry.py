@@ -60,6 +60,7 @@ def load_model(
     *,
     separator: str | Separator | None = None,
     acoustic: str | AcousticModel | None = None,
+    transcriber: str | None = None,
     language: str | None = None,
     language_model: str | None = None,
     device: str = "auto",
@@ -71,6 +72,8 @@ def load_model(
             or a folder written by `LyricsModel.save`.
         separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.
+        transcriber: replaces the model's transcriber; a name that `load_transcriber` takes, "none" to use no
+            transcriber.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
         language_model: replaces the model's KenLM model; "none" to use no language model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
@@ -81,7 +84,7 @@ def load_model(
         ValueError: the model is damaged, or the device is unknown.
     """
     target = find_device(device)
-    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None)
+    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None, None)
     parts = published if name == PUBLISHED else _read_folder(name)
     language_model_path = parts.language_model
     if language_model is not None:
@@ -90,12 +93,14 @@ def load_model(
             raise FileNotFoundError(f"{language_model}: no such language model; check the path")
         if language_model_path is not None:
             language_model_suffix(language_model_path)
+    transcriber = transcriber or parts.transcriber
     model = LyricsModel(
         _separator(separator or parts.separator),
         _acoustic(acoustic or parts.acoustic, language),
         name=name,
         language_model_path=language_model_path,
         decoding=parts.decoding,
+        transcriber=None if transcriber in (None, "none") else _expanded(transcriber),
     )
     return model.to(target).eval()
 
@@ -160,6 +165,7 @@ class _Parts:
 
     separator: str
     acoustic: str
+    transcriber: str | None
     language_model: Path | None
     decoding: Path | None
 
@@ -188,6 +194,7 @@ def _read_folder(name: str) -> _Parts:
     return _Parts(
         separator=separator or f"{name.rstrip('/')}/separator",
         acoustic=f"{name.rstrip('/')}/acoustic",
+        transcriber=f"{name.rstrip('/')}/transcriber" if (folder / "transcriber").is_dir() else None,
         language_model=language_model,
         decoding=decoder if decoder.is_file() else None,
     )

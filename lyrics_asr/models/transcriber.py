@@ -11,7 +11,6 @@ decoding starts again from there.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -37,6 +36,7 @@ from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.options import SilenceOptions
+from lyrics_asr.types import Candidate, SegmentText
 
 _MAX_COMPRESSION = 2.4  # of UTF-8 by zlib, as in openai/whisper
 _UNREPEATED_TOKENS = 4  # length of the n-grams that may not repeat, where a text compressed too well
@@ -44,28 +44,6 @@ _LONGEST_SECONDS = 28.0  # of a segment; the window of the model is 30 s
 _SHORTEST_SECONDS = 1.0  # of what is decoded again
 _TIMESTAMP_SECONDS = 0.02
 _DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A possible text of a segment.
-
-    Args:
-        lines: sung lines.
-        log_prob: natural logarithm of its probability.
-    """
-
-    lines: tuple[str, ...]
-    log_prob: float
-
-
-@dataclass(frozen=True)
-class SegmentText:
-    """What may be sung in a segment of a song: at least one candidate, likeliest first."""
-
-    start_seconds: float
-    end_seconds: float
-    candidates: tuple[Candidate, ...]
 
 
 class Transcriber(Protocol):

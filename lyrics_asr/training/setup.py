@@ -42,6 +42,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         config.model or PUBLISHED,
         separator=separator or None,
         acoustic=acoustic or None,
+        transcriber="none",  # it would not fit another encoder
         language=config.acoustic_language or None,
         device="cpu",
     )

@@ -28,7 +28,7 @@ from lyrics_asr.types import TimedLine, TimedWord
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;javascript:alert(1)|{{ 7*7 }}"
 LYRICS = "Sun and moon\nrain falls down\n"
 CONFIG = EvaluationConfig(transcripts=Path("theirs"))
-SECONDS = StageSeconds(1.0, 2.0, 3.0, 0.0, 0.0, 0.0)
+SECONDS = StageSeconds(1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0)
 VOID = {"meta", "link", "img", "br", "line"}
 
 

@@ -189,7 +189,8 @@ def test_separation_and_time():
     separation = SeparationScores(1.0, 9.0, BssEval(0.5, 0.5, 40.0), bss)
     found = values(
         score_song(
-            song(), Prediction(10.0, None, separation=separation, seconds=StageSeconds(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+            song(),
+            Prediction(10.0, None, separation=separation, seconds=StageSeconds(1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.0)),
         )
     )
     assert (found["si_sdr"], found["si_sdr_mixture"], found["si_sdr_gain"]) == (9, 1, 8)

@@ -1,5 +1,7 @@
 """Transcription by an attention model: its candidates against their scores by teacher forcing, guards, segments."""
 
+import shutil
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -11,6 +13,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from lyrics_asr.models.int8 import save_int8
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.models.transcriber import Candidate, load_transcriber
 from lyrics_asr.options import SilenceOptions
@@ -59,14 +62,14 @@ def song(seconds, seed=0):
 
 @torch.inference_mode()
 def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
-    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=4)
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     prompt = transcriber._prompt("fr", "")
     assert prompt == [START, FRENCH, TRANSCRIBE]
     features = transcriber._log_mel(song(3.0)[None])
     written = []
     lines_of = transcriber._lines
     transcriber._lines = lambda tokens: written.append(list(tokens)) or lines_of(tokens)
-    found = transcriber._decode(features, prompt)
+    found = transcriber._decode(features, prompt, 4)
     assert len(found) > 1
     log_probs = [candidate.log_prob for candidate, _ in found]
     assert log_probs == sorted(log_probs, reverse=True)
@@ -75,23 +78,23 @@ def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
         by_lines.setdefault(lines_of(tokens)[0], tokens)
     for candidate, _ in found:
         tokens = [*prompt, *by_lines[candidate.lines], END][:POSITIONS]
-        logits = transcriber._network(features, decoder_input_ids=torch.tensor([tokens[:-1]])).logits[0]
+        logits = transcriber.network(features, decoder_input_ids=torch.tensor([tokens[:-1]])).logits[0]
         scores = logits.log_softmax(-1).gather(1, torch.tensor(tokens[1:])[:, None])[len(prompt) - 1 :, 0]
         assert candidate.log_prob == pytest.approx(float(scores.sum()), abs=1e-3)
 
 
 def test_a_text_that_repeats_itself_is_decoded_again_without_repetitions(tmp_path):
     folder = make_checkpoint(tmp_path, suppress_tokens=sorted({*range(1, len(TOKENS))} - {END, FIRST_TIMESTAMP}))
-    transcriber = load_transcriber(str(folder), torch.device("cpu"), beams=1)
+    transcriber = load_transcriber(str(folder), torch.device("cpu"))
     features, prompt = transcriber._log_mel(song(3.0)[None]), transcriber._prompt("en", "")
-    assert not transcriber._decode(features, prompt)
-    ((candidate, _),) = transcriber._decode(features, prompt, 4)
+    assert not transcriber._decode(features, prompt, 1)
+    ((candidate, _),) = transcriber._decode(features, prompt, 1, 4)
     assert " ".join(candidate.lines) == "la la la la"
     assert [segment.candidates for segment in transcriber.transcribe(song(3.0), "en")] == [(candidate,)]
 
 
 def test_lines_are_the_texts_between_timestamps(checkpoint):
-    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     tokens = [FIRST_TIMESTAMP, 0, 1, FIRST_TIMESTAMP + 100, FIRST_TIMESTAMP + 125, 2, FIRST_TIMESTAMP + 200]
     assert transcriber._lines(tokens) == (("la mi", "sol"), 4.0)
     assert transcriber._lines(tokens[:-1]) == (("la mi", "sol"), 28.0)
@@ -99,7 +102,7 @@ def test_lines_are_the_texts_between_timestamps(checkpoint):
 
 
 def test_where_a_text_ends_early_decoding_goes_on_from_there(checkpoint, monkeypatch):
-    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     ends = iter([4.0, 3.5, 2.0, 28.0])
     monkeypatch.setattr(transcriber, "_decode", lambda *_: [(Candidate(("la",), -1.0), next(ends))])
     segments = transcriber.transcribe(song(20.0), "en")
@@ -107,17 +110,17 @@ def test_where_a_text_ends_early_decoding_goes_on_from_there(checkpoint, monkeyp
 
 
 def test_hot_words_stand_before_the_text(checkpoint):
-    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     assert transcriber._prompt("en", " ne\nna ") == [BEFORE, 9, 8, START, ENGLISH, TRANSCRIBE]
     assert len(transcriber._prompt("en", "la " * 1000)) == 1 + POSITIONS // 2 - 1 + 3
 
 
 def test_unknown_languages_and_checkpoints_are_named(checkpoint, tmp_path):
-    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"), beams=1)
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     with pytest.raises(ValueError, match="no language 'de'; choose one of en, fr"):
         transcriber.transcribe(song(1.0), "de")
     with pytest.raises(ValueError, match=f"{tmp_path}: not a Whisper checkpoint"):
-        load_transcriber(str(tmp_path), torch.device("cpu"), beams=1)
+        load_transcriber(str(tmp_path), torch.device("cpu"))
 
 
 def test_songs_are_split_at_silences_and_long_regions_at_quiet_places():
@@ -127,3 +130,20 @@ def test_songs_are_split_at_silences_and_long_regions_at_quiet_places():
     assert (first.start, first.end) == pytest.approx((0, 12.2 * RATE_HZ), abs=0.03 * RATE_HZ)
     assert second.start == pytest.approx(13.8 * RATE_HZ, abs=0.03 * RATE_HZ)
     assert 34 * RATE_HZ <= second.end <= 34 * RATE_HZ + 1600
+
+
+def test_weights_in_int8_without_an_encoder_use_that_of_the_acoustic_model(checkpoint, tmp_path):
+    whole = load_transcriber(str(checkpoint), torch.device("cpu"))
+    shutil.copytree(checkpoint, tmp_path / "int8", ignore=shutil.ignore_patterns("*.safetensors"))
+    state = whole.network.state_dict()
+    decoder = {key: value for key, value in state.items() if key.startswith("model.decoder.")}
+    save_int8(decoder, tmp_path / "int8" / "decoder.int8.safetensors")
+    encoder = whole.network.model.encoder
+    small = load_transcriber(str(tmp_path / "int8"), torch.device("cpu"), encoder)
+    features, prompt = whole._log_mel(song(3.0)[None]), torch.tensor([[START, FRENCH, TRANSCRIBE, FIRST_TIMESTAMP, 0]])
+    with torch.no_grad():
+        expected, found = (each.network(features, decoder_input_ids=prompt).logits for each in (whole, small))
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
+    assert not torch.equal(found, expected)
+    with pytest.raises(ValueError, match="it has no encoder"):
+        load_transcriber(str(tmp_path / "int8"), torch.device("cpu"))

@@ -1,0 +1,57 @@
+"""Weights in int8: errors within half a step of each channel, small tensors exact, models that load from them."""
+
+import torch
+
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
+from lyrics_asr.models.int8 import load_int8, save_int8
+from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
+
+
+def noise(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+def test_the_error_is_at_most_half_a_step_of_the_channel(tmp_path):
+    scales = torch.logspace(-4, 2, 64)
+    state = {"matrix": noise(64, 200) * scales[:, None], "kernel": noise(64, 16, 3, 3), "zero": torch.zeros(64, 100)}
+    exact = {"bias": noise(64), "small": noise(8, 8), "count": torch.tensor(3)}
+    save_int8(state | exact, tmp_path / "weights.int8.safetensors")
+    again = load_int8(tmp_path)
+    assert again.keys() == state.keys() | exact.keys()
+    for name, value in exact.items():
+        assert torch.equal(again[name], value)
+    for name, value in state.items():
+        step = value.abs().flatten(1).amax(1) / 127
+        error = (again[name] - value).abs().flatten(1).amax(1)
+        assert (error <= 0.5001 * step).all()
+    size = (tmp_path / "weights.int8.safetensors").stat().st_size
+    assert size < 1.2 * sum(value.numel() for value in state.values())
+
+
+def test_a_folder_without_such_weights_has_none(tmp_path):
+    assert load_int8(tmp_path) == {}
+
+
+def test_acoustic_models_and_separators_load_from_int8(tmp_path):
+    tiny = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    acoustic = build_acoustic(tiny, "abc").eval()
+    save_acoustic(acoustic, tmp_path / "acoustic")
+    (tmp_path / "acoustic" / "model.safetensors").unlink()
+    state = acoustic.network.state_dict()
+    head = {key: value for key, value in state.items() if key.startswith("lm_head")}
+    save_int8({key: state[key] for key in state.keys() - head.keys()}, tmp_path / "acoustic" / "body.int8.safetensors")
+    save_int8(head, tmp_path / "acoustic" / "head.int8.safetensors")
+    waveform = 0.1 * noise(1, 16_000)
+    with torch.no_grad():
+        found = load_acoustic(str(tmp_path / "acoustic"))(waveform)
+        torch.testing.assert_close(found, acoustic(waveform), atol=0.05, rtol=0)
+
+    unet = {"network": "UNet", "n_fft": 512, "bins": 64, "patch_frames": 64, "channels": [16, 32]}
+    separator = build_separator(unet).eval()
+    save_separator(separator, tmp_path / "unet")
+    (tmp_path / "unet" / "unet.safetensors").unlink()
+    save_int8(separator.state_dict(), tmp_path / "unet" / "unet.int8.safetensors")
+    mixture = 0.1 * noise(1, 2, 44_100)
+    with torch.no_grad():
+        found = load_separator(str(tmp_path / "unet"))(mixture)
+        torch.testing.assert_close(found, separator(mixture), atol=0.01, rtol=0)
