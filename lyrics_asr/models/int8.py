@@ -1,9 +1,10 @@
 """Weights stored in int8, at a quarter of the size of float32; they are read back as float32.
 
 Conventions
-- A matrix or kernel is stored as int8 with one float32 scale per output channel, its largest magnitude / 127 (symmetric
+- A matrix or kernel is stored as int8 with float32 scales, the largest magnitude of a block / 127 (symmetric
   quantization, as for weights in Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
-  Integer-Arithmetic-Only Inference"). The error of a weight is at most half a scale.
+  Integer-Arithmetic-Only Inference"). The error of a weight is at most half a scale. A block is 64 weights of an output
+  channel, as in QLoRA's format (Dettmers et al. 2023), or the whole channel if 64 does not divide its size.
 - Small tensors, vectors, and buffers stay as they are: norms and biases are sensitive and take little room.
 - Networks compute in float32: this is a format for storage, not for speed.
 """
@@ -20,6 +21,7 @@ from lyrics_asr.files import atomic_path
 SUFFIX = ".int8.safetensors"
 _SCALE = ".int8_scale"
 _FEWEST_WEIGHTS = 4096
+_BLOCK = 64
 
 
 def save_int8(state: Mapping[str, Tensor], path: Path) -> None:
@@ -38,10 +40,10 @@ def save_int8(state: Mapping[str, Tensor], path: Path) -> None:
         if weight.dim() < 2 or weight.numel() < _FEWEST_WEIGHTS or not weight.is_floating_point():
             stored[name] = weight.contiguous()
             continue
-        weight = weight.float()
-        largest = weight.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny)
-        scale = (largest / 127).view(-1, *[1] * (weight.dim() - 1))
-        stored[name] = (weight / scale).round().to(torch.int8).contiguous()
+        channels = weight.float().flatten(1)
+        blocks = channels.unflatten(1, (-1, _BLOCK if channels.shape[1] % _BLOCK == 0 else channels.shape[1]))
+        scale = (blocks.abs().amax(2, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+        stored[name] = (blocks / scale).round().to(torch.int8).view(weight.shape)
         stored[name + _SCALE] = scale
     with atomic_path(path) as temporary:
         save_file(stored, temporary, {"format": "pt"})
@@ -60,6 +62,7 @@ def load_int8(folder: Path) -> dict[str, Tensor]:
             if name.endswith(_SCALE):
                 continue
             scale = stored.get(name + _SCALE)
-            weight = weight if scale is None else weight.float() * scale
+            if scale is not None:
+                weight = (weight.float().view(*scale.shape[:2], -1) * scale).view(weight.shape)
             state[name] = weight.float() if weight.is_floating_point() else weight
     return state
