@@ -137,6 +137,23 @@ class SegmentText:
 
 
 @dataclass(frozen=True)
+class SongText:
+    """What an attention model found in a song.
+
+    Args:
+        language: of the texts, an ISO 639-1 code.
+        heard: the language that the song sounds like; None if the model knows one language only.
+        heard_probability: the model's confidence in it, in 0..1.
+        segments: candidate texts, in order of time.
+    """
+
+    language: str
+    heard: str | None
+    heard_probability: float
+    segments: tuple[SegmentText, ...]
+
+
+@dataclass(frozen=True)
 class TimedWord:
     """A word as written or transcribed, with its time in the song and the model's confidence."""
 
@@ -240,6 +257,7 @@ class Transcript:
         lines: the sung lines, in order of time.
         not_found: lines of the lyrics that were not found, in order of the lyrics.
         uncovered: singing without lyrics, in order of time; always empty for "transcribe".
+        language: of the lyrics, such as "en"; None in files of older versions.
     """
 
     task: Literal["transcribe", "align"]
@@ -249,6 +267,7 @@ class Transcript:
     lines: tuple[TimedLine, ...]
     not_found: tuple[MissingLine, ...] = ()
     uncovered: tuple[Segment, ...] = ()
+    language: str | None = None
 
     def to_json(self) -> str:
         """The master format, see `formats`: all fields under their names, times in seconds at full precision.

@@ -2,8 +2,8 @@
 
     python -m scripts.package_model build/trained build/whisper-base lyrics_asr/assets/embedded
 
-The encoder of the acoustic model must be that of the Whisper checkpoint, unchanged. It is stored once; the transcriber's
-folder holds the decoder.
+The encoder of the acoustic model must be that of the Whisper checkpoint, unchanged. It is stored once: the transcriber
+has the decoder alone.
 """
 
 import argparse

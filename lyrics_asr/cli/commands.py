@@ -46,7 +46,7 @@ def declare_transcribe(parser: "VerbParser") -> None:
     )
     _add_transcript_options(parser, "txt")
     _add_reading_options(parser)
-    add_model_options(parser)
+    add_model_options(parser, language=AUTO)
     parser.add_argument(
         "--language-model",
         metavar="FILE",
@@ -247,7 +247,7 @@ def overwrite_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return {"overwrite": args.overwrite or args.force, "force": args.force}
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True) -> None:
+def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True, language: str = "en") -> None:
     """Options of model and devices; without `recognition`, of the separator only."""
     parser.add_argument(
         "--model",
@@ -270,10 +270,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
         )
         parser.add_argument(
             "--language",
-            default="en",
+            default=language,
             metavar="CODE",
             help="language of the lyrics, such as fr or fra, which also selects the adapter of a multilingual model; "
-            "auto guesses it from the lyrics (default: %(default)s)",
+            "auto guesses it from the lyrics, or from the voice where Whisper finds the words (default: %(default)s)",
         )
     parser.add_argument(
         "--device",

@@ -38,7 +38,7 @@ from lyrics_asr.inference.tasks import (
 )
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
-from lyrics_asr.types import Candidate, Emissions, ModelInfo, SegmentText, TimedLine, Transcript
+from lyrics_asr.types import Candidate, Emissions, ModelInfo, SegmentText, SongText, TimedLine, Transcript
 
 SCHEMA = "lyrics-asr/evaluated-song/2"
 
@@ -80,12 +80,12 @@ class StageSeconds:
 class _Measured:
     """The outputs of the networks for a song.
 
-    `separation` is None without a vocal stem, and `texts` without a transcriber.
+    `separation` is None without a vocal stem, and `text` without a transcriber.
     """
 
     emissions: Emissions
     separation: SeparationScores | None
-    texts: list[SegmentText] | None
+    text: SongText | None
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             record = _read_record(song.job.target(self._output, ".json")) or {}
             # With a stem or a transcriber, emissions suffice only if an earlier run kept the scores and texts too.
             if record.get("networks") == self._networks_key(song):
-                return _Measured(emissions, _separation(record["separation"]), _texts(record["texts"]))
+                return _Measured(emissions, _separation(record["separation"]), _text(record["text"]))
             if self._reference(song).vocals is None and self.model.transcriber is None:
                 return _Measured(emissions, None, None)
         if self._reference(song).vocals is not None:
@@ -209,7 +209,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
                 self.model,
                 self.options,
                 decode=self._decode,
-                texts=inferred.texts,
+                text=inferred.text,
                 language=reference.language,
             )
         with stopwatch("alignment"):
@@ -224,7 +224,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             "duration_seconds": audio.duration_seconds,
             "greedy": greedy,
             "separation": None if inferred.separation is None else asdict(inferred.separation),
-            "texts": None if inferred.texts is None else list(map(asdict, inferred.texts)),
+            "text": None if inferred.text is None else asdict(inferred.text),
             "seconds": asdict(seconds),
         }
         write_text(_file(self._output / "transcripts", reference.id), transcript.to_json())
@@ -253,10 +253,10 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         with stopwatch("acoustic"):
             (emissions,) = model.emissions(voices, options.acoustic)
         with stopwatch("transcriber"):
-            (texts,) = compute_texts(voices, model, options, [reference.language], [""])
+            (text,) = compute_texts(voices, model, options, [reference.language], [""])
         if self._cache is not None:
             self._cache.save(song.job.source, emissions)
-        return _Measured(emissions, separation, texts)
+        return _Measured(emissions, separation, text)
 
     def _networks_key(self, song: Song) -> str:
         """A hash of everything that emissions and separation scores depend on; each file is hashed once."""
@@ -399,14 +399,14 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
 
 
-def _texts(kept: list[dict[str, Any]] | None) -> list[SegmentText] | None:
+def _text(kept: dict[str, Any] | None) -> SongText | None:
     if kept is None:
         return None
-    texts = []
-    for each in kept:
+    segments = []
+    for each in kept["segments"]:
         candidates = (Candidate(tuple(own["lines"]), own["log_prob"]) for own in each["candidates"])
-        texts.append(SegmentText(each["start_seconds"], each["end_seconds"], tuple(candidates)))
-    return texts
+        segments.append(SegmentText(each["start_seconds"], each["end_seconds"], tuple(candidates)))
+    return SongText(kept["language"], kept["heard"], kept["heard_probability"], tuple(segments))
 
 
 def _separation(kept: dict[str, Any] | None) -> SeparationScores | None:

@@ -29,7 +29,14 @@ from lyrics_asr.files import OutputError
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Task
-from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, LineOptions, SeparationOptions
+from lyrics_asr.options import (
+    AcousticOptions,
+    DecodingOptions,
+    InferenceOptions,
+    LineOptions,
+    SeparationOptions,
+    TranscriberOptions,
+)
 from lyrics_asr.types import ModelInfo
 
 logger = logging.getLogger(__name__)
@@ -54,6 +61,7 @@ class EvaluationConfig:
         acoustic: name or folder of an acoustic model that replaces the model's.
         acoustic_language: adapter of a multilingual acoustic model, e.g. "fr"; English if None.
         language_model: KenLM file that replaces the model's; "none" to decode without one.
+        transcriber: attention model that replaces the model's; "none" for the beam search.
         device: "auto", "cpu", "cuda", ...; several, separated by commas, share the songs.
         engine: "local", or "ray" for a Ray cluster.
         overwrite: run songs again that are already done.
@@ -66,6 +74,7 @@ class EvaluationConfig:
         acoustic_options: options of the acoustic model.
         decoding: `DecodingOptions` that differ from the model's tuned ones.
         lines: options for splitting transcripts into lines.
+        transcriber_options: options of the transcriber.
     """
 
     corpus: Literal["manifest", "jamendo", "jam_alt", "musdb_alt", "dali", "folder"] = "manifest"
@@ -80,6 +89,7 @@ class EvaluationConfig:
     acoustic: str | None = None
     acoustic_language: str | None = None
     language_model: str | None = None
+    transcriber: str | None = None
     device: str = "auto"
     engine: str = "local"
     overwrite: bool = False
@@ -92,6 +102,7 @@ class EvaluationConfig:
     acoustic_options: AcousticOptions = field(default_factory=AcousticOptions)
     decoding: dict[str, Any] = field(default_factory=dict)
     lines: LineOptions = field(default_factory=LineOptions)
+    transcriber_options: TranscriberOptions = field(default_factory=TranscriberOptions)
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -158,11 +169,14 @@ def request_of(config: EvaluationConfig, songs: Sequence[Song]) -> EvaluateReque
         acoustic=config.acoustic,
         language=config.acoustic_language or "en",
         language_model=config.language_model,
+        transcriber=config.transcriber,
         device=config.device,
         engine=config.engine,
         overrides=tuple(f"decoding.{key}={value}" for key, value in config.decoding.items()),
         songs={job_of(song).stem.as_posix(): song for song in songs},
-        options=InferenceOptions(config.separation, config.acoustic_options, lines=config.lines),
+        options=InferenceOptions(
+            config.separation, config.acoustic_options, lines=config.lines, transcriber=config.transcriber_options
+        ),
         bss_eval=config.bss_eval,
         cache=config.cache,
     )

@@ -123,6 +123,7 @@ def _transcript(root: _Node) -> Transcript:
         lines=tuple(line for line in lines if isinstance(line, TimedLine)),
         not_found=tuple(line for line in lines if isinstance(line, MissingLine)),
         uncovered=() if is_old else tuple(_segment(segment) for segment in root["uncovered"].items()),
+        language=root["language"].string_or_none() if root.has("language") else None,
     )
 
 

@@ -20,22 +20,19 @@ from lyrics_asr.decoding.lines import timed_line
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.options import TranscriberOptions
-from lyrics_asr.types import AlignmentError, Candidate, Emissions, SegmentText, TimedLine, TimedWord
+from lyrics_asr.types import AlignmentError, Candidate, Emissions, SongText, TimedLine, TimedWord
 
 
-def timed_lines(
-    segments: Sequence[SegmentText], emissions: Emissions, options: TranscriberOptions, *, language: str
-) -> tuple[TimedLine, ...]:
+def timed_lines(text: SongText, emissions: Emissions, options: TranscriberOptions) -> tuple[TimedLine, ...]:
     """Choose the text of each segment and find the time of its words.
 
     Args:
-        segments: candidate texts, in order of time.
+        text: what the transcriber found.
         emissions: of the whole song.
         options: weight of the CTC model, and which words are dropped.
-        language: language of the texts, to verbalize digits and symbols.
     """
-    grid, lines = emissions.grid, []
-    for segment in segments:
+    grid, language, lines = emissions.grid, text.language, []
+    for segment in text.segments:
         first, last = grid.frame(segment.start_seconds), grid.frame(segment.end_seconds)
         own = replace(
             emissions,

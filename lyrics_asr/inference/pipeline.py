@@ -28,7 +28,7 @@ from lyrics_asr.inference.tasks import (
     read_song,
     separate_to_16k_mono,
 )
-from lyrics_asr.lyrics.languages import resolve_language
+from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
@@ -44,7 +44,7 @@ def transcribe(
     options: InferenceOptions | None = None,
     greedy: bool = False,
     hot_words: str = "",
-    language: str = "en",
+    language: str = AUTO,
     progress: Progress | None = None,
 ) -> Transcript:
     """Transcribe a song into lyrics with the time of every word.
@@ -56,7 +56,8 @@ def transcribe(
         greedy: take the most likely token of each frame, without beam search and language model.
         hot_words: text whose words are likely to be sung: artist and title, or lyrics that are nearly right. Greedy
             decoding cannot use them.
-        language: language of the hot words, to verbalize digits and symbols, e.g. "en"; "auto" to guess it.
+        language: language of the lyrics, e.g. "en"; "auto" for the one that the model hears, or that the hot words are
+            in.
         progress: progress callback for the separation, with a fraction in 0..1.
 
     Raises:
@@ -67,14 +68,20 @@ def transcribe(
     audio, (voice,) = _voices_of(Path(path), model, options, progress)
     (emissions,) = model.emissions([voice], options.acoustic)
     audio = replace(audio, duration_seconds=emissions.duration_seconds)
-    language = resolve_language(language, hot_words)
-    texts, decode = None, None
+    text, decode = None, None
     if not greedy:
-        (texts,) = compute_texts([voice], model, options, [language], [hot_words])
-        if texts is None:
+        (text,) = compute_texts([voice], model, options, [language], [hot_words])
+        if text is None:
             decode = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding).decode
     return decode_transcript(
-        audio, emissions, model, options, decode=decode, texts=texts, hot_words=hot_words, language=language
+        audio,
+        emissions,
+        model,
+        options,
+        decode=decode,
+        text=text,
+        hot_words=hot_words,
+        language=resolve_language(language, hot_words),
     )
 
 

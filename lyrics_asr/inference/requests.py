@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from lyrics_asr.lyrics.languages import AUTO
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -73,12 +75,14 @@ class TranscribeRequest(ModelRequest):
     """Transcribe songs.
 
     Args:
+        language: as above; "auto" is the language that the transcriber hears, or without one that of the hot words.
         greedy: decode by CTC without beam search, language model and transcriber.
         hot_words: words that are likely to be sung: text; "tags" for artist and title from the song's tags; a .txt
             file; or a folder with song.txt for song.mp3.
     """
 
     verb: ClassVar[str] = "transcribe"
+    language: str = AUTO
     greedy: bool = False
     hot_words: tuple[str, ...] = ()
 

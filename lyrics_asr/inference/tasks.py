@@ -40,13 +40,13 @@ from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.language_model.files import read_header
-from lyrics_asr.lyrics.languages import base_code, resolve_language
+from lyrics_asr.lyrics.languages import AUTO, base_code, resolve_language
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics, read_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions, SeparationOptions
-from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SegmentText, TimedWord, Transcript
+from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SongText, TimedWord, Transcript
 from lyrics_asr.version import RESULTS_VERSION
 
 Progress = Callable[[float], None]
@@ -55,6 +55,7 @@ AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
 
 _logger = logging.getLogger(__name__)
 
+_SURE_OF_LANGUAGE = 0.8
 _GROUP_SECONDS = 300.0  # enough to fill the batches of both networks, with bounded memory
 
 
@@ -170,22 +171,23 @@ def compute_texts(
     options: InferenceOptions,
     languages: Sequence[str],
     hot_words: Sequence[str],
-) -> list[list[SegmentText] | None]:
+) -> list[SongText | None]:
     """Run the model's transcriber on vocals; None for each song if it has none.
 
     Args:
         voices: vocals from `separate_to_16k_mono`.
         model: model with the transcriber.
         options: options of the transcriber.
-        languages: language of the lyrics of each song.
+        languages: language of the lyrics of each song; "auto" for the one that it sounds like.
         hot_words: text whose words are likely to be sung, for each song.
     """
     if model.transcriber is None:
         return [None] * len(voices)
-    texts: list[list[SegmentText] | None] = []
+    texts: list[SongText | None] = []
     for voice, language, expected in zip(voices, languages, hot_words, strict=True):
         beams = options.transcriber.beams
-        found = model.transcriber.transcribe(voice.samples[0], base_code(language), hot_words=expected, beams=beams)
+        voice_language = base_code(language)
+        found = model.transcriber.transcribe(voice.samples[0], voice_language, hot_words=expected, beams=beams)
         texts.append(found)
     return texts
 
@@ -197,7 +199,7 @@ def decode_transcript(
     options: InferenceOptions,
     *,
     decode: Decode | None = None,
-    texts: Sequence[SegmentText] | None = None,
+    text: SongText | None = None,
     hot_words: str = "",
     language: str = "en",
 ) -> Transcript:
@@ -209,21 +211,23 @@ def decode_transcript(
         model: model to name in the transcript.
         options: options for splitting words into lines.
         decode: beam search; None for greedy decoding.
-        texts: candidate texts of the model's transcriber, in place of a CTC decoding.
+        text: what the model's transcriber found, in place of a CTC decoding.
         hot_words: text whose words are likely to be sung; only for the beam search.
-        language: language of the hot words, to verbalize digits and symbols.
+        language: language of the lyrics, to verbalize digits and symbols of the hot words.
     """
-    if texts is not None:
-        lines = timed_lines(texts, emissions, options.transcriber, language=language)
+    if text is not None:
+        lines, language = timed_lines(text, emissions, options.transcriber), text.language
         names = replace(model.info, language_model=None, transcriber=model.transcriber_name)
-        return Transcript("transcribe", audio, names, "\n".join(line.text for line in lines), lines)
+        written = "\n".join(line.text for line in lines)
+        return Transcript("transcribe", audio, names, written, lines, language=language)
     if decode is None:
         words, names = greedy_search(emissions), replace(model.info, language_model=None)
     else:
         expected = frozenset(spellable_words(hot_words, emissions.vocabulary, language))
         words, names = decode(emissions, expected), model.info
     lines = cut_lines(words, options.lines)
-    return Transcript("transcribe", audio, names, "\n".join(line.text for line in lines), lines)
+    written = "\n".join(line.text for line in lines)
+    return Transcript("transcribe", audio, names, written, lines, language=language)
 
 
 def align_emissions(
@@ -259,7 +263,7 @@ def align_emissions(
     except AlignmentError as error:
         raise AlignmentError(f"{audio.path}: {error}") from error
     names = replace(model.info, language_model=None)
-    return Transcript("align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered)
+    return Transcript("align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered, language)
 
 
 class ModelTask(Task[Any, Any], Generic[AnyRequest]):
@@ -432,7 +436,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
                 self.transcriber_fingerprint,
                 asdict(self.options.transcriber),
                 song.hot_words,
-                self.request.language,
+                song.language,
             ]
         language_model = None if self.request.greedy else self.language_model_fingerprint
         decoding = None if self.request.greedy else asdict(self.options.decoding)
@@ -440,7 +444,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
 
     def infer(
         self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
-    ) -> list[tuple[Emissions, list[SegmentText] | None]]:
+    ) -> list[tuple[Emissions, SongText | None]]:
         """See `Task`."""
         if not self._uses_transcriber:
             return [(emissions, None) for emissions in super().infer(songs, stopwatch)]
@@ -451,19 +455,19 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
             emissions = self.model.emissions(voices, self.options.acoustic)
         with stopwatch("transcriber"):
             hot_words = [song.hot_words for song, _ in songs]
-            languages = [song.language for song, _ in songs]
+            hears = self.request.language == AUTO
+            languages = [AUTO if hears else song.language for song, _ in songs]
             texts = compute_texts(voices, self.model, self.options, languages, hot_words)
         return list(zip(emissions, texts, strict=True))
 
-    def decoded_seconds(self, song: Song, inferred: tuple[Emissions, list[SegmentText] | None]) -> float:
+    def decoded_seconds(self, song: Song, inferred: tuple[Emissions, SongText | None]) -> float:
         """See `Task`."""
         return inferred[0].duration_seconds
 
-    def finish(
-        self, song: Song, inferred: tuple[Emissions, list[SegmentText] | None], stopwatch: Stopwatch
-    ) -> Sequence[Path]:
+    def finish(self, song: Song, inferred: tuple[Emissions, SongText | None], stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        emissions, texts = inferred
+        emissions, text = inferred
+        _warn_of_language(song, text)
         with stopwatch("decoding"):
             transcript = decode_transcript(
                 self.audio_of(song, emissions),
@@ -471,7 +475,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
                 self.model,
                 self.options,
                 decode=self._decode,
-                texts=texts,
+                text=text,
                 hot_words=song.hot_words,
                 language=song.language,
             )
@@ -539,6 +543,17 @@ class SeparateTask(ModelTask[SeparateRequest]):
         """See `Task`."""
         with stopwatch("writing"):
             return write_results(song.job, self.request, lambda _, path: encode_audio(path, inferred))
+
+
+def _warn_of_language(song: Song, text: SongText | None) -> None:
+    if text is None or text.heard in (None, text.language) or text.heard_probability < _SURE_OF_LANGUAGE:
+        return
+    _logger.warning(
+        "%s: sounds like the language %r, not %r; --language says which it is",
+        song.job.source,
+        text.heard,
+        text.language,
+    )
 
 
 def _read_hot_words(given: Sequence[str], job: Job) -> str:

@@ -41,7 +41,8 @@ def save_int8(state: Mapping[str, Tensor], path: Path) -> None:
             stored[name] = weight.contiguous()
             continue
         channels = weight.float().flatten(1)
-        blocks = channels.unflatten(1, (-1, _BLOCK if channels.shape[1] % _BLOCK == 0 else channels.shape[1]))
+        block = _BLOCK if channels.shape[1] % _BLOCK == 0 else channels.shape[1]
+        blocks = channels.view(len(channels), -1, block)
         scale = (blocks.abs().amax(2, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
         stored[name] = (blocks / scale).round().to(torch.int8).view(weight.shape)
         stored[name + _SCALE] = scale

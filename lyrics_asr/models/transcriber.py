@@ -31,17 +31,19 @@ from transformers import (
 )
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
+from lyrics_asr.lyrics.languages import AUTO
 from lyrics_asr.models.hub import hub_snapshot
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.options import SilenceOptions
-from lyrics_asr.types import Candidate, SegmentText
+from lyrics_asr.types import Candidate, SegmentText, SongText
 
 _MAX_COMPRESSION = 2.4  # of UTF-8 by zlib, as in openai/whisper
 _UNREPEATED_TOKENS = 4  # length of the n-grams that may not repeat, where a text compressed too well
 _LONGEST_SECONDS = 28.0  # of a segment; the window of the model is 30 s
 _SHORTEST_SECONDS = 1.0  # of what is decoded again
+_LANGUAGE_SEGMENTS = 3  # that the language is guessed from
 _TIMESTAMP_SECONDS = 0.02
 _DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
 
@@ -59,12 +61,12 @@ class Transcriber(Protocol):
 
     def transcribe(
         self, voice: Float[Tensor, " samples"], language: str, *, hot_words: str = "", beams: int = 1
-    ) -> list[SegmentText]:
+    ) -> SongText:
         """Transcribe a song, segment by segment.
 
         Args:
             voice: separated vocals of a whole song, mono at 16 kHz.
-            language: ISO 639-1 code.
+            language: ISO 639-1 code; "auto" for the language that the song sounds like.
             hot_words: text whose words are likely to be sung.
             beams: width of the beam search, and the most candidates per segment.
 
@@ -99,11 +101,16 @@ class WhisperTranscriber:
     @torch.inference_mode()
     def transcribe(
         self, voice: Float[Tensor, " samples"], language: str, *, hot_words: str = "", beams: int = 1
-    ) -> list[SegmentText]:
+    ) -> SongText:
         """See `Transcriber`. The hot words are the text before the first segment, as in openai/whisper."""
-        prompt, rate = self._prompt(language, hot_words), ACOUSTIC_SAMPLE_RATE_HZ
+        rate = ACOUSTIC_SAMPLE_RATE_HZ
+        spans = split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS)
+        heard, probability = self._language([voice[span.start : span.end] for span in spans])
+        if language == AUTO:
+            language = heard or "en"
+        prompt = self._prompt(language, hot_words)
         segments = []
-        for span in split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS):
+        for span in spans:
             start, shortest = span.start, round(_SHORTEST_SECONDS * rate)
             while start == span.start or span.end - start >= shortest:
                 features = self._log_mel(voice[None, start : span.end].to(self.network.device))
@@ -119,7 +126,22 @@ class WhisperTranscriber:
                 if covered < shortest:
                     break
                 start = end
-        return segments
+        return SongText(language, heard, probability, tuple(segments))
+
+    def _language(self, segments: Sequence[Float[Tensor, " samples"]]) -> tuple[str | None, float]:
+        """The likeliest language over the longest segments, and its probability, as in openai/whisper."""
+        options = self._options
+        if not segments or not getattr(options, "is_multilingual", False):
+            return None, 0.0
+        start = torch.tensor([[options.decoder_start_token_id]], device=self.network.device)
+        tokens = list(options.lang_to_id.values())
+        total = torch.zeros(len(tokens), device=self.network.device)
+        for segment in sorted(segments, key=len, reverse=True)[:_LANGUAGE_SEGMENTS]:
+            features = self._log_mel(segment[None].to(self.network.device))
+            total += self.network(features, decoder_input_ids=start).logits[0, -1, tokens].log_softmax(0)
+        probabilities = (total / min(len(segments), _LANGUAGE_SEGMENTS)).softmax(0)
+        best = int(probabilities.argmax())
+        return list(options.lang_to_id)[best].strip("<|>"), float(probabilities[best])
 
     def _prompt(self, language: str, hot_words: str) -> list[int]:
         """The tokens that begin every text."""

@@ -151,9 +151,9 @@ def test_a_long_song_is_separated_in_blocks_and_one_that_runs_out_of_memory_is_m
     write_audio(long.audio, Audio(torch.cat([VOICE + BACKING, VOICE], dim=1), RATE_HZ))
     blocks = []
 
-    def in_blocks(path, model, options, progress):
-        blocks.append(path)
-        return model.to_16k_mono(read_mixture(path, model))
+    def in_blocks(song, model, options, progress):
+        blocks.append(song.path)
+        return model.to_16k_mono(read_mixture(song.path, model))
 
     monkeypatch.setattr(tasks, "LONG_SECONDS", 4.0)
     monkeypatch.setattr(tasks, "separate_in_blocks", in_blocks)

@@ -57,7 +57,7 @@ def test_golden_text(name):
 
 def test_json_has_the_schema_of_the_design_in_its_order():
     document = json.loads(render(TRANSCRIPT, "json"))
-    assert list(document) == ["schema", "task", "audio", "model", "text", "lines", "uncovered"]
+    assert list(document) == ["schema", "task", "audio", "model", "text", "lines", "uncovered", "language"]
     assert document["schema"] == "lyrics-asr/transcript/2"
     assert list(document["audio"]) == ["path", "duration_seconds", "sample_rate_hz"]
     assert list(document["model"]) == ["name", "separator", "acoustic", "language_model", "transcriber"]

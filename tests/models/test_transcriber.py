@@ -15,8 +15,9 @@ from transformers import (
 
 from lyrics_asr.models.int8 import save_int8
 from lyrics_asr.models.segments import split_at_silences
-from lyrics_asr.models.transcriber import Candidate, load_transcriber
+from lyrics_asr.models.transcriber import load_transcriber
 from lyrics_asr.options import SilenceOptions
+from lyrics_asr.types import Candidate
 
 RATE_HZ = 16_000
 POSITIONS = 24
@@ -90,7 +91,7 @@ def test_a_text_that_repeats_itself_is_decoded_again_without_repetitions(tmp_pat
     assert not transcriber._decode(features, prompt, 1)
     ((candidate, _),) = transcriber._decode(features, prompt, 1, 4)
     assert " ".join(candidate.lines) == "la la la la"
-    assert [segment.candidates for segment in transcriber.transcribe(song(3.0), "en")] == [(candidate,)]
+    assert [segment.candidates for segment in transcriber.transcribe(song(3.0), "en").segments] == [(candidate,)]
 
 
 def test_lines_are_the_texts_between_timestamps(checkpoint):
@@ -105,8 +106,22 @@ def test_where_a_text_ends_early_decoding_goes_on_from_there(checkpoint, monkeyp
     transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     ends = iter([4.0, 3.5, 2.0, 28.0])
     monkeypatch.setattr(transcriber, "_decode", lambda *_: [(Candidate(("la",), -1.0), next(ends))])
-    segments = transcriber.transcribe(song(20.0), "en")
+    segments = transcriber.transcribe(song(20.0), "en").segments
     assert [(each.start_seconds, each.end_seconds) for each in segments] == [(0, 4), (4, 7.5), (7.5, 9.5), (9.5, 20)]
+
+
+@torch.inference_mode()
+def test_the_language_is_the_likeliest_first_token(checkpoint):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
+    voice = song(3.0)
+    heard = transcriber.transcribe(voice, "auto")
+    features, start = transcriber._log_mel(voice[None]), torch.tensor([[START]])
+    scores = transcriber.network(features, decoder_input_ids=start).logits[0, 0]
+    probabilities = scores[[ENGLISH, FRENCH]].softmax(0).tolist()
+    assert heard.heard == heard.language == ("en" if probabilities[0] > 0.5 else "fr")
+    assert heard.heard_probability == pytest.approx(max(probabilities), abs=1e-5)
+    told = transcriber.transcribe(voice, "en" if heard.heard == "fr" else "fr")
+    assert (told.heard, told.language) == (heard.heard, "en" if heard.heard == "fr" else "fr")
 
 
 def test_hot_words_stand_before_the_text(checkpoint):
