@@ -119,22 +119,25 @@ def _is_chord_line(line: str, *, in_chord_sheet: bool = False) -> bool:
         line: the line.
         in_chord_sheet: whether the sheet is known to have chords; if not, chords that are also words do not count.
     """
+    line = re.sub(r"^\.(?=[A-H])", "", line)  # OpenSong
     name, _, rest = line.partition(":")
     label = re.match(r"\s*\[([^\[\]]*)\]\s*(?=\S)", line)
-    if rest.strip() and parse_heading(name.strip(), starts_stanza=True):  # Intro: Am F
+    if rest.strip() and parse_heading(name.strip(), may_be_name=True):  # Intro: Am F
         line = rest
     elif label is not None and not _are_chords(label[1]):  # [Intro] Am F
         line = line[label.end() :]
     tokens = [token for part in re.split(r"[\s|]+|(?<=\w)[-–]+(?=[A-H]\b)", line) if (token := part.strip("|()[]:"))]
     chords = [token for token in tokens if _CHORD.fullmatch(token)]
     minors = [token for token in tokens if token not in chords and _GERMAN_MINOR.fullmatch(token)]
-    if len(chords) <= len(minors) or not all(
+    if not chords + minors or not all(
         token in chords or token in minors or _FILLER.fullmatch(token) for token in tokens
     ):
         return False
+    is_wide = re.search(r"\S(?:\s{2,}|\s*\|\s*)\S", line.strip()) is not None
+    if len(chords) < len(minors):
+        return in_chord_sheet and is_wide
     if in_chord_sheet or any(not _is_word(chord) for chord in chords):
         return True
-    is_wide = re.search(r"\S(?:\s{2,}|\s*\|\s*)\S", line.strip()) is not None
     return len(chords) > 1 and (is_wide or "Am" in chords)
 
 

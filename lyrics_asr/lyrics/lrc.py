@@ -1,7 +1,8 @@
 """LRC and other texts with a time before each line.
 
 Conventions
-- `[mm:ss.xx]`, `[mm:ss:xx]` or `[mm:ss]` before a line; several repeat the line. Lines are sorted by time.
+- `[mm:ss.xx]`, `[mm:ss:xx]` or `[mm:ss]` before a line; several repeat the line. Lines are sorted by time. Whisper
+  prints `[start --> end]`. Times after the lines are read like times before them.
 - Enhanced LRC has further times before words, `<mm:ss.xx>` or `[mm:ss.xx]`; after the last word, it is the line's end.
   A line without such an end ends at the next line.
 - `[offset:+500]`: lines are sung 500 ms earlier. Other tags, such as `[ar:Name]`, are dropped.
@@ -15,9 +16,11 @@ from dataclasses import dataclass
 from lyrics_asr.lyrics.sheet import SheetLine, TimeWindow
 
 _TIME = r"(?:(\d{1,2}):(?=\d{1,2}:\d{1,2}[.,]))?(\d{1,3}):([0-5]?\d)(?:[.:,](\d{1,3}))?"
-_STAMP = re.compile(rf"[\[<(]\s*{_TIME}\s*[\])>]")
+_RANGE = rf"{_TIME}(?:\s*(?:-->|[-–])\s*{_TIME})?"
+_STAMP = re.compile(rf"[\[<(]\s*{_RANGE}\s*[\])>]")
+_STAMP_AFTER = re.compile(rf"(.*\S)\s*([\[(]{_TIME}[\])])\s*")
 _STAMPS_BEFORE = re.compile(rf"\s*(?:{_STAMP.pattern}\s*)+")
-_BARE = re.compile(rf"\s*{_TIME}(?:\s+[-–|]\s+|[\s,]+|$)")
+_BARE = re.compile(rf"\s*{_RANGE}(?:\s+[-–|]\s+|[\s,]+|$)")
 _TAG = re.compile(
     r"\s*\[\s*(?:ar|ti|al|au|lr|by|re|ve|la|id|length|total|hash|sign|qq|tool|encoding|language|lang|artist|title|album"
     r"|author|creator|editor|version|key|kana|offset|\#)\s*:(.*)\]\s*",
@@ -39,6 +42,9 @@ def read(text: str) -> tuple[SheetLine, ...] | None:
     """Read the lines; None if too few of them have a time."""
     lines = [line for line in text.splitlines() if not _TAG.fullmatch(line)]
     written = sum(bool(line.strip()) for line in lines)
+    behind = [_STAMP_AFTER.fullmatch(line) for line in lines]
+    if sum(match is not None for match in behind) > _MIN_SHARE * written and not any(map(_STAMPS_BEFORE.match, lines)):
+        lines = [line if match is None else match[2] + match[1] for line, match in zip(lines, behind, strict=True)]
     bracketed = sum(line.lstrip().startswith(("[", "<")) and _STAMPS_BEFORE.match(line) is not None for line in lines)
     stamped = _with_brackets(lines) if bracketed > _MIN_SHARE * written else _without_brackets(lines)
     offset = _OFFSET.search(text)
@@ -51,9 +57,11 @@ def _with_brackets(lines: Sequence[str]) -> list[_Stamped]:
     is_spaced = any(re.search(rf"\s{_STAMP.pattern}|{_STAMP.pattern}\s", body.strip()) for body in bodies)
     stamped = []
     for line, body in zip(lines, bodies, strict=True):
-        starts = tuple(_seconds(*match.groups()) for match in _STAMP.finditer(line[: len(line) - len(body)]))
-        inner = list(_STAMP.finditer(body))
-        end = _seconds(*inner[-1].groups()) if inner and not body[inner[-1].end() :].strip() else None
+        before, inner = list(_STAMP.finditer(line[: len(line) - len(body)])), list(_STAMP.finditer(body))
+        starts = tuple(_start_seconds(match) for match in before)
+        end = _end_seconds(before[-1]) if before else None
+        if inner and not body[inner[-1].end() :].strip():
+            end = _start_seconds(inner[-1])
         if len(starts) > 1 and line.lstrip().startswith("[") and "<" in line[: len(line) - len(body)]:
             starts = starts[:1]  # [line]<first word>
         plain = " ".join(_STAMP.sub("" if is_spaced else " ", body).split())
@@ -70,7 +78,7 @@ def _without_brackets(lines: Sequence[str]) -> list[_Stamped] | None:
         match = _STAMPS_BEFORE.match(line) or _BARE.match(line)
         body = line
         if match is not None:
-            waiting, body = (_seconds(*match.groups()),), line[match.end() :]
+            waiting, body = (_start_seconds(match),), line[match.end() :]
             starts += waiting
         if body.strip() or match is None:
             stamped.append(_Stamped(waiting if body.strip() else (), body.strip()))
@@ -99,6 +107,15 @@ def _sheet_lines(stamped: Sequence[_Stamped], offset_seconds: float) -> tuple[Sh
         end = max(start, each.end_seconds or next_starts[start])
         lines.append(SheetLine(each.text, TimeWindow(max(0.0, start + offset_seconds), max(0.0, end + offset_seconds))))
     return tuple(lines)
+
+
+def _start_seconds(stamp: re.Match[str]) -> float:
+    return _seconds(*stamp.groups()[:4])
+
+
+def _end_seconds(stamp: re.Match[str]) -> float | None:
+    """The end of a range; None for a single time."""
+    return None if stamp[6] is None else _seconds(*stamp.groups()[4:])
 
 
 def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str | None) -> float:

@@ -24,7 +24,7 @@ _CREDIT = re.compile(
     r"|übersetzung|übersetzt|musik|songtext|liedtext|komponist|texter|title|artist|album|song|singer|band|year|genre"
     r"|released?|language|titre|artiste|titel|interpret|título|artista|作词|作曲|编曲|作詞|編曲|制作人)"
     r"(?:(?: (?:and|&|y|et|und) (?:music|lyrics|words|música|musique|musik|letra))?"
-    r"(?: ?(?:by|par|por|von):? (?-i:[^\W\d_a-zß-ÿ]).*| for these lyrics.*| ?[:：] ?.*| ?© ?.*| ?\(c\).*))"
+    r"(?: ?(?:by|par|por|von):? (?-i:[^\W\d_a-zß-ÿ]).*| .*for .*lyrics.*| ?[:：] ?.*| ?© ?.*| ?\(c\).*))"
     r"|(?:.*[©℗]|all rights reserved|\(c\) \d{4}).*"
     r"|(?:https?://|www\.)\S+|[\w.-]+\.(?:com|net|org|de|fr|es|ru|info)(?:/\S*)?"
     r"|(?:paroles|letra|songtext|text|lyrics|testo) (?:de la chanson|de la canción|of the song|von|de|zu|to)"

@@ -2,8 +2,8 @@
 
 Conventions
 - A heading names a section: a line in square brackets, or a name such as "Verse 1:", "(Chorus x2)", "Refrain", "Strophe
-  2", "Couplet 1", "Estribillo". Names that are also words ("Bridge", "Solo") need a number, a colon, brackets, or a
-  place at the start of a stanza. Text after a heading on the same line is sung: "[Verse 1] Hello".
+  2", "Couplet 1", "Estribillo". Names that are also words ("Bridge", "Solo") need a number, a colon, brackets, a place
+  at the start of a stanza, or other headings. Text after a heading on the same line is sung: "[Verse 1] Hello".
 - Repeat marks ("x2", "(2x)", "bis") are not sung. They change nothing else: most sheets that say "(Chorus x2)" above
   the lines of a chorus write down what is sung.
 - A heading without lines that had lines before stands for these lines, as often as its repeat mark says.
@@ -178,12 +178,17 @@ def _first_of_each(sections: Sequence[_Section]) -> Iterator[_Section]:
 
 
 def _sections(lines: Sequence[SheetLine]) -> Iterator[_Section]:
+    has_headings = any(parse_heading(line.text.strip()) is not None for line in lines)
     german = len(_GERMAN.findall(" ".join(line.text for line in lines[:50]))) > 4
     section, blank = _Section(), True
     for position, line in enumerate(lines):
         text = line.text.strip()
         is_followed = position + 1 < len(lines) and bool(lines[position + 1].text.strip())
-        heading = parse_heading(text, starts_stanza=blank and is_followed, is_followed=is_followed) if text else None
+        heading = None
+        if text:
+            starts_stanza = blank and is_followed
+            may_be_name = starts_stanza or (has_headings and is_followed)
+            heading = parse_heading(text, starts_stanza=starts_stanza, may_be_name=may_be_name, is_followed=is_followed)
         if heading is not None:
             yield section
             section = _Section(heading.text, heading.keys, heading.count)
@@ -199,32 +204,37 @@ def _sections(lines: Sequence[SheetLine]) -> Iterator[_Section]:
     yield section
 
 
-def parse_heading(line: str, *, starts_stanza: bool = False, is_followed: bool = True) -> _Heading | None:
+def parse_heading(
+    line: str, *, starts_stanza: bool = False, may_be_name: bool = False, is_followed: bool = True
+) -> _Heading | None:
     """Parse a heading, with or without brackets; None for other lines.
 
     Args:
         line: without outer white space.
         starts_stanza: whether the line is the first one of a stanza with more lines.
+        may_be_name: whether a word such as "Bridge" alone is the name of a section.
         is_followed: whether a line follows directly.
     """
+    if re.fullmatch(r"#{1,6} [^#]+", line):  # Markdown
+        return _named(line, may_be_name=True, is_bracketed=True) or _Heading(line)
     if _SQUARE_BRACKETS.fullmatch(line):
-        return _named(line, starts_stanza=True, is_bracketed=True) or _Heading(line)
-    found = _named(line, starts_stanza, is_bracketed=bool(_BRACKETS.fullmatch(line)))
+        return _named(line, may_be_name=True, is_bracketed=True) or _Heading(line)
+    found = _named(line, may_be_name, is_bracketed=bool(_BRACKETS.fullmatch(line)))
     if found is not None:
         return found
     if (label := _LABEL.fullmatch(line)) and (
-        found := _named(label[2], starts_stanza=label[1] == "[", is_bracketed=True)
+        found := _named(label[2], may_be_name=label[1] == "[", is_bracketed=True)
     ):
         return _Heading(found.text, found.keys, found.count, label[3])
     if starts_stanza and (number := re.fullmatch(r"\d{1,2}[.)](?:\s+(\D.*))?", line)):  # stanzas of a hymn
         return _Heading(line, rest=number[1] or "")
     name, colon, rest = line.partition(":")
-    if colon and rest.strip() and (found := _named(name, starts_stanza=True, is_bracketed=True)):
+    if colon and rest.strip() and (found := _named(name, may_be_name=True, is_bracketed=True)):
         return _Heading(found.text, found.keys, found.count, "" if is_followed and _is_singer(rest) else rest.strip())
     return None
 
 
-def _named(line: str, starts_stanza: bool, is_bracketed: bool) -> _Heading | None:
+def _named(line: str, may_be_name: bool, is_bracketed: bool) -> _Heading | None:
     """A line that is only a heading with a known name."""
     text = line.strip(_DECORATION + " ")
     is_marked = is_bracketed or text != line.strip()
@@ -247,7 +257,7 @@ def _named(line: str, starts_stanza: bool, is_bracketed: bool) -> _Heading | Non
         match = _NAME.fullmatch(part.strip())
         if match is None:
             return None
-        if not (match["sure"] or match["number"] or match["ordinal"] or match["again"] or is_marked or starts_stanza):
+        if not (match["sure"] or match["number"] or match["ordinal"] or match["again"] or is_marked or may_be_name):
             return None
         keys.append(re.sub(r"\W+", "", match["key"]))
     return _Heading(line, tuple(keys), max(count, again_count))

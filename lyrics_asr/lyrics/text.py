@@ -24,7 +24,7 @@ _CHUNK_CHARACTERS = 1 << 20
 
 _TIME = r"(?:\d{1,2}:)?\d{1,3}:[0-5]?\d(?:[.:,]\d{1,3})?"
 _CHORD = (
-    r"(?:[A-H](?:is|es|s)?|DO|RE|MI|FA|SOL|LA|SI|Do|Re|Mi|Fa|Sol|La|Si)[#b♯♭]?(?:maj|min|m|M|dim|aug|sus|add|[\d°ø+()/#b-])*"
+    r"(?:[A-Ha-h](?:is|es|s)?|DO|RE|MI|FA|SOL|LA|SI|Do|Re|Mi|Fa|Sol|La|Si)[#b♯♭]?(?:maj|min|m|M|dim|aug|sus|add|[\d°ø+()/#b-])*"
     r"(?:[A-H][#b]?)?\*?|N\.?C\.?|[x×]\d|[|:%/*-]+"
 )
 _FAMILIES = (
@@ -33,13 +33,19 @@ _FAMILIES = (
         "subtitles",
         re.compile(rf"\AWEBVTT|{_TIME}\s*-->|^\[Script Info\]|^Dialogue:|\A.{{0,999}}<(?:\w+:)?tt\b", re.M | re.S),
     ),
-    ("lrc", re.compile(rf"^\s*(?:[\[<(]\s*{_TIME}\s*[\])>]|{_TIME}(?:\s|$))", re.M)),
+    (
+        "lrc",
+        re.compile(
+            rf"^\s*(?:[\[<(]\s*{_TIME}[^\w\n]*(?:{_TIME}\s*)?[\])>]|{_TIME}(?:\s|$))|[\[(]{_TIME}[\])]\s*$", re.M
+        ),
+    ),
     ("web", re.compile(r"</?(?:br|p|div|span|pre|body|li)\b[^<>]*>|&(?:#\d+|#x[\da-f]+|[a-z]{2,8});", re.I)),
     (
         "chords",
         re.compile(
-            rf"^\s*\{{\w+(?:[:\s].*)?\}}\s*$|[\[(](?:{_CHORD})[\])]|\[ch\]|[-–]{{4}}|^\W*(?:capo\b|\w[\w ]*[:=]\s*\w)"
-            rf"|^(?:\s*\w+:|\s*\[[^\[\]]*\])?[ \t|(]*(?:{_CHORD})\)?(?:[ \t|(]+(?:{_CHORD})[)|]*)*[ \t|]*$",
+            rf"^\s*\{{\w+(?:[:\s].*)?\}}\s*$|[\[(](?:{_CHORD})[\])]|\[ch\]|[-–]{{4}}"
+            r"|^\W*(?:[Cc]apo\b|\w[\w ]*[:=]\s*\w)"
+            rf"|^(?:\s*\w+:|\s*\[[^\[\]]*\])?[ \t|(]*\.?(?:{_CHORD})\)?(?:[ \t|(]+(?:{_CHORD})[)|]*)*[ \t|]*$",
             re.M,
         ),
     ),

@@ -52,9 +52,11 @@ def _find(document: Any) -> tuple[SheetLine, ...] | str | None:
     if not isinstance(document, dict):
         return document if isinstance(document, str) else None
     for key in _LISTS:
-        if isinstance(document.get(key), list) and (lines := _lines(document[key])):
-            text = document.get("text")
-            return _with_layout(text, lines) if isinstance(text, str) and key == "lines" else lines
+        items, text = document.get(key), document.get("text")
+        if key == "lines" and isinstance(items, list) and isinstance(text, str) and text.strip():
+            return _with_layout(text, items)
+        if isinstance(items, list) and (lines := _lines(items)):
+            return lines
     for key in _TEXTS:
         if isinstance(document.get(key), str) and document[key].strip():
             return str(document[key])
@@ -114,14 +116,15 @@ def _around(words: Sequence[SheetLine]) -> TimeWindow | None:
     return TimeWindow(windows[0].start_seconds, windows[-1].end_seconds) if windows else None
 
 
-def _with_layout(text: str, lines: tuple[SheetLine, ...]) -> tuple[SheetLine, ...]:
-    """The lines of a transcript's text, with headings and blank lines, and the times of its timed lines."""
-    remaining = list(lines)
+def _with_layout(text: str, items: Sequence[Any]) -> tuple[SheetLine, ...]:
+    """The text of a transcript, with headings and lines that were not found, and the times of the other lines."""
+    sung = [item for item in items if isinstance(item, dict) and item.get("status") != "repeated"]
+    remaining = list(_lines(sorted(sung, key=lambda item: item.get("number") or 0)) or ())
     sheet = []
-    for written in text.splitlines():
-        is_timed = bool(remaining) and remaining[0].text == written.strip()
-        sheet.append(remaining.pop(0) if is_timed else SheetLine(written.strip()))
-    return lines if remaining else tuple(sheet)
+    for written in map(str.strip, text.splitlines()):
+        is_timed = bool(remaining) and remaining[0].text in written
+        sheet.append(SheetLine(written, remaining.pop(0).window if is_timed else None))
+    return tuple(sheet)
 
 
 def _window(item: dict[str, Any]) -> TimeWindow | None:

@@ -26,6 +26,8 @@ LRC = {
     "not sorted": "[01:08.25]{2}\n[01:01.50][09:00.00]{0}\n[01:04.00]{1}\n[01:12.00]{3}",
     "youtube": "1:01\n{}\n1:04\n{}\n1:08\n{}\n1:12\n{}",
     "bare": "1:01 {}\n1:04 {}\n1:08 {}\n1:12 {}",
+    "ranges": "[01:01.50 --> 01:03.00] {}\n[01:04.00 --> 01:06.00]  {}\n[01:08.25 --> 01:09.00] {}\n[01:12.00 --> 01:14.00] {}",
+    "behind": "{} [01:01.50]\n{} [01:04.00]\n{} [01:08.25]\n{} [01:12.00]",
     "parentheses": "(1:01) {}\n(1:04) {}\n(1:08) {}\n(1:12) {}",
 }
 
@@ -245,6 +247,8 @@ CHORDS = {
     "triads": "G        D\n{}\nC     G\n{}\nEm   C\n{}\nG   D   G\n{}",
     "single": "G7\n{}\nC\n{}\nD7\n{}\nA\n{}",
     "german": "e   H7   Fis\n{}\nHm  G  A\n{}\nB  Es  Cm\n{}\nN.C.\n{}",
+    "minors": "a       e\n{}\nd  F   G7\n{}\na  C\n{}\nE7   a\n{}",
+    "OpenSong": "[V1]\n.G    C\n {}\n.D\n {}\n[C]\n.G\n {}\n.C\n {}",
     "solfege": "LAm   FA  DO\n{}\nSOL7  DO\n{}\nREm  LAm\n{}\nMI7\n{}",
     "bars": "| Am | F | C | G |\n{}\n|: Dm7 . | G7 % :| x2\n{}\n| Am  F |\n{}\nAm - F - C\n{}",
     "inline": "[Am]{}\n[F]{}[G7]\n[C] {}\n[Am][F] {}",
@@ -327,6 +331,19 @@ def test_residue_of_sites(form):
 def test_lines_that_look_like_residue_are_sung():
     text = "I want you by my side\nSource of all my pain\nMusic by the sea\nYou said: stay\nI wrote a song by hand\nEmbed me"
     assert texts(parse_lyrics(text)) == tuple(text.split("\n"))
+
+
+def test_transcripts_keep_lines_that_were_not_found():
+    lines = [
+        {"text": "One", "start_seconds": 1.0, "end_seconds": 2.0, "status": "sung", "number": 0},
+        {"text": "Three", "start_seconds": 5.0, "end_seconds": 6.0, "status": "sung", "number": 2},
+        {"text": "One", "start_seconds": 7.0, "end_seconds": 8.0, "status": "repeated", "number": 0},
+    ]
+    document = {"schema": "lyrics-asr/transcript/2", "text": "[Verse]\nOne (x2)\nTwo\nThree\n", "lines": lines}
+    read = parse_lyrics(json.dumps(document)).lines
+    assert [(line.text, line.window) for line in read] == [
+        ("One", TimeWindow(1.0, 2.0)), ("Two", None), ("Three", TimeWindow(5.0, 6.0))
+    ]  # fmt: skip
 
 
 def test_cues_of_single_words_are_joined():

@@ -46,6 +46,7 @@ def test_languages_are_guessed(text, code):
     assert guess_language(text) == resolve_language("auto", text) == code
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (JAMENDO / "JamendoLyrics.csv").is_file(), reason=f"no JamendoLyrics in {JAMENDO}")
 def test_languages_of_real_songs():
     songs = read_jamendo(JAMENDO)

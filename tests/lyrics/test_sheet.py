@@ -114,6 +114,10 @@ def test_words_that_may_be_names_of_sections_are_headings_at_the_start_of_a_stan
     assert sung("Hello\n\nBridge\nWorld\n\nStill\nBridge\nOver") == ["Hello", "World", "Still", "Bridge", "Over"]
 
 
+def test_words_that_may_be_names_of_sections_are_headings_among_others():
+    assert sung("Refrain :\nHello\nPont\nWorld\n# Outro\nOver") == ["Hello", "World", "Over"]
+
+
 def test_text_after_a_heading_is_sung():
     text = "[Verse 1] Hello there\n(Chorus) Oh my\nRefrain: La la la\nVerse 2: I walked alone\nat night"
     assert sung(text) == ["Hello there", "Oh my", "La la la", "I walked alone", "at night"]
