@@ -306,3 +306,40 @@ def _check_span(text: str, start_seconds: float, end_seconds: float, confidence:
         raise ValueError(f"{text!r} has no valid time: {start_seconds} to {end_seconds} s")
     if not 0 <= confidence <= 1:
         raise ValueError(f"{text!r} has confidence {confidence}, outside 0..1")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note of the melody; `midi` 69 is 440 Hz."""
+
+    start_seconds: float
+    end_seconds: float
+    midi: int
+
+
+@dataclass(frozen=True)
+class Syllable:
+    """A sung syllable.
+
+    Args:
+        text: part of its word.
+        start_seconds: start.
+        end_seconds: end.
+        line: index of its line among those that were sung.
+        word: index of its word in the line.
+        notes: its notes in order; none if it has no pitch.
+    """
+
+    text: str
+    start_seconds: float
+    end_seconds: float
+    line: int
+    word: int
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class SungTranscript(Transcript):
+    """A transcript with its melody: the syllables of all words, in the order of `lines`."""
+
+    melody: tuple[Syllable, ...] = ()

@@ -117,6 +117,11 @@ def declare_align(parser: "VerbParser") -> None:
     _add_reading_options(parser)
     add_model_options(parser)
     parser.add_argument(
+        "--melody",
+        action="store_true",
+        help="also find the notes of each syllable, for json, ultrastar and midi (default: only for the last two)",
+    )
+    parser.add_argument(
         "--use-times",
         action="store_true",
         help="look for each line near the time that its lyrics file gives: LRC, subtitles or JSON (default: such times "
@@ -132,19 +137,24 @@ def declare_align(parser: "VerbParser") -> None:
 
 def align(args: argparse.Namespace) -> int:
     """Align given lyrics."""
+    from lyrics_asr.formats import MELODY_FORMATS
+    from lyrics_asr.inference.melody import MelodyTask
     from lyrics_asr.inference.requests import AlignRequest
     from lyrics_asr.inference.tasks import AlignTask
 
     jobs = _pairs(args)
+    arguments = _transcript_arguments(args, jobs, "lrc")
+    melody = args.melody or not MELODY_FORMATS.isdisjoint(arguments["formats"])
     request = AlignRequest(
-        **_transcript_arguments(args, jobs, "lrc"),
+        **arguments,
         **model_arguments(args),
         encoding=args.encoding,
         expand_repeats=args.expand_repeats,
         keep_all=args.keep_all,
         use_times=args.use_times,
+        melody=melody,
     )
-    return run_songs(args, request, jobs, AlignTask)
+    return run_songs(args, request, jobs, MelodyTask if melody else AlignTask)
 
 
 def declare_separate(parser: "VerbParser") -> None:
@@ -207,7 +217,7 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
         "--format",
         metavar="F[,F...]",
         help="json, txt, lrc (line times), lrc-ends, elrc (word times), srt, srt-words, vtt, vtt-words, ass (karaoke), "
-        "ttml, textgrid, ctm, jams, audacity "
+        "ttml, textgrid, ctm, jams, audacity; with a melody, ultrastar and midi "
         f"(default: {default_format} on stdout, json in a folder)",
     )
     add_overwrite(parser)
@@ -415,12 +425,13 @@ def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
 
 def _transcript_arguments(args: argparse.Namespace, jobs: Sequence["Job"], default_format: str) -> dict[str, Any]:
     """The fields of `Request`, from the arguments of the verbs that write transcripts."""
-    from lyrics_asr.formats import FORMATS
+    from lyrics_asr.formats import BINARY_FORMATS, FORMATS
 
     given = args.format or (default_format if args.output is None else "json")
     names = tuple(dict.fromkeys(given.split(",")))
-    if unknown := set(names) - set(FORMATS):
-        raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(FORMATS)}")
+    known = [*FORMATS, *BINARY_FORMATS]
+    if unknown := set(names) - set(known):
+        raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(known)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):
         raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
     return {"output": args.output, "formats": names, **overwrite_arguments(args)}

@@ -15,7 +15,10 @@ from lyrics_asr.types import (
     AudioInfo,
     MissingLine,
     ModelInfo,
+    Note,
     Segment,
+    SungTranscript,
+    Syllable,
     TimedLine,
     TimedWord,
     Transcript,
@@ -109,7 +112,7 @@ def _transcript(root: _Node) -> Transcript:
     audio, model = root["audio"], root["model"]
     is_old = root["schema"].value == _SCHEMA_1
     lines = [_line(line, is_old) for line in root["lines"].items()]
-    return Transcript(
+    transcript = Transcript(
         task=task,
         audio=AudioInfo(audio["path"].string(), audio["duration_seconds"].seconds(), audio["sample_rate_hz"].integer()),
         model=ModelInfo(
@@ -124,6 +127,24 @@ def _transcript(root: _Node) -> Transcript:
         not_found=tuple(line for line in lines if isinstance(line, MissingLine)),
         uncovered=() if is_old else tuple(_segment(segment) for segment in root["uncovered"].items()),
         language=root["language"].string_or_none() if root.has("language") else None,
+    )
+    if not root.has("melody"):
+        return transcript
+    content = {field.name: getattr(transcript, field.name) for field in dataclasses.fields(transcript)}
+    return SungTranscript(**content, melody=tuple(_syllable(syllable) for syllable in root["melody"].items()))
+
+
+def _syllable(node: _Node) -> Syllable:
+    notes = []
+    for note in node["notes"].items():
+        notes.append(Note(note["start_seconds"].seconds(), note["end_seconds"].seconds(), note["midi"].integer()))
+    return Syllable(
+        node["text"].string(),
+        node["start_seconds"].seconds(),
+        node["end_seconds"].seconds(),
+        node["line"].integer(at_least=0),
+        node["word"].integer(at_least=0),
+        tuple(notes),
     )
 
 

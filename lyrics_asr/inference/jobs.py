@@ -20,7 +20,7 @@ from pathlib import Path
 from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.corpora.parsing import composed, inside, read_csv
-from lyrics_asr.formats import FORMATS, suffix_of
+from lyrics_asr.formats import FORMATS, encode, suffix_of
 from lyrics_asr.inference.ownership import may_replace, own_path
 from lyrics_asr.inference.requests import Request
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_lyrics
@@ -251,12 +251,15 @@ def write_transcript(job: Job, transcript: Transcript, request: Request) -> tupl
         OutputError: a file cannot be written.
     """
     if request.output is None:
-        sys.stdout.write(FORMATS[request.formats[0]](transcript))
+        if request.formats[0] in FORMATS:
+            sys.stdout.write(FORMATS[request.formats[0]](transcript))
+        else:
+            sys.stdout.buffer.write(encode(transcript, request.formats[0]))
         sys.stdout.flush()
         return ()
 
     def write(name: str, path: Path) -> None:
-        path.write_text(FORMATS[name](transcript), encoding="utf-8", newline="\n")
+        path.write_bytes(encode(transcript, name))
 
     return write_results(job, request, write)
 

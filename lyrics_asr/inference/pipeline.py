@@ -13,6 +13,7 @@ from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.melody import MelodyTask
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Song
@@ -148,7 +149,7 @@ def process(
     if isinstance(request, TranscribeRequest):
         return run(request, jobs, TranscribeTask, on_result=on_result)
     if isinstance(request, AlignRequest):
-        return run(request, jobs, AlignTask, on_result=on_result)
+        return run(request, jobs, MelodyTask if request.melody else AlignTask, on_result=on_result)
     return run(request, jobs, SeparateTask, on_result=on_result)
 
 

@@ -96,6 +96,7 @@ class AlignRequest(ModelRequest):
         expand_repeats: a heading without lines stands for the lines that it had before, see `parse_lyrics`.
         keep_all: whether every line was sung, once and in order.
         use_times: whether the times in lyrics files guide the alignment.
+        melody: also find the notes of each syllable, see `inference.melody`.
     """
 
     verb: ClassVar[str] = "align"
@@ -103,6 +104,7 @@ class AlignRequest(ModelRequest):
     expand_repeats: bool = True
     keep_all: bool = False
     use_times: bool = False
+    melody: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

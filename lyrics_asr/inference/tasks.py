@@ -507,22 +507,27 @@ class AlignTask(ModelTask[AlignRequest]):
 
     def finish(self, song: Song, inferred: Emissions, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        assert song.lyrics is not None
         with stopwatch("alignment"):
-            transcript = align_emissions(
-                self.audio_of(song, inferred),
-                inferred,
-                song.lyrics,
-                self.model,
-                self.options,
-                language=song.language,
-                keep_all=self.request.keep_all,
-                use_times=self.request.use_times,
-            )
-        if not self.request.keep_all:
-            say(f"{song.job.source.name}: {summarize(transcript)}")
+            transcript = self.align(song, inferred)
         with stopwatch("writing"):
             return write_transcript(song.job, transcript, self.request)
+
+    def align(self, song: Song, emissions: Emissions) -> Transcript:
+        """The transcript of a song; says what was not found."""
+        assert song.lyrics is not None
+        transcript = align_emissions(
+            self.audio_of(song, emissions),
+            emissions,
+            song.lyrics,
+            self.model,
+            self.options,
+            language=song.language,
+            keep_all=self.request.keep_all,
+            use_times=self.request.use_times,
+        )
+        if not self.request.keep_all:
+            say(f"{song.job.source.name}: {summarize(transcript)}")
+        return transcript
 
 
 class SeparateTask(ModelTask[SeparateRequest]):

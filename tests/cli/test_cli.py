@@ -333,6 +333,22 @@ def test_align_a_folder_beside_its_songs(songs, model):
     assert [line.text for line in transcript.lines] == ["One", "Two"]
 
 
+def test_formats_with_notes_find_the_melody(songs, model, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert run("align", songs / "one.wav", "-o", output, "--format", "json,ultrastar,midi", *model) == 0
+    assert written(output) == ["one.json", "one.mid", "one.ultrastar.txt", "run.jsonl"]
+    transcript = parse_json((output / "one.json").read_text(), "one.json")
+    assert {(each.line, each.word) for each in transcript.melody} == {
+        (i, k) for i, line in enumerate(transcript.lines) for k, _ in enumerate(line.words)
+    }
+    assert run("render", output / "one.json", "-o", tmp_path / "again", "--format", "ultrastar,midi") == 0
+    for name in ("one.mid", "one.ultrastar.txt"):
+        assert (tmp_path / "again" / name).read_bytes() == (output / name).read_bytes()
+    assert run("align", songs / "one.wav", "-o", tmp_path / "plain", *model) == 0
+    assert run("render", tmp_path / "plain/one.json", "--format", "midi") == 1
+    assert "has no melody; align the song with --melody" in capsys.readouterr().err
+
+
 def test_align_and_transcribe_lists(songs, model, tmp_path):
     write_manifest(songs / "all.jsonl", [Song("live/uno", songs / "one.wav", "Uno, dos", (), "es")])
     (songs / "all.csv").write_text("audio,lyrics\nmore/two.wav,one.txt\n")

@@ -1,0 +1,54 @@
+"""Alignment with the melody: syllables, and the notes that the separated vocals sing on them."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from lyrics_asr.alignment.syllables import time_syllables
+from lyrics_asr.audio import Audio
+from lyrics_asr.inference.jobs import write_transcript
+from lyrics_asr.inference.long_audio import AudioFile
+from lyrics_asr.inference.runner import Song, Stopwatch
+from lyrics_asr.inference.tasks import AlignTask, separate_to_16k_mono
+from lyrics_asr.melody.notes import with_notes
+from lyrics_asr.melody.pitch import PitchTrack, track_pitch
+from lyrics_asr.types import Emissions, SungTranscript
+
+
+class MelodyTask(AlignTask):
+    """`lyrics-asr align --melody`."""
+
+    def further_key(self, song: Song) -> list[Any]:
+        """See `Task`."""
+        return [*super().further_key(song), "melody"]
+
+    def infer(
+        self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
+    ) -> list[tuple[Emissions, PitchTrack]]:
+        """See `Task`."""
+        _, mixtures = zip(*songs, strict=True)
+        with self.in_progress(songs) as progress, stopwatch("separation"):
+            voices = separate_to_16k_mono(mixtures, self.model, self.options.separation, progress)
+        with stopwatch("acoustic"):
+            emissions = self.model.emissions(voices, self.options.acoustic)
+        with stopwatch("melody"):
+            tracks = [track_pitch(voice.cpu()) for voice in voices]
+        return list(zip(emissions, tracks, strict=True))
+
+    def decoded_seconds(self, song: Song, inferred: Any) -> float:
+        """See `Task`."""
+        emissions: Emissions = inferred[0]
+        return emissions.duration_seconds
+
+    def finish(self, song: Song, inferred: Any, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        emissions: Emissions = inferred[0]
+        track: PitchTrack = inferred[1]
+        with stopwatch("alignment"):
+            transcript = self.align(song, emissions)
+        with stopwatch("melody"):
+            melody = with_notes(time_syllables(transcript, emissions, language=song.language), track)
+            content = {field.name: getattr(transcript, field.name) for field in fields(transcript)}
+        with stopwatch("writing"):
+            return write_transcript(song.job, SungTranscript(**content, melody=melody), self.request)

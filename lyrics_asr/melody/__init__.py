@@ -1,0 +1,1 @@
+"""The melody of separated vocals: pitch, and notes for each syllable."""
