@@ -54,15 +54,18 @@ def song(seconds: float, seed: int = 0) -> torch.Tensor:
     return 0.1 * noise * (1.2 + torch.sin(torch.arange(len(noise)) / 7000))
 
 
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory) -> Path:
+def make_whisper(folder: Path) -> Path:
     """A tiny Whisper in the layout of the hub."""
-    folder = tmp_path_factory.mktemp("whisper")
     torch.manual_seed(0)
     WhisperForConditionalGeneration(WhisperConfig(**SIZES)).save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps({"a": 0}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="module")
