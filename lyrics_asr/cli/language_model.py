@@ -113,6 +113,9 @@ def _declare_info(parser: "VerbParser") -> None:
     parser.runs(_info, "lyrics-asr lm info lyrics.arpa --text other_lyrics/")
     parser.add_argument("model", type=Path, metavar="LM", help="a .arpa, .arpa.gz or .bin file")
     parser.add_argument("--text", nargs="+", type=Path, metavar="TEXT", help="lyrics, or folders of .txt files")
+    parser.add_argument(
+        "--model", dest="acoustic", metavar="MODEL", help="also count the words that this model's letters can spell"
+    )
     _add_text_language(parser)
 
 
@@ -132,9 +135,23 @@ def _info(args: argparse.Namespace) -> int:
             ("unknown words", f"{fit.oov_words} ({fit.oov_rate:.2%})"),
             ("perplexity", f"{fit.with_oov:.2f} with unknown words, {fit.without_oov:.2f} without"),
         ]
+    if args.acoustic:
+        lines.append(("spelled words", _spelled_words(args.model, args.acoustic)))
     for name, value in lines:
         print(f"{name:<15}{value}")
     return DONE
+
+
+def _spelled_words(path: Path, model_name: str) -> str:
+    """How many words of a language model the letters of a model can spell."""
+    from lyrics_asr.decoding.lexicon import Symbols, WordLanguageModel
+    from lyrics_asr.models.registry import load_model
+    from lyrics_asr.options import DecodingOptions
+
+    lexicon = WordLanguageModel(path, DecodingOptions()).lexicon
+    symbols = Symbols.of(load_model(model_name, device="cpu").acoustic.vocabulary)
+    spelled = sum(map(symbols.can_spell, lexicon))
+    return f"{spelled} of {len(lexicon)} ({spelled / len(lexicon):.2%}) with the letters of {model_name}"
 
 
 def _declare_tune(parser: "VerbParser") -> None:

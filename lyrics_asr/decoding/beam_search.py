@@ -21,7 +21,7 @@ from lyrics_asr.alignment.word_spans import timed_word, word_spans
 from lyrics_asr.decoding.flashlight import FlashlightDecoder
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis
-from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols, WordLanguageModel
+from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols, WordLanguageModel, require_spellable
 from lyrics_asr.decoding.pyctcdecode import PyctcdecodeDecoder
 from lyrics_asr.decoding.rescoring import SongHypothesis, join_segments
 from lyrics_asr.options import DecodingOptions
@@ -66,7 +66,7 @@ class BeamSearch:
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: the language model cannot be read, or the vocabulary can spell none of its words.
+        ValueError: the language model cannot be read, or the vocabulary can spell almost none of its words.
     """
 
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
@@ -77,6 +77,7 @@ class BeamSearch:
         self._model: WordLanguageModel | None = None
         if language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary):
             self._model = WordLanguageModel(language_model_path, options)
+            require_spellable(self._model, self._symbols)
         back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
         self._decoder: SegmentDecoder = back_end(self._symbols, self._model, options)
 

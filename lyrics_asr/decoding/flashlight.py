@@ -142,13 +142,8 @@ class _LexiconSearch:
 
         words = [] if model is None else [word for word in model.lexicon if self._can_spell(word)]
         open_vocabulary = options.open_vocabulary or model is None
-        if model is not None and not words and not open_vocabulary:
-            raise ValueError(
-                f"{model.path}: the acoustic model's vocabulary can spell none of its words; build the language model "
-                "from lower-case text in the language of the acoustic model"
-            )
         self._unknown = len(words)
-        self._model = ZeroLM() if model is None else _load_kenlm(model.path, words)
+        self._model = ZeroLM() if model is None else _load_kenlm(model.path, list(map(model.form, words)))
         start = self._model.start(False)
         self._unigrams_log10 = [self._model.score(start, label)[1] for label in range(len(words) + 1)]
         self._weight = 1.0 if model is None else language_model_weight(options)

@@ -26,6 +26,8 @@ from lyrics_asr.types import Vocabulary
 BLANK, DELIMITER = "", " "
 BLANK_COLUMN = 0
 
+_MIN_SPELLED_SHARE = 0.01
+
 
 @dataclass(frozen=True)
 class Symbols:
@@ -47,6 +49,10 @@ class Symbols:
             lowered = character.lower() if len(character.lower()) == 1 else character
             sources.setdefault(DELIMITER if character.isspace() else lowered, []).append(column)
         return cls(tuple(sources), tuple(map(tuple, sources.values())))
+
+    def can_spell(self, word: str) -> bool:
+        """Whether all letters of a lower-case word are labels."""
+        return all(letter in self.labels for letter in word)
 
     def columns(self, log_probs: Float[Tensor, "frames vocab"]) -> Float[Tensor, "frames symbols"]:
         """Log-probabilities of the labels, renormalized; upper and lower case of a letter are summed."""
@@ -90,6 +96,9 @@ def collapse(path: Sequence[int], labels: Sequence[str]) -> str:
 class WordLanguageModel:
     """A KenLM model that also scores out-of-vocabulary words, by their letters (see `decoding.hypotheses`).
 
+    Words are given in lower case. A model may have them in another case: a word that it lacks in lower case is looked
+    up in the first form that it has.
+
     Args:
         path: the KenLM model.
         options: weights of the score.
@@ -101,7 +110,10 @@ class WordLanguageModel:
 
     def __init__(self, path: Path, options: DecodingOptions) -> None:
         self.path = path
-        self.lexicon = read_unigrams(path)
+        unigrams = read_unigrams(path)
+        self._forms = {word.lower(): word for word in reversed(unigrams)}
+        self._forms.update((word, word) for word in unigrams if word == word.lower())
+        self.lexicon = tuple(self._forms)
         self.kenlm = load_kenlm(path)
         self._letter_log10 = options.unk_char_log10
 
@@ -109,6 +121,10 @@ class WordLanguageModel:
     def known(self) -> frozenset[str]:
         """The words of the lexicon."""
         return frozenset(self.lexicon)
+
+    def form(self, word: str) -> str:
+        """A lower-case word as the model has it."""
+        return self._forms.get(word, word)
 
     def begin(self) -> kenlm.State:
         """The state at the start of a sentence."""
@@ -121,7 +137,7 @@ class WordLanguageModel:
         total = 0.0
         for word in words:
             after = kenlm.State()
-            total += self.kenlm.BaseScore(state, word, after)
+            total += self.kenlm.BaseScore(state, self.form(word), after)
             if word not in self.known and word not in hot_words:
                 total += len(word) * self._letter_log10
             state = after
@@ -130,6 +146,20 @@ class WordLanguageModel:
     def end_log10(self, state: kenlm.State) -> float:
         """Base-10 log-probability that the sentence ends after `state`."""
         return float(self.kenlm.BaseScore(state, END, kenlm.State()))
+
+
+def require_spellable(model: WordLanguageModel, symbols: Symbols) -> None:
+    """Check that a language model has words for the letters of an acoustic model.
+
+    Raises:
+        ValueError: fewer than one word in a hundred can be spelled.
+    """
+    spelled = sum(map(symbols.can_spell, model.lexicon))
+    if spelled < _MIN_SPELLED_SHARE * len(model.lexicon):
+        raise ValueError(
+            f"{model.path}: the acoustic model's letters can spell {spelled} of its {len(model.lexicon)} words; build "
+            "the language model from text in the language and script of the acoustic model"
+        )
 
 
 def language_model_weight(options: DecodingOptions) -> float:

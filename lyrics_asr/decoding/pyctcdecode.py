@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pyctcdecode.alphabet import Alphabet
 from pyctcdecode.decoder import BeamSearchDecoderCTC
 from pyctcdecode.language_model import LanguageModel
+from pygtrie import CharTrie
 from torch import Tensor
 
 from lyrics_asr.decoding.forward import text_log_prob
@@ -60,7 +61,12 @@ class _LanguageModel(LanguageModel):
     """
 
     def __init__(self, model: WordLanguageModel, options: DecodingOptions) -> None:
-        super().__init__(model.kenlm, model.lexicon, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
+        forms = list(map(model.form, model.lexicon))
+        super().__init__(model.kenlm, forms, alpha=options.alpha, beta=options.beta, unk_score_offset=0.0)
+        # Decoded text is in lower case, whatever the case of the model; pyctcdecode would drop words that it lacks.
+        self._unigram_set = set(model.lexicon)
+        self._char_trie = CharTrie.fromkeys(model.lexicon)
+        self._form = model.form
         self._weight = language_model_weight(options)
         self._letter_score = self._weight * options.unk_char_log10
         self._open_vocabulary = options.open_vocabulary
@@ -68,7 +74,7 @@ class _LanguageModel(LanguageModel):
 
     def score(self, prev_state: kenlm.State, word: str, is_last_word: bool = False) -> tuple[float, kenlm.State]:
         if word:
-            score, state = super().score(prev_state, word, is_last_word)
+            score, state = super().score(prev_state, self._form(word), is_last_word)
             return float(score) + (0.0 if self.knows(word) else self._spelling_score(word)), state
         end_log10 = self._get_raw_end_score(prev_state) if is_last_word else 0.0
         return self._weight * end_log10, prev_state

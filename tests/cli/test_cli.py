@@ -230,7 +230,7 @@ def test_lyrics_in_any_format_beside_a_song(songs, model, tmp_path, capsys):
     assert run("align", songs / "one.wav", *model, "--format", "json", "--no-expand-repeats") == 0
     shown = capsys.readouterr()
     assert [line.text for line in parse_json(shown.out, "one").lines] == ["Hello", "my world"]
-    assert shown.err == ""
+    assert "repeated from above" not in shown.err
 
 
 def test_the_guessed_encoding_is_told(songs, model, capsys):
@@ -240,7 +240,7 @@ def test_the_guessed_encoding_is_told(songs, model, capsys):
     assert "Снег идёт" in shown.out
     assert "one.txt: read as Windows-1251 (guessed; --encoding names another encoding)" in shown.err
     assert run("align", songs / "one.wav", *model, "--encoding", "cp1251") == 0
-    assert capsys.readouterr().err == ""
+    assert "guessed" not in capsys.readouterr().err
 
 
 def test_lyrics_come_from_a_fifo(songs, model, tmp_path, capsys):

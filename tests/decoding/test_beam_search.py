@@ -224,11 +224,31 @@ def test_an_impossible_count_and_damaged_models_are_refused(decoder, tmp_path):
         BeamSearch(ENGLISH, broken, DecodingOptions(decoder=decoder))
 
 
-def test_a_closed_lexicon_that_cannot_be_spelled_is_refused(tmp_path):
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("open_vocabulary", [True, False])
+def test_a_language_model_of_another_script_is_refused(tmp_path, decoder, open_vocabulary):
+    path = tmp_path / "russian.arpa"
+    build_language_model(["моя любовь", "любовь"], 2, path)
+    with pytest.raises(ValueError, match=r"russian\.arpa: .* can spell 0 of its 2 words; build"):
+        BeamSearch(ENGLISH, path, DecodingOptions(decoder=decoder, open_vocabulary=open_vocabulary))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_language_model_in_capitals_scores_as_in_lower_case(tmp_path, arpa, decoder, seed):
     path = tmp_path / "capitals.arpa"
-    build_language_model(["MY LOVE", "LOVE"], 2, path)
-    with pytest.raises(ValueError, match=r"capitals\.arpa: .* can spell none of its words"):
-        BeamSearch(ENGLISH, path, DecodingOptions(decoder="flashlight", open_vocabulary=False))
+    build_language_model([sentence.upper() for sentence in SENTENCES], 2, path)
+    given, options = random_emissions(6, seed), exhaustive(decoder, alpha=0.8)
+    for mine, other in zip(found(given, path, options, 5), found(given, arpa, options, 5), strict=True):
+        assert mine[0] == other[0]
+        assert mine[1:] == pytest.approx(other[1:])
+
+
+def test_a_word_in_both_cases_is_looked_up_in_lower_case(tmp_path):
+    path = tmp_path / "mixed.arpa"
+    build_language_model(["May may I", "I may", "I'm Zoe"], 2, path)
+    model = WordLanguageModel(path, DecodingOptions())
+    assert [model.form(word) for word in ("may", "zoe", "i'm", "i", "other")] == ["may", "Zoe", "I'm", "I", "other"]
 
 
 def test_no_progress_bar_is_drawn(arpa, capfd):

@@ -399,6 +399,13 @@ def test_build_mixture_and_info_on_the_command_line(tmp_path, capsys):
     assert told["perplexity"] == f"{fit.with_oov:.2f} with unknown words, {fit.without_oov:.2f} without"
 
 
+def test_info_counts_the_words_that_a_model_can_spell(tiny_model_folder, tmp_path, capsys):
+    path = tmp_path / "mixed.arpa"
+    build_language_model(["ONE Two любовь"], 2, path)
+    assert main(["lm", "info", str(path), "--model", str(tiny_model_folder)]) == 0
+    assert f"spelled words  2 of 3 (66.67%) with the letters of {tiny_model_folder}\n" in capsys.readouterr().out
+
+
 def test_held_out_text_needs_several_texts(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("one")
     text = str(tmp_path / "a.txt")
