@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     MODEL_FOR_CTC_MAPPING,
     AutoConfig,
@@ -36,7 +37,7 @@ from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.languages import adapter_of
-from lyrics_asr.models.whisper_ctc import with_ctc_head
+from lyrics_asr.models.whisper_ctc import WhisperForCTC, with_ctc_head
 
 # Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
 ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
@@ -55,23 +56,20 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
         ModelNotFoundError: the encoder is not on this computer and cannot be downloaded.
         ValueError: the encoder is not a checkpoint of Whisper, or damaged.
     """
-    tokens = list(dict.fromkeys(["<pad>", "<unk>", "|", "'", *letters]))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "vocab.json")
-        path.write_text(json.dumps({token: column for column, token in enumerate(tokens)}), encoding="utf-8")
-        tokenizer = Wav2Vec2CTCTokenizer(str(path), bos_token=None, eos_token=None)
+    tokenizer = _letter_tokenizer(letters)
+    columns = len(tokenizer.get_vocab())
     if "encoder" in config:
         encoder = _checkpoint_folder(config["encoder"], None, None)
         head = {key: value for key, value in config.items() if key != "encoder"}
         try:
-            with _no_progress_bars():
-                network = with_ctc_head(encoder, len(tokens), head)
+            with _quiet_transformers():
+                network = with_ctc_head(encoder, columns, head)
             extractor = WhisperFeatureExtractor.from_pretrained(encoder)
         except (OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{encoder}: not a Whisper checkpoint that can be read: {error}") from error
         return AcousticModel(name, network, tokenizer, extractor)
     network_config = Wav2Vec2Config(
-        **{**config, "vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+        **{**config, "vocab_size": columns, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     )
     feature_extractor = Wav2Vec2FeatureExtractor(
         sampling_rate=ACOUSTIC_SAMPLE_RATE_HZ,
@@ -81,7 +79,17 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
     return AcousticModel(name, Wav2Vec2ForCTC(network_config), tokenizer, feature_extractor)
 
 
-def load_acoustic(name: str, *, revision: str | None = None, language: str | None = None) -> AcousticModel:
+def _letter_tokenizer(letters: str) -> Wav2Vec2CTCTokenizer:
+    tokens = list(dict.fromkeys(["<pad>", "<unk>", "|", "'", *letters]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "vocab.json")
+        path.write_text(json.dumps({token: column for column, token in enumerate(tokens)}), encoding="utf-8")
+        return Wav2Vec2CTCTokenizer(str(path), bos_token=None, eos_token=None)
+
+
+def load_acoustic(
+    name: str, *, revision: str | None = None, language: str | None = None, letters: str | None = None
+) -> AcousticModel:
     """Load an acoustic model on the CPU, in evaluation mode.
 
     Args:
@@ -89,27 +97,71 @@ def load_acoustic(name: str, *, revision: str | None = None, language: str | Non
         revision: commit, tag or branch on the hub; when None, the pinned commit or the default branch.
         language: adapter of a multilingual checkpoint (MMS), by an ISO code such as "de" or "deu", or by the
             checkpoint's own, such as "cmn-script_simplified". Ignored by monolingual checkpoints.
+        letters: characters of a new vocabulary, as in `build_acoustic`, to train the model for it. The CTC head is
+            replaced; the weights of characters that the old vocabulary has in either case are kept. The checkpoint may
+            be self-supervised, without head and tokenizer.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder.
         ValueError: not a CTC checkpoint over raw audio, damaged, or without this language.
     """
-    folder = _checkpoint_folder(name, revision, language)
+    folder = _checkpoint_folder(name, revision, language, with_tokenizer=letters is None)
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
         _require_ctc(name, folder)
         feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        with _no_progress_bars():
+        tokenizer: PreTrainedTokenizerBase | None = None
+        if letters is None and not _has_tokenizer(folder):
+            raise ValueError(
+                f"{name}: has no vocabulary; a self-supervised checkpoint gets one by training with `vocabulary: text`"
+            )
+        if _has_tokenizer(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        with _quiet_transformers():
             network, missing = _read_network(folder, options)
-        if language is not None:
+        if language is not None and tokenizer is not None:
             _set_language(name, folder, language, tokenizer, network)
     except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
+    if letters is not None:
+        old = {} if tokenizer is None or any(map(_is_head, missing)) else tokenizer.get_vocab()
+        tokenizer = _letter_tokenizer(letters)
+        _replace_head(network, {token: column for token, column in old.items() if isinstance(column, int)}, tokenizer)
+        missing = [key for key in missing if not _is_head(key)]
     if missing:
         raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; use a checkpoint fine-tuned with CTC")
+    assert tokenizer is not None
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
+
+
+def _is_head(key: str) -> bool:
+    return key.startswith("lm_head.")
+
+
+def _replace_head(network: PreTrainedModel, old: Mapping[str, int], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a network an output for each token, with the old weights of the tokens that it had.
+
+    Args:
+        network: its last layer is replaced.
+        old: columns of the old tokens.
+        tokenizer: of the new ones.
+    """
+    place = "lm_head.output" if isinstance(network, WhisperForCTC) else "lm_head"
+    before = cast(nn.Linear, network.get_submodule(place))
+    tokens = tokenizer.get_vocab()
+    after = nn.Linear(before.in_features, len(tokens))
+    nn.init.normal_(after.weight, std=network.config.initializer_range)
+    nn.init.zeros_(after.bias)
+    with torch.no_grad():
+        for token, column in tokens.items():
+            for variant in (token, token.upper(), token.lower()):
+                if variant in old:
+                    after.weight[column] = before.weight[old[variant]]
+                    after.bias[column] = before.bias[old[variant]]
+                    break
+    network.set_submodule(place, after)
+    network.config.update({"vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None})
 
 
 def _require_ctc(name: str, folder: Path) -> None:
@@ -128,11 +180,20 @@ def _require_ctc(name: str, folder: Path) -> None:
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder has all files that `load_acoustic` reads, apart from language adapters."""
+    return _has_network(folder) and _has_tokenizer(folder)
+
+
+def _has_network(folder: Path) -> bool:
     extractors = ("preprocessor_config.json", "processor_config.json")  # before transformers 5, and since then
-    needed = [("config.json",), extractors, ("vocab.json", "tokenizer.json")]
-    return all(any((folder / name).is_file() for name in names) for names in needed) and any(
-        _has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin")
+    return (
+        (folder / "config.json").is_file()
+        and any((folder / name).is_file() for name in extractors)
+        and any(_has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin"))
     )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json"))
 
 
 def _read_network(folder: Path, options: Mapping[str, Any]) -> tuple[PreTrainedModel, list[str]]:
@@ -162,25 +223,30 @@ def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> 
     state = model.network.state_dict()
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    with _no_progress_bars():
+    with _quiet_transformers():
         model.network.save_pretrained(folder, state_dict=state)
     model.tokenizer.save_pretrained(folder)
     model.feature_extractor.save_pretrained(folder)
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Disable the progress bars of transformers, which it shows even without a terminal."""
-    enabled = logging.is_progress_bar_enabled()
+def _quiet_transformers() -> Iterator[None]:
+    """Disable the progress bars of transformers, which it shows even without a terminal, and its reports on weights.
+
+    Missing weights are an error of ours.
+    """
+    enabled, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if enabled:
             logging.enable_progress_bar()
 
 
-def _checkpoint_folder(name: str, revision: str | None, language: str | None) -> Path:
+def _checkpoint_folder(name: str, revision: str | None, language: str | None, *, with_tokenizer: bool = True) -> Path:
     folder = Path(name)
     if folder.is_dir():
         return folder
@@ -190,7 +256,8 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None) ->
     revision = revision or pinned
     published = revision is not None and revision == pinned
     downloads = (["*.json", "model*.safetensors"], ["pytorch_model*.bin"])
-    folder = hub_snapshot(name, revision, *downloads, complete=is_complete, published=published)
+    complete = is_complete if with_tokenizer else _has_network
+    folder = hub_snapshot(name, revision, *downloads, complete=complete, published=published)
     adapters = _languages(_read_json(folder / "vocab.json"))
     if language is None or not adapters:
         return folder

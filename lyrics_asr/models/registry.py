@@ -62,6 +62,7 @@ def load_model(
     acoustic: str | AcousticModel | None = None,
     transcriber: str | None = None,
     language: str | None = None,
+    letters: str | None = None,
     language_model: str | None = None,
     device: str = "auto",
 ) -> LyricsModel:
@@ -75,6 +76,7 @@ def load_model(
         transcriber: replaces the model's transcriber; a name that `load_transcriber` takes, "none" to use no
             transcriber.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
+        letters: characters of a new vocabulary for an acoustic model that is trained further, see `load_acoustic`.
         language_model: replaces the model's KenLM model; "none" to use no language model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
 
@@ -96,7 +98,7 @@ def load_model(
     transcriber = transcriber or parts.transcriber
     model = LyricsModel(
         _separator(separator or parts.separator),
-        _acoustic(acoustic or parts.acoustic, language),
+        _acoustic(acoustic or parts.acoustic, language, letters),
         name=name,
         language_model_path=language_model_path,
         decoding=parts.decoding,
@@ -113,10 +115,10 @@ def _separator(part: str | Separator) -> Separator:
     return separator
 
 
-def _acoustic(part: str | AcousticModel, language: str | None) -> AcousticModel:
+def _acoustic(part: str | AcousticModel, language: str | None, letters: str | None) -> AcousticModel:
     if isinstance(part, AcousticModel):
         return part
-    acoustic = load_acoustic(_expanded(part), language=language)
+    acoustic = load_acoustic(_expanded(part), language=language, letters=letters)
     acoustic.name = part
     return acoustic
 

@@ -3,7 +3,8 @@
 A run's folder has `checkpoints/step-NNNNNNNN`, numbered by the steps of all stages together:
 
     model.safetensors   weights of separator and acoustic model, adapters included
-    training.pt         optimizers, schedules, phone classifier, position in the data (`torch.load(weights_only=True)`)
+    training.pt         optimizers, schedules, phone classifier, position in the data, moving average of the weights
+                        (read with `torch.load(weights_only=True)`)
     run.json            stage, step, WER, versions of packages, fingerprint of the data
     config.yaml         the resolved configuration
 
@@ -18,7 +19,7 @@ import logging
 import platform
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +51,7 @@ class RunState:
         data: fingerprint of the training data by file.
         packages: versions.
         validation: metrics of the validation at this step, see `validation.summary`; empty where there was none.
+        stage_wers: of all validations of the stage so far.
     """
 
     architecture: str
@@ -60,6 +62,7 @@ class RunState:
     data: Mapping[str, str]
     packages: Mapping[str, str]
     validation: Mapping[str, Any] = field(default_factory=dict)
+    stage_wers: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Checkpoint:
         phones: weights of the phone classifier; empty when no stage uses it.
         optimizers: see `optimizers.state_of`.
         source: position in the data, see `BatchSource`.
+        average: moving average of the weights, see `weight_average`; empty without one.
     """
 
     run: RunState
@@ -79,6 +83,7 @@ class Checkpoint:
     phones: dict[str, torch.Tensor]
     optimizers: dict[str, dict[str, Any]]
     source: dict[str, Any]
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig) -> Path:
@@ -94,7 +99,7 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
-        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source")}
+        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source", "average")}
         torch.save(rest, scratch / "training.pt")
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}

@@ -251,6 +251,8 @@ class StageOptions:
     Args:
         name: name in logs.
         steps: number of optimizer steps.
+        patience: the stage ends after this many validations in a row without a lower WER (early stopping); 0 to carry
+            out all steps.
         accumulation: batches per step and process. Losses are means over all batches of a step, so this and the number
             of processes change only the effective batch size.
         input: input of the acoustic model. "vocals": clean vocals; "stems": vocals with attenuated accompaniment, see
@@ -276,6 +278,7 @@ class StageOptions:
 
     name: str
     steps: int
+    patience: int = 0
     accumulation: int = 1
     input: str = "stems"
     separator: OptimizerOptions = field(default_factory=OptimizerOptions)
@@ -300,6 +303,7 @@ class StageOptions:
         if not (self.separator.learning_rate or self.acoustic.learning_rate):
             raise ValueError(f"stage {self.name!r}: neither separator nor acoustic model has a learning_rate")
         check_range(f"stage {self.name!r}: steps", self.steps, self.steps >= 1, "at least 1")
+        check_range(f"stage {self.name!r}: patience", self.patience, self.patience >= 0, "at least 0")
         check_range(f"stage {self.name!r}: accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
         starts = [phase.from_step for phase in self.freezing]
         if starts and (starts[0] != 0 or any(b <= a for a, b in pairwise(starts))):
@@ -335,8 +339,8 @@ class TrainingConfig:
         output: folder for checkpoints, log and model.
         cuts: cuts from `lyrics-asr data dali` or `data cuts`, and how they are batched.
         stream: synthetic songs that are made during training, instead of `cuts.cuts`; batched in the same way.
-        development: manifests of the validation songs.
-        development_cuts: a file of validation cuts, instead of `development`.
+        development: manifests of the validation songs. Each is also measured for itself.
+        development_cuts: a file of validation cuts, or a list of them, instead of `development`.
         model: initial weights of both parts, see `load_model`; empty if `separator` and `acoustic` are given.
         separator: replaces the model's separator: a name or folder, see `load_separator`; or a mapping of arguments of
             `build_separator`, to train one from scratch.
@@ -350,8 +354,13 @@ class TrainingConfig:
             model of the initial model, if any, is kept.
         language_model_order: order of the language model.
         tuning_songs: number of English development songs to tune the language model's weights on.
-        letters: characters of the vocabulary, in addition to apostrophe and word delimiter, to train from scratch.
+        vocabulary: "checkpoint" to keep that of the acoustic model; "letters" to give it a new CTC head for `letters`;
+            "text" for the letters of the training cuts, which then replace `letters`. A self-supervised checkpoint
+            (wav2vec2-base, XLS-R, WavLM) needs one of the last two. A new acoustic model has `letters` in any case.
+        letters: characters of a new vocabulary, in addition to apostrophe and word delimiter.
         seed: seed of the initial weights and of every step.
+        ema_decay: decay per step of an exponential moving average of the weights, such as 0.999, which is validated and
+            exported in their place; 0 for none.
         precision: "fp32", or "bf16" for mixed precision.
         gradient_checkpointing: recompute the acoustic model's layers in the backward pass; slower, with less memory.
         compile: compile both networks with `torch.compile`.
@@ -374,7 +383,7 @@ class TrainingConfig:
     cuts: CutLoaderOptions = field(default_factory=CutLoaderOptions)
     stream: StreamOptions | None = None
     development: list[str] = field(default_factory=list)
-    development_cuts: str = ""
+    development_cuts: Any = ""
     model: str = ""
     separator: Any = ""
     acoustic: Any = ""
@@ -384,8 +393,10 @@ class TrainingConfig:
     lyrics: str = "data/lyrics"
     language_model_order: int = 3
     tuning_songs: int = 6
+    vocabulary: str = "checkpoint"
     letters: str = "abcdefghijklmnopqrstuvwxyz"
     seed: int = 0
+    ema_decay: float = 0.0
     precision: str = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -411,6 +422,13 @@ class TrainingConfig:
             raise ValueError("give either development (manifests of songs) or development_cuts (a file of cuts)")
         if self.lyrics and not self.development:
             raise ValueError("the language model is tuned on development songs: give development, or set lyrics=''")
+        if self.vocabulary not in ("checkpoint", "letters", "text"):
+            raise ValueError(f"vocabulary must be checkpoint, letters or text, not {self.vocabulary!r}")
+        if self.vocabulary == "text" and self.stream is not None:
+            raise ValueError("vocabulary: text takes the letters of cuts; give the letters of a stream as `letters`")
+        if not all(isinstance(path, str) for path in self.development_cut_files):
+            raise ValueError(f"development_cuts must be a file or a list of files, not {self.development_cuts!r}")
+        check_range("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "0 to below 1")
         for part in ("separator", "acoustic"):
             _check_part(part, getattr(self, part))
         if not self.model and not (self.separator and self.acoustic):
@@ -422,6 +440,12 @@ class TrainingConfig:
         at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
+
+    @property
+    def development_cut_files(self) -> list[str]:
+        """The files of validation cuts."""
+        given = self.development_cuts
+        return list(given) if isinstance(given, list) else [given] if given else []
 
     @property
     def is_from_scratch(self) -> bool:

@@ -9,9 +9,9 @@ processes.
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
-from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.files import write_text
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.checkpoints import (
@@ -58,19 +57,19 @@ from lyrics_asr.training.setup import (
     starting_separator,
     stream_folder,
     training_phones,
+    with_letters_of_text,
 )
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.step import StepReport, take_step
 from lyrics_asr.training.trackers import Log, Tracker
 from lyrics_asr.training.validation import (
-    Example,
+    development_examples,
     examples_in,
-    examples_of,
-    examples_of_cuts,
     measure,
-    rates_by_language,
+    rates_by_group,
     summary,
 )
+from lyrics_asr.training.weight_average import WeightAverage
 
 
 class TrainingError(ValueError):
@@ -90,7 +89,17 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    return _Run(config, create_accelerator(config), log).carry_out()
+    return _Run(with_letters_of_text(config), create_accelerator(config), log).carry_out()
+
+
+def has_converged(wers: Sequence[float], patience: int) -> bool:
+    """Whether the last validations of a stage brought no lower WER (early stopping).
+
+    Args:
+        wers: of the stage's validations in order.
+        patience: how many; 0 for never.
+    """
+    return bool(wers and patience) and len(wers) - 1 - list(wers).index(min(wers)) >= patience
 
 
 class _Run:
@@ -114,8 +123,11 @@ class _Run:
             self.phone_names = training_phones(config)
         self.phones = PhoneClassifier(self.model.acoustic, len(self.phone_names)) if self.phone_names else None
         self.stream = self._stream()
-        self.examples = self._development()
+        # With `overfit_chunks`, the examples are the chunks themselves.
+        self.examples = [] if config.overfit_chunks else development_examples(config, self.model)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.skipped_in_a_row = self.saved_steps = 0
+        self.stage_wers: list[float] = []
         self.waits = False
 
     def carry_out(self) -> LyricsModel:
@@ -161,6 +173,8 @@ class _Run:
         self.model.load_state_dict(checkpoint.model)
         if self.phones is not None:
             self.phones.load_state_dict(checkpoint.phones)
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint.average)
         return checkpoint
 
     def _load_newest(self) -> tuple[Path, Checkpoint] | None:
@@ -179,9 +193,9 @@ class _Run:
         before = sum(each.steps for each in config.stages[:index])
         optimizers = build_optimizers(self.model, stage, self.phones)
         source = self._source(index)
-        first = 0
+        first, self.stage_wers = 0, []
         if checkpoint is not None:
-            first = checkpoint.run.step
+            first, self.stage_wers = checkpoint.run.step, list(checkpoint.run.stage_wers)
             restore(optimizers, checkpoint.optimizers)
             source.load_state_dict(checkpoint.source)
         losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
@@ -190,6 +204,9 @@ class _Run:
         progress, graph = Progress(later_steps, self.accelerator.device), None
         with step_counter(stage.name, first, stage.steps) as show, asked_to_stop(self._stop):
             for step in range(first + 1, stage.steps + 1):
+                if has_converged(self.stage_wers, stage.patience):
+                    self.log({"stage": stage.name, "step": step - 1, "stopped": f"no lower WER in {stage.patience}"})
+                    break
                 phase = phase_at(stage, step - 1)
                 if graph is None or phase.from_step == step - 1:
                     parts = freeze(self.model, stage, phase)
@@ -210,6 +227,8 @@ class _Run:
                 rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                 report = take_step(self.accelerator, graph, stage, own, moved, (config.seed, index, step))
                 self._check(stage, step, report)
+                if self.average is not None:
+                    self.average.update(before + step)
                 audio_seconds = report.samples / self._input_rate_hz(stage)
                 progress.add(audio_seconds)
                 show(step)
@@ -331,31 +350,23 @@ class _Run:
         accelerator.wait_for_everyone()
         return separated.path
 
-    def _development(self) -> list[Example]:
-        config = self.config
-        if config.overfit_chunks:
-            return []  # the chunks themselves
-        if config.development_cuts:
-            return examples_of_cuts(Path(config.development_cuts), self.model, config.validation_examples)
-        manifests = [read_manifest(Path(manifest)) for manifest in config.development]
-        songs = [song for group in zip_longest(*manifests) for song in group if song is not None]  # some of each
-        return examples_of(songs[: config.validation_examples or None], self.model)
-
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
     ) -> Mapping[str, Any]:
         """Measure the examples, and give what the checkpoint keeps of it."""
-        metrics, hypotheses = measure(
-            self.model,
-            self.examples,
-            accelerator=self.accelerator,
-            start=self.start if stage.input == "mixture" else None,
-            with_text=stage.acoustic.learning_rate > 0 or bool(stage.ctc_weight),
-            kept=self.config.tracking.examples,
-        )
-        self._log_metrics(stage, step, total_steps, asdict(metrics) | rates_by_language(hypotheses))
+        with nullcontext() if self.average is None else self.average.applied():
+            metrics, hypotheses = measure(
+                self.model,
+                self.examples,
+                accelerator=self.accelerator,
+                start=self.start if stage.input == "mixture" else None,
+                with_text=stage.acoustic.learning_rate > 0 or bool(stage.ctc_weight),
+                kept=self.config.tracking.examples,
+            )
+        self._log_metrics(stage, step, total_steps, asdict(metrics) | rates_by_group(hypotheses))
         self.tracker.log_examples(hypotheses, total_steps)
         if metrics.wer is not None:
+            self.stage_wers.append(metrics.wer)
             for each in optimizers.values():
                 each.step_validation(metrics.wer)
         return summary(metrics, hypotheses)
@@ -381,12 +392,23 @@ class _Run:
     def _state(self, stage: int, step: int, validation: Mapping[str, Any]) -> RunState:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
         wer = validation.get("wer")
-        return RunState(architecture(self.config), stage, step, total_steps, wer, self.data, packages(), validation)
+        return RunState(
+            architecture(self.config),
+            stage,
+            step,
+            total_steps,
+            wer,
+            self.data,
+            packages(),
+            validation,
+            tuple(self.stage_wers),
+        )
 
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             phones = {} if self.phones is None else self.phones.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position)
+            average = {} if self.average is None else self.average.state_dict()
+            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position, average)
             save_checkpoint(self.output, state, self.config)
         self.saved_steps = run.total_steps
         self.accelerator.wait_for_everyone()

@@ -3,6 +3,7 @@
 import copy
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +17,24 @@ from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
+from lyrics_asr.training.data.letters import letters_of_cuts
 from lyrics_asr.training.data.phones import phone_names
 from lyrics_asr.training.data.song_stream import stream_phones
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
 from lyrics_asr.training.from_scratch.filterbank import init_filterbank
+
+
+def with_letters_of_text(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with the letters of the training cuts in place of `vocabulary: text`.
+
+    Raises:
+        FileNotFoundError: no such cuts.
+        ValueError: not cuts, or cuts without words.
+    """
+    if config.vocabulary != "text":
+        return config
+    letters = letters_of_cuts([Path(cuts) for cuts in config.cuts.cuts])
+    return replace(config, vocabulary="letters", letters=letters)
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
@@ -44,6 +59,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         acoustic=acoustic or None,
         transcriber="none",  # it would not fit another encoder
         language=config.acoustic_language or None,
+        letters=config.letters if config.vocabulary == "letters" else None,
         device="cpu",
     )
     model.name = str(Path(config.output, "model"))
@@ -107,13 +123,15 @@ def stream_folder(config: TrainingConfig) -> Path:
 def architecture(config: TrainingConfig) -> str:
     """The options that the weights of a checkpoint depend on, as a string."""
     parts = [config.model, config.separator or {}, config.acoustic or {}, config.letters, config.lora.rank]
-    if config.acoustic_language:
-        parts.append(config.acoustic_language)
+    if config.acoustic_language or config.vocabulary != "checkpoint":
+        parts += [config.acoustic_language, config.vocabulary]
     return json.dumps(parts, sort_keys=True)
 
 
 def trained_model(run: Path) -> LyricsModel:
     """The model of a run's best checkpoint by validation WER, on the CPU, in evaluation mode, its adapters merged.
+
+    Its weights are their moving average, if the run has one.
 
     Args:
         run: a run's output, or the folder of one of its checkpoints.
@@ -128,7 +146,8 @@ def trained_model(run: Path) -> LyricsModel:
         raise FileNotFoundError(f"{run}: no checkpoint there; give the `output` of `lyrics-asr train`")
     config = load_config(TrainingConfig, folder / "config.yaml")
     model = starting_model(config)
-    model.load_state_dict(load_checkpoint(folder).model)
+    checkpoint = load_checkpoint(folder)
+    model.load_state_dict(checkpoint.model | checkpoint.average)
     if config.lora.rank:
         merge_adapters(model.acoustic)
     return model.eval()

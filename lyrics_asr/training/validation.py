@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lhotse.audio import AudioLoadingError, DurationMismatchError
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError, probe, read_audio
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
+from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
 from lyrics_asr.evaluation.aggregation import METRICS, estimate
@@ -39,7 +40,7 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions
-from lyrics_asr.training.config import AugmentationOptions
+from lyrics_asr.training.config import AugmentationOptions, TrainingConfig
 from lyrics_asr.training.data.batch import Batch, SoundFormat
 from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
 from lyrics_asr.training.data.labels import Labeller
@@ -64,6 +65,7 @@ class Example:
         is_separated: whether `read` returns vocals, so that the separator is skipped.
         read_vocals: returns the reference vocals at the separator's rate, where they are known.
         language: ISO 639-1 code; empty if unknown.
+        corpus: name of its manifest or file of cuts.
     """
 
     id: str
@@ -72,6 +74,7 @@ class Example:
     is_separated: bool = False
     read_vocals: Callable[[], Audio] | None = None
     language: str = ""
+    corpus: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Hypothesis:
         gain_db: SI-SDR of the vocals minus that of the mixture, both against the reference vocals.
         si_sdr_to_initial_db: SI-SDR of the vocals against those of the initial separator.
         vocals: separated vocals, of the examples that keep them.
+        corpus: of the example.
     """
 
     id: str
@@ -97,6 +101,7 @@ class Hypothesis:
     gain_db: float | None
     si_sdr_to_initial_db: float | None
     vocals: Audio | None
+    corpus: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,29 @@ class ValidationMetrics:
     unreadable_examples: int = 0
 
 
-def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel) -> list[Example]:
+def development_examples(config: TrainingConfig, model: LyricsModel) -> list[Example]:
+    """The validation examples of a run, some of each manifest or file of cuts if there is a limit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not manifests, or not cuts.
+    """
+    most = config.validation_examples
+    corpora = [
+        examples_of(read_manifest(Path(manifest))[: most or None], model, corpus_name(Path(manifest)))
+        for manifest in config.development
+    ]
+    corpora += [examples_of_cuts(Path(cuts), model, most) for cuts in config.development_cut_files]
+    mixed = [example for group in zip_longest(*corpora) for example in group if example is not None]
+    return mixed[: most or None]
+
+
+def corpus_name(path: Path) -> str:
+    """The name of a manifest or file of cuts in the log: that of the file, with its folder's."""
+    return "/".join([path.absolute().parent.name, path.name.split(".")[0]])
+
+
+def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel, corpus: str = "") -> list[Example]:
     """Whole songs."""
     rate_hz = model.separator.sample_rate_hz
 
@@ -124,6 +151,7 @@ def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel) -> list[Exam
             lambda: _read_song(song, model),
             read_vocals=None if vocals is None else lambda: read_audio(vocals, sample_rate_hz=rate_hz, channels=2),
             language=song.language,
+            corpus=corpus,
         )
 
     return [example(song) for song in songs]
@@ -165,7 +193,14 @@ def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Exam
         texts = [normalize(each.text, own) for each, own in zip(cut.supervisions, languages, strict=True)]
         is_separated = SEPARATOR in (cut.custom or {})
         examples.append(
-            Example(cut.id, " ".join(texts), partial(read, cut), is_separated, language="".join(languages[:1]))
+            Example(
+                cut.id,
+                " ".join(texts),
+                partial(read, cut),
+                is_separated,
+                language="".join(languages[:1]),
+                corpus=corpus_name(path),
+            )
         )
     return examples
 
@@ -244,7 +279,7 @@ def measure(
 
 
 def summary(metrics: ValidationMetrics, hypotheses: Sequence[Hypothesis]) -> dict[str, Any]:
-    """What a checkpoint keeps of a validation: the metrics, by language too, with the 95 % intervals of WER and CER.
+    """What a checkpoint keeps of a validation: metrics, also by language and corpus, and 95 % intervals of WER and CER.
 
     Args:
         metrics: from `measure`.
@@ -260,7 +295,7 @@ def summary(metrics: ValidationMetrics, hypotheses: Sequence[Hypothesis]) -> dic
     }
     languages = sorted({each.language for each in hypotheses} - {""})
     counts = {"examples": len(hypotheses), "languages": languages, "intervals": intervals}
-    return asdict(metrics) | rates_by_language(hypotheses) | counts
+    return asdict(metrics) | rates_by_group(hypotheses) | counts
 
 
 def _interval(
@@ -273,15 +308,19 @@ def _interval(
     return None if found.low is None or found.high is None else (found.low, found.high)
 
 
-def rates_by_language(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
-    """CER and WER of each language, named "cer fr" and so on; empty if there is one language or no text."""
-    languages = sorted({each.language for each in hypotheses})
+def rates_by_group(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
+    """CER and WER of each language and corpus, named "cer fr", "wer dali/validation" and so on.
+
+    There are none of languages or corpora if there is only one of them, or no text.
+    """
     rates = {}
-    for language in languages if len(languages) > 1 else []:
-        metrics = _metrics([each for each in hypotheses if each.language == language])
-        for name, rate in (("cer", metrics.cer), ("wer", metrics.wer)):
-            if rate is not None:
-                rates[f"{name} {language}"] = rate
+    for names in ([each.language for each in hypotheses], [each.corpus for each in hypotheses]):
+        groups = sorted(set(names))
+        for group in groups if len(groups) > 1 else []:
+            metrics = _metrics([each for each, name in zip(hypotheses, names, strict=True) if name == group])
+            for metric, rate in (("cer", metrics.cer), ("wer", metrics.wer)):
+                if rate is not None:
+                    rates[f"{metric} {group}"] = rate
     return rates
 
 
@@ -343,6 +382,7 @@ class _ValidationTask(Task[Audio | AudioFile, _Measured]):
             inferred.gain_db,
             inferred.si_sdr_to_initial_db,
             inferred.vocals if number < self._kept else None,
+            example.corpus,
         )
         return ()
 

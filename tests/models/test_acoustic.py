@@ -523,3 +523,43 @@ def test_saved_checkpoint_is_read_by_transformers(tmp_path):
     ids = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)("ab ba").input_ids
     assert [model.vocabulary.tokens[column] for column in ids] == ["a", "b", "|", "b", "a"]
     shutil.rmtree(tmp_path)
+
+
+def test_a_new_vocabulary_keeps_the_weights_of_the_letters_that_were_there(tmp_path):
+    """The old one is in upper case; ä is new, and T is gone."""
+    old, _ = write_checkpoint(tmp_path)
+    model = load_acoustic(str(tmp_path), letters="aeä")
+    assert model.vocabulary.tokens == ("<pad>", "<unk>", "|", "'", "a", "e", "ä")
+    head, before = model.network.lm_head, old.lm_head
+    for token, column in zip(model.vocabulary.tokens[:-1], range(6), strict=True):
+        kept = LETTERS[token if token in LETTERS else token.upper()]
+        assert torch.equal(head.weight[column], before.weight[kept])
+        assert torch.equal(head.bias[column], before.bias[kept])
+    assert head.bias[6] == 0
+    assert 0 < head.weight[6].abs().max() < 1
+    expected = old.wav2vec2.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.network.wav2vec2.state_dict().items())
+    save_acoustic(model, tmp_path / "saved")
+    again = load_acoustic(str(tmp_path / "saved"))
+    assert again.vocabulary == model.vocabulary
+    torch.testing.assert_close(again(song(5000)[None]), model(song(5000)[None]))
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "wavlm"])
+def test_a_self_supervised_checkpoint_gets_a_head(offline_cache, family):
+    """Neither tokenizer nor head, as facebook/wav2vec2-base and microsoft/wavlm-base are published."""
+    folder = cached(offline_cache, "someone/self-supervised")
+    network, _ = write_checkpoint(folder, family)
+    for name in ("vocab.json", "tokenizer_config.json", "model.safetensors"):
+        (folder / name).unlink()
+    network.base_model.save_pretrained(folder)
+    torch.manual_seed(1)
+    model = load_acoustic("someone/self-supervised", letters="abc")
+    assert len(model.vocabulary.tokens) == 7
+    assert model(song(5000)[None]).shape[-1] == 7
+    expected = network.base_model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.network.base_model.state_dict().items())
+    with pytest.raises(ModelNotFoundError, match="someone/self-supervised"):
+        load_acoustic("someone/self-supervised")
+    with pytest.raises(ValueError, match=r"has no vocabulary; .* by training with `vocabulary: text`"):
+        load_acoustic(str(folder))

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lhotse import CutSet
 
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import load_separator, save_separator
 from lyrics_asr.training import loop
+from lyrics_asr.training.data.letters import letters_of_cuts
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.setup import starting_model, starting_separator
 from lyrics_asr.training.trackers import JsonLog
@@ -85,10 +87,32 @@ def test_an_adapter_of_a_multilingual_checkpoint_is_trained_and_exported(trainin
     assert "network.lm_head.bias" in moved
 
 
+def test_a_new_language_is_learned_with_the_letters_of_the_training_text(training_config, training_cuts, tmp_path):
+    """Cuts in Turkish and Czech, on a checkpoint for another alphabet; the exported model has their letters."""
+    write_checkpoint(tmp_path / "other")
+    texts = {"tr": "Işık dağ 2", "cs": "Říčka, ŽE!"}
+    cuts = CutSet.from_file(training_cuts).to_eager()
+    for cut, (language, text) in zip(cuts, texts.items(), strict=False):
+        (supervision,) = cut.supervisions
+        supervision.text, supervision.language, supervision.alignment = text, language, None
+    path = tmp_path / "foreign.jsonl.gz"
+    cuts.subset(first=2).to_eager().to_file(path)
+    assert letters_of_cuts([path]) == "".join(sorted(set("işıkdağiki" + "říčkaže")))
+
+    config = replace(training_config, acoustic=str(tmp_path / "other"), vocabulary="text")
+    config = replace(config, cuts=replace(config.cuts, cuts=[str(path)]), output=str(tmp_path / "foreign"))
+    log = JsonLog(Path(config.output))
+    loop.train(config, log)
+    loop.train(config, log)  # the same letters again
+    exported = load_model(str(finish(config, log)), device="cpu")
+    assert set(exported.acoustic.vocabulary.tokens) == {"<pad>", "<unk>", "|", "'", *letters_of_cuts([path])}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"separator": ""}, "give model .initial weights of both parts., or both separator and acoustic"),
+        ({"vocabulary": "phonemes"}, "vocabulary must be checkpoint, letters or text, not 'phonemes'"),
         ({"acoustic": ["htdemucs"]}, "acoustic must be a name, a folder, or a mapping of arguments, not"),
         (
             {"acoustic_language": "fr"},

@@ -14,7 +14,7 @@ from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import newest_checkpoint, read_run
 from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, StreamOptions, TrainingConfig
 from lyrics_asr.training.trackers import JsonLog
-from lyrics_asr.training.validation import Hypothesis, rates_by_language
+from lyrics_asr.training.validation import Hypothesis, rates_by_group
 
 pytestmark = pytest.mark.slow
 
@@ -85,10 +85,10 @@ def test_rates_are_told_by_language():
             [("one two", "en", "one two"), ("tres cuatro", "es", "tres dos"), ("un dos", "es", "un dos")]
         )
     ]
-    rates = rates_by_language(hypotheses)
+    rates = rates_by_group(hypotheses)
     assert rates["wer en"] == rates["cer en"] == 0
     assert rates["wer es"] == 1 / 4
-    assert rates_by_language(hypotheses[1:]) == {}
+    assert rates_by_group(hypotheses[1:]) == {}
 
 
 def test_the_config_of_a_stream_is_valid():
