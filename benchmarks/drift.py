@@ -27,8 +27,9 @@ from accelerate import Accelerator
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, TrainingConfig
+from lyrics_asr.training.examples import examples_of
 from lyrics_asr.training.loop import train
-from lyrics_asr.training.validation import examples_of, measure
+from lyrics_asr.training.validation import measure
 
 METRICS = ("si_sdr_to_initial_db", "si_sdr_improvement_db", "wer", "lm_wer")
 ANCHORS = (0.0, StageOptions.anchor_weight)

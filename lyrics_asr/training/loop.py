@@ -44,6 +44,7 @@ from lyrics_asr.training.data.phones import labeller_of
 from lyrics_asr.training.data.separated_cuts import SeparatedCuts
 from lyrics_asr.training.data.song_stream import SongSource, SongStream
 from lyrics_asr.training.data.vocals_cache import require_separator
+from lyrics_asr.training.examples import development_examples, examples_in
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import LossGraph
@@ -62,13 +63,7 @@ from lyrics_asr.training.setup import (
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.step import StepReport, take_step
 from lyrics_asr.training.trackers import Log, Tracker
-from lyrics_asr.training.validation import (
-    development_examples,
-    examples_in,
-    measure,
-    rates_by_group,
-    summary,
-)
+from lyrics_asr.training.validation import measure, rates_by_group, summary
 from lyrics_asr.training.weight_average import WeightAverage
 
 

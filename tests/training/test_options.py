@@ -22,6 +22,7 @@ from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training import loop
 from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrackingOptions
 from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.examples import examples_of
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, restore, state_of
@@ -29,7 +30,7 @@ from lyrics_asr.training.processes import TrainingAccelerator, create_accelerato
 from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
-from lyrics_asr.training.validation import MAX_SI_SDR_DB, examples_of, measure
+from lyrics_asr.training.validation import MAX_SI_SDR_DB, measure
 
 MOVED = OptimizerOptions(learning_rate=1e-3, warmup_steps=1, clip_norm=1e9)
 STAGE = StageOptions("end to end", steps=60, input="mixture", separator=MOVED, acoustic=MOVED, anchor_weight=0.0)

@@ -11,10 +11,11 @@ from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint, newest_checkpoint
+from lyrics_asr.training.examples import development_examples
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.setup import starting_model
 from lyrics_asr.training.trackers import JsonLog
-from lyrics_asr.training.validation import Hypothesis, development_examples, rates_by_group
+from lyrics_asr.training.validation import Hypothesis, rates_by_group
 
 
 def entries(config):
