@@ -11,7 +11,7 @@ Conventions
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _NUMBER = (
     r"(?:(?:no?[.°º]|nr\.?|\#) ?)?(?:\d{1,2}|[ivx]{1,4}|one|two|three|four|five|six|eins|zwei|drei|vier|fünf"
@@ -76,6 +76,7 @@ _ONLY_MARK = re.compile(
 _BRACKETS = re.compile(r"(?:[(\[{<【«][^()\[\]{}<>]*[)\]}>】»]\s*)+")
 _SQUARE_BRACKETS = re.compile(r"(?:\[[^\[\]]*\]\s*)+(?:[x×] ?\d+|\d+ ?[x×])?", re.IGNORECASE)
 _LABEL = re.compile(r"([(\[{])([^()\[\]{}]*)[)\]}]\s*:?\s*(.*)")
+_MAX_MARKS = 4
 _DECORATION = '#*_=~-–—•·|"“”'
 
 
@@ -118,7 +119,7 @@ def find_sung_lines(lines: Sequence[SheetLine], *, expand_repeats: bool) -> Sung
     sections = list(_sections(lines))
     kinds = {re.sub(r"\W*\d+\W*", "", key) for section in sections for key in section.keys}
     after_blank = any(section.keys and section.gap and section.lines for section in _first_of_each(sections))
-    given: dict[str, tuple[SheetLine, ...]] = {}
+    given: dict[str, list[SheetLine]] = {}
     sung: list[SheetLine] = []
     repeated = []
     for section in sections:
@@ -164,8 +165,8 @@ class _Section:
     heading: str = ""
     keys: tuple[str, ...] = ()
     count: int = 1
-    lines: tuple[SheetLine, ...] = ()
-    first_stanza: tuple[SheetLine, ...] = ()
+    lines: list[SheetLine] = field(default_factory=list)
+    first_stanza: list[SheetLine] = field(default_factory=list)
     gap: bool = False
 
 
@@ -199,8 +200,8 @@ def _sections(lines: Sequence[SheetLine]) -> Iterator[_Section]:
         blank = not line.text.strip()
         if text := _without_marks(text, german):
             if not stanza_ended and len(section.first_stanza) == len(section.lines):
-                section.first_stanza += (SheetLine(text, line.window),)
-            section.lines += (SheetLine(text, line.window),)
+                section.first_stanza.append(SheetLine(text, line.window))
+            section.lines.append(SheetLine(text, line.window))
     yield section
 
 
@@ -284,9 +285,7 @@ def _without_marks(line: str, german: bool) -> str:
     """A line without repeat marks and bar lines."""
     if _ONLY_MARK.fullmatch(line) and not (german and line.casefold() == "bis"):
         return ""
-    before = None
-    while before != line:
-        before = line
+    for _ in range(_MAX_MARKS):
         line = _MARK_AT_START.sub("", _MARK_AT_END.sub("", line)).strip()
     if not german and len(line.split()) > 2:  # in German, "bis" is a word
         line = _BIS_AT_END.sub("", line)

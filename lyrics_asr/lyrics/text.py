@@ -51,6 +51,7 @@ _FAMILIES = (
     ),
 )
 """The modules that read the families of formats, and what each text of a family contains."""
+_LONG_SPACE = re.compile(r"[ \t]{9,}")  # patterns for the ends of lines take quadratic time over it
 _RESIDUE = re.compile(
     r"Embed\b|EmbedShare|\d ?Contributors?|You might also like|LiveGet tickets|Lyrics|\blyrics (?:by|from)|[©℗]|://|www\.|\.com\b"
     r"|Commercial use|^\(\d{10,}\)$|^\W*[^\W\d_]+(?:\(s\)|/s)?(?: ?[^\W\d_]+){0,2} ?(?:[:：]|by\b|par\b|por\b|von\b)",
@@ -128,9 +129,10 @@ def parse_lyrics(text: str, expand_repeats: bool = True) -> Lyrics:
         ValueError: the text has no sung line, or is damaged.
     """
     text = _with_plain_line_ends(text)
-    sheet = _read_sheet(text)
+    compact = _LONG_SPACE.sub(" " * 8, text)
+    sheet = _read_sheet(compact)
     if sheet is None:
-        sheet = tuple(SheetLine(line) for line in text.splitlines())
+        sheet = tuple(SheetLine(line) for line in compact.splitlines())
     else:
         text = "\n".join(line.text for line in sheet)
     if _RESIDUE.search(text):

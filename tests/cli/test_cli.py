@@ -233,6 +233,16 @@ def test_lyrics_in_any_format_beside_a_song(songs, model, tmp_path, capsys):
     assert "repeated from above" not in shown.err
 
 
+def test_given_times_guide_on_request(songs, model, capsys):
+    (songs / "one.txt").write_text("[00:00.50]Hello")
+    assert run("align", songs / "one.wav", *model, "--use-times", "--set", "alignment.margin_seconds=0.1") == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(("[00:00.4", "[00:00.5", "[00:00.6"))
+    (songs / "one.txt").write_text("Hello")
+    assert run("align", songs / "one.wav", *model, "--use-times") == 0
+    assert "one.txt: has no times for --use-times" in capsys.readouterr().err
+
+
 def test_the_guessed_encoding_is_told(songs, model, capsys):
     (songs / "one.txt").write_bytes("Снег идёт".encode("windows-1251"))
     assert run("align", songs / "one.wav", *model) == 0
