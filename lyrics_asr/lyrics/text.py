@@ -33,6 +33,7 @@ _FAMILIES = (
         "subtitles",
         re.compile(rf"\AWEBVTT|{_TIME}\s*-->|^\[Script Info\]|^Dialogue:|\A.{{0,999}}<(?:\w+:)?tt\b", re.M | re.S),
     ),
+    ("ultrastar", re.compile(r"^[:*FRG] ?-?\d+ +\d+ +-?\d+ ", re.M)),
     (
         "lrc",
         re.compile(

@@ -303,6 +303,17 @@ def test_html(form):
     assert texts(parse_lyrics(HTML[form].format(*LINES))) == LINES
 
 
+def test_ultrastar():
+    text = (
+        "#TITLE:A Truce\n#ARTIST:Nobody\n#BPM:300,0\n#GAP:1500\n: 0 4 57 Hel\n: 4 2 57 lo\n* 6 2 60  my\n: 8 4 60 ~\n"
+        "- 14\n: 20 2 55 world\n: 24 5 55  to\nF 30 2 55 day\nE\n"
+    )
+    first, second = parse_lyrics(text).lines
+    assert (first.words, second.words) == (("Hello", "my"), ("world", "today"))
+    assert first.window == TimeWindow(pytest.approx(1.5), pytest.approx(1.5 + 12 * 0.05))
+    assert second.window == TimeWindow(pytest.approx(2.5), pytest.approx(1.5 + 32 * 0.05))
+
+
 def test_html_entities():
     assert texts(parse_lyrics("Don&#39;t say &quot;no&quot;\nR&amp;B &amp; soul")) == ('Don\'t say "no"', "R&B & soul")
 
