@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from lyrics_asr.lyrics.sheet import SheetLine, parse_heading
+from lyrics_asr.lyrics.sheet import SECTION_END, SheetLine, parse_heading
 
 _SOLFEGE = "DO|RE|RÉ|MI|FA|SOL|LA|SI|Do|Re|Ré|Mi|Fa|Sol|La|Si"
 _ROOT = rf"(?:Fis|Cis|Gis|Dis|Ais|Des|Ges|Es|As|{_SOLFEGE}|[A-H])(?:#|b|♯|♭)?"
@@ -92,9 +92,9 @@ def _without_directives(lines: Sequence[str]) -> Iterator[str]:
             heading = parse_heading(f"[{value}]")
             yield f"[{value if heading and heading.keys else _STARTS[name]}]"
             if name == "chorus":  # the chorus again, without its lines
-                yield "[-]"
+                yield SECTION_END
         elif name in _ENDS:
-            yield "[-]"
+            yield SECTION_END
         elif name in _COMMENTS and (heading := parse_heading(f"({value})")) and heading.keys:
             yield f"[{value}]"
 

@@ -12,8 +12,9 @@ from lyrics_asr.lyrics.sheet import SheetLine
 _EMBED = re.compile(r"\d*(?:\.\d+)?[KM]?Embed(?:Share ?URLCopyEmbedCopy)?$")
 _HEADER = re.compile(r"^\d+ ?Contributors?(?=\D).*?Lyrics(?=\[|$|[A-Z\"“'‘¿¡(]|\s)(?:.*Read More ?)?")
 _ANYWHERE = re.compile(
-    r"You might also like(?=\[|$|[A-Z])|See [^\n]{1,60}? LiveGet tickets as low as \$\d+|^Get tickets as low as \$\d+$"
-    r"|\*{3,} ?This Lyrics is NOT for Commercial use ?\*{3,}|^\(\d{10,}\)$"
+    r"^\d+ Contributors?$|^Translations$|You might also like(?=\[|$|[A-Z])|^\(\d{10,}\)$"
+    r"|See [^\n]{1,60}? LiveGet tickets as low as \$\d+|^Get tickets as low as \$\d+$"
+    r"|\*{3,} ?This Lyrics is NOT for Commercial use ?\*{3,}"
 )
 _CREDIT = re.compile(
     r"\W*(?:(?:lyrics|music|words|song|text|translation|translated|transcribed|transcription|written|composed|produced"
@@ -44,6 +45,9 @@ def without_residue(lines: Sequence[SheetLine]) -> tuple[SheetLine, ...]:
         texts[written[0]] = _HEADER.sub("", texts[written[0]])
     if written:
         texts[written[-1]] = _EMBED.sub("", texts[written[-1]])
+    for position in written[-_EDGE_LINES:]:
+        if _EMBED.fullmatch(texts[position]):  # and buttons below it
+            texts[position:] = [""] * (len(texts) - position)
     texts = [_ANYWHERE.sub("", text).strip() for text in texts]
     written = [position for position, text in enumerate(texts) if text]
     for edge in (written[:_EDGE_LINES], written[-_EDGE_LINES:]):

@@ -4,6 +4,7 @@ Conventions
 - A heading names a section: a line in square brackets, or a name such as "Verse 1:", "(Chorus x2)", "Refrain", "Strophe
   2", "Couplet 1", "Estribillo". Names that are also words ("Bridge", "Solo") need a number, a colon, brackets, a place
   at the start of a stanza, or other headings. Text after a heading on the same line is sung: "[Verse 1] Hello".
+- Who sings, such as "All:" or "[Anna]" below another heading, is not sung and starts no section.
 - Repeat marks ("x2", "(2x)", "bis") are not sung. They change nothing else: most sheets that say "(Chorus x2)" above
   the lines of a chorus write down what is sung.
 - A heading without lines that had lines before stands for these lines, as often as its repeat mark says.
@@ -76,6 +77,13 @@ _ONLY_MARK = re.compile(
 _BRACKETS = re.compile(r"(?:[(\[{<【«][^()\[\]{}<>]*[)\]}>】»]\s*)+")
 _SQUARE_BRACKETS = re.compile(r"(?:\[[^\[\]]*\]\s*)+(?:[x×] ?\d+|\d+ ?[x×])?", re.IGNORECASE)
 _LABEL = re.compile(r"([(\[{])([^()\[\]{}]*)[)\]}]\s*:?\s*(.*)")
+_SINGERS = re.compile(
+    r"[(\[]?(?:all|both|men|women|boys|girls|male|female|everyone|crowd|choir|alle|beide|tous|todos|ensemble)"
+    r"(?:\s*:[)\]]?\s*(.*)|[)\]])",
+    re.IGNORECASE,
+)
+SECTION_END = "[-]"
+"""A heading for lines that belong to no section."""
 _MAX_MARKS = 4
 _DECORATION = '#*_=~-–—•·|"“”'
 
@@ -141,12 +149,21 @@ def find_sung_lines(lines: Sequence[SheetLine], *, expand_repeats: bool) -> Sung
 
 @dataclass(frozen=True)
 class _Heading:
-    """The text of a heading, the sections it names, how often they are sung, and what is sung after it on its line."""
+    """A heading.
+
+    Args:
+        text: the line.
+        keys: the sections it names.
+        count: how often they are sung.
+        rest: what is sung after it on its line.
+        is_label: whether it says who sings, within a section.
+    """
 
     text: str
     keys: tuple[str, ...] = ()
     count: int = 1
     rest: str = ""
+    is_label: bool = False
 
 
 @dataclass
@@ -191,9 +208,11 @@ def _sections(lines: Sequence[SheetLine]) -> Iterator[_Section]:
             may_be_name = starts_stanza or (has_headings and is_followed)
             heading = parse_heading(text, starts_stanza=starts_stanza, may_be_name=may_be_name, is_followed=is_followed)
         if heading is not None:
-            yield section
-            section = _Section(heading.text, heading.keys, heading.count)
             text = heading.rest
+            names_singer = section.keys and not (heading.keys or section.lines or section.gap)
+            if not heading.is_label and (not names_singer or heading.text == SECTION_END):
+                yield section
+                section = _Section(heading.text, heading.keys, heading.count)
         elif not text and not section.lines:
             section.gap = True
         stanza_ended = blank and bool(section.lines)
@@ -229,6 +248,8 @@ def parse_heading(
         return _Heading(found.text, found.keys, found.count, label[3])
     if starts_stanza and (number := re.fullmatch(r"\d{1,2}[.)](?:\s+(\D.*))?", line)):  # stanzas of a hymn
         return _Heading(line, rest=number[1] or "")
+    if label := _SINGERS.fullmatch(line):
+        return _Heading(line, rest=label[1] or "", is_label=True)
     name, colon, rest = line.partition(":")
     if colon and rest.strip() and (found := _named(name, may_be_name=True, is_bracketed=True)):
         return _Heading(found.text, found.keys, found.count, "" if is_followed and _is_singer(rest) else rest.strip())

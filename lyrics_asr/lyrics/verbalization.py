@@ -81,6 +81,7 @@ _ORDINALS = {"en": "st|nd|rd|th", "es": r"\.?[ºª]|er|ro|ra|do|da|to|ta", "fr":
 _TIME = re.compile(r"(?<![\d:.,])(\d|1\d|2[0-4])[:h]([0-5]\d)(?![\d:])(?P<half> ?[ap]\.?m\b)?", re.IGNORECASE)
 _FRACTION = re.compile(r"(?:(?<![\d/])([1-3])/([2345])(?![\d/])|(\d*) ?([½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]))")
 _FRACTION_SIGN = re.compile("[½¼¾⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]")
+_VI_IS_A_WORD = frozenset({"es", "it", "pt", "ca"})
 _PHONE = re.compile(r"(?<![\d-])(?:\d{3}-)?\d{3}-\d{4}(?![\d-])")
 _ROMAN = re.compile(r"(?<![\w'’])(?!(?:XX|XXX)\b)(?=[IVX]{2})(X{0,3})(IX|IV|V?I{0,3})(?=(?:e|ème)?\b(?!['’]))")
 _DECADE = r"'?s"
@@ -101,7 +102,7 @@ def verbalize(text: str, language: str) -> str:
     for pattern, words in _ABBREVIATIONS.get(language, {}).items():
         text = re.sub(pattern, f"{words} ", text, flags=re.IGNORECASE)
     if language in CONVERTER_CLASSES:
-        text = _ROMAN.sub(lambda match: str(_roman(match[1], match[2])), text)
+        text = _ROMAN.sub(lambda match: _roman(match, language), text)
         text = _PHONE.sub(lambda match: f" {_say_each(match[0], language)} ", text)
         if language in _SYMBOLS:
             text = _FRACTION.sub(lambda match: f" {_say_fraction(match, language)} ", text)
@@ -185,8 +186,11 @@ def _say_time(match: re.Match[str], language: str) -> str:
     return said + (match["half"] or "")
 
 
-def _roman(tens: str, ones: str) -> int:
-    return 10 * len(tens) + {"IX": 9, "IV": 4}.get(ones, 5 * ones.count("V") + ones.count("I"))
+def _roman(match: re.Match[str], language: str) -> str:
+    if match[0] == "VI" and language in _VI_IS_A_WORD:
+        return match[0]
+    ones = {"IX": 9, "IV": 4}.get(match[2], 5 * match[2].count("V") + match[2].count("I"))
+    return str(10 * len(match[1]) + ones)
 
 
 def _say_decimal(whole: str, fraction: str, language: str) -> str:

@@ -321,6 +321,7 @@ def test_html_entities():
 SITES = {
     "genius": "3 ContributorsA Truce Lyrics[Verse 1: Someone]\n{}\n{}\nYou might also like[Chorus]\n{}\n{}12Embed",
     "embed": "{}\n{}\n{}\n{}\nEmbed",
+    "lines": "3 Contributors\nTranslations\nA Truce Lyrics\n[Verse]\n{}\n{}\n{}\n{}\n1Embed\nCancel\nHow to Format Lyrics:",
     "share": "{}\n{}\nSee Nobody LiveGet tickets as low as $45You might also like\n{}\n{}5EmbedShare URLCopyEmbedCopy",
     "translations": "12 ContributorsTranslationsDeutschEspañolA Truce Lyrics\n{}\n{}\n{}\n{}\n1.2KEmbed",
     "description": "3 ContributorsA Truce Lyrics A song about a truce… Read More \n[Verse]\n{}\n{}\n{}\n{}Embed",

@@ -56,6 +56,8 @@ Zwischenspiel
 Brücke:
 Kehrreim
 Ref.:
+All:
+(Both)
 R:
 V1:
 Verse 1 [Anna]
@@ -89,6 +91,8 @@ See you at 6
 Warte bis
 Malcolm X 2
 Anna: hello
+All
+Both of us
 find""".splitlines()
 
 
@@ -119,6 +123,7 @@ def test_words_that_may_be_names_of_sections_are_headings_among_others():
 
 
 def test_text_after_a_heading_is_sung():
+    assert sung("All: Hello there\n(Girls:) Oh my") == ["Hello there", "Oh my"]
     text = "[Verse 1] Hello there\n(Chorus) Oh my\nRefrain: La la la\nVerse 2: I walked alone\nat night"
     assert sung(text) == ["Hello there", "Oh my", "La la la", "I walked alone", "at night"]
 
@@ -166,6 +171,9 @@ def test_a_heading_without_lines_repeats_those_given_before():
         ("[Pre-Chorus]\nOoh\n[Chorus: Anna]\nLa\n[Verse]\nOne\n(prechorus)\nFINAL CHORUS:\n", ["Ooh", "La", "One", "Ooh", "La"]),
         ("[Chorus]\nLa\n\n[Verse]\nOne\n\n[Repeat Chorus]\n", ["La", "One", "La"]),
         ("Refrain :\nLa\n\nCouplet 1 :\nUn\n\n(Refrain)\n\nCouplet 2 :\nDeux\n\nAu refrain", ["La", "Un", "La", "Deux", "La"]),
+        # Who sings is no section.
+        ("[Chorus]\n[Anna]\nLa\nAll:\nOh\n\n[Verse]\nOne\n\n[Chorus]", ["La", "Oh", "One", "La", "Oh"]),
+        ("[Chorus]\nLa\n\n[Anything]\nOne\n\n[Chorus]", ["La", "One", "La"]),
         # A mark at a chorus that is written out changes nothing.
         ("(Chorus x2)\nLa\nLa\n\n[Verse]\nOne", ["La", "La", "One"]),
     ],

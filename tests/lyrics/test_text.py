@@ -150,6 +150,8 @@ def test_spelling_in_english(word, expected):
         ("2º", "es", "SEGUNDO"),
         ("3:30", "es", "TRES|Y|TREINTA"),
         ("½", "es", "MEDIO"),
+        ("VI", "es", "VI"),
+        ("VII", "es", "SIETE"),
         ("#1", "es", "NUMERO|UNO"),
         ("3:00", "fr", "TROIS|HEURES"),
         ("3h30", "fr", "TROIS|HEURES|TRENTE"),
