@@ -433,7 +433,7 @@ class TrainingConfig:
             _check_part(part, getattr(self, part))
         if not self.model and not (self.separator and self.acoustic):
             raise ValueError("give model (initial weights of both parts), or both separator and acoustic")
-        if self.acoustic_language and isinstance(self.acoustic, dict):
+        if self.acoustic_language and self.builds_acoustic:
             raise ValueError(
                 "acoustic_language selects the adapter of a checkpoint, but acoustic describes a new model"
             )
@@ -448,9 +448,19 @@ class TrainingConfig:
         return list(given) if isinstance(given, list) else [given] if given else []
 
     @property
+    def builds_separator(self) -> bool:
+        """Whether the separator starts from random weights."""
+        return isinstance(self.separator, dict) and bool(self.separator)
+
+    @property
+    def builds_acoustic(self) -> bool:
+        """Whether the acoustic model, or at least its CTC head, starts from random weights."""
+        return isinstance(self.acoustic, dict) and bool(self.acoustic)
+
+    @property
     def is_from_scratch(self) -> bool:
         """Whether no part starts from given weights."""
-        return isinstance(self.separator, dict) and isinstance(self.acoustic, dict) and "encoder" not in self.acoustic
+        return self.builds_separator and self.builds_acoustic and "encoder" not in self.acoustic
 
 
 def _check_part(name: str, part: object) -> None:

@@ -67,9 +67,9 @@ def _base_models(config: Mapping[str, Any], model: LyricsModel) -> str:
         ("acoustic model", config["acoustic"], model.acoustic.name),
     ):
         start = f"`{_portable(name)}`"
-        if isinstance(part, dict):
+        if isinstance(part, dict) and part:
             start = f"`{part['encoder']}`, with a new CTC head" if "encoder" in part else "random weights"
-        elif label == "acoustic model" and config["acoustic_language"]:
+        elif label == "acoustic model" and config.get("acoustic_language"):
             start += f", adapter of `{config['acoustic_language']}`"
         rows.append(f"| {label} | {start} |")
     return "\n".join(rows)

@@ -47,9 +47,9 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
     """
     torch.manual_seed(config.seed)
     separator, acoustic = config.separator, config.acoustic
-    if isinstance(separator, dict):
+    if config.builds_separator:
         separator = build_separator(separator)
-    if isinstance(acoustic, dict):
+    if config.builds_acoustic:
         acoustic = build_acoustic(acoustic, config.letters)
         if acoustic.log_mel is None:
             init_filterbank(cast(Any, acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
@@ -75,7 +75,7 @@ def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator 
         config: of the run.
         model: at its start.
     """
-    if isinstance(config.separator, dict) or not any(stage.separator.learning_rate for stage in config.stages):
+    if config.builds_separator or not any(stage.separator.learning_rate for stage in config.stages):
         return None
     return copy.deepcopy(model.separator).requires_grad_(False)
 

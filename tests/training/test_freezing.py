@@ -128,6 +128,8 @@ def test_demucs_is_frozen_until_its_step_comes_and_adapters_are_merged_in_the_en
     config = replace(
         training_config,
         model=str(tiny_model_folder),
+        separator="",
+        acoustic="",
         stages=[stage],
         lora=LoraOptions(rank=2),
         spec_augment=None,
@@ -166,6 +168,8 @@ def test_a_unet_separator_is_trained_end_to_end(training_config, tiny_model_fold
     config = replace(
         training_config,
         model=str(tmp_path / "start"),
+        separator="",
+        acoustic="",
         stages=[replace(STAGE, steps=2, anchor_weight=1.0)],
         validation_examples=1,
         checkpoint_every_steps=1,

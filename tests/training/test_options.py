@@ -272,6 +272,8 @@ def test_a_run_is_followed_in_wandb(training_config, tiny_model_folder, monkeypa
     config = replace(
         training_config,
         model=str(tiny_model_folder),
+        separator="",
+        acoustic="",
         stages=[replace(stage, head_learning_rate=2e-3)],
         tracking=TrackingOptions("offline", examples=1),
         validation_examples=1,
