@@ -9,6 +9,7 @@ from lyrics_asr.audio.container import (
     read_tags,
 )
 from lyrics_asr.audio.correction import ChannelCorrection
+from lyrics_asr.audio.leveling import leveled, leveling_gain
 from lyrics_asr.audio.reading import check_complete, read_audio, reads_windows_by_seeking
 from lyrics_asr.audio.samples import (
     ACOUSTIC_SAMPLE_RATE_HZ,
@@ -32,6 +33,8 @@ __all__ = [
     "ChannelCorrection",
     "check_complete",
     "encode_audio",
+    "leveled",
+    "leveling_gain",
     "peak_of",
     "probe",
     "read_audio",

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from lyrics_asr.audio import Audio, probe, read_audio, require_sound
+from lyrics_asr.audio import Audio, leveled, leveling_gain, probe, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.evaluation.metrics import BssEval, bss_eval, si_sdr
@@ -243,13 +243,14 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
                 voices = separate_to_16k_mono([content], model, options.separation, progress)
         else:
             with stopwatch("separation"):
-                (vocals,) = model.vocals([content], options.separation, progress)
-            voices = [model.to_16k_mono(vocals)]
+                (raised,) = model.vocals([leveled(content)], options.separation, progress)
+            voices = [model.to_16k_mono(raised)]
             rate = model.separator.sample_rate_hz
             stem = read_audio(reference.vocals, sample_rate_hz=rate, channels=model.mixture_channels)
             require_sound(stem, reference.vocals)
             with_bss_eval = self.request.bss_eval
-            separation = separation_scores(reference.vocals, stem, content, vocals.cpu(), with_bss_eval=with_bss_eval)
+            vocals = Audio(raised.samples.cpu() / leveling_gain(content), raised.sample_rate_hz)
+            separation = separation_scores(reference.vocals, stem, content, vocals, with_bss_eval=with_bss_eval)
         with stopwatch("acoustic"):
             (emissions,) = model.emissions(voices, options.acoustic)
         with stopwatch("transcriber"):

@@ -17,6 +17,7 @@ from lyrics_asr.audio import (
     Audio,
     ChannelCorrection,
     check_complete,
+    leveled,
     peak_of,
     read_audio,
     read_header,
@@ -92,7 +93,8 @@ def separate_in_blocks(
         if correction is not None:
             audio = correction.apply(audio)
         peak = torch.maximum(peak, peak_of(audio.to_channels(1)))
-        (vocals,) = model.vocals([audio.to_channels(model.mixture_channels)], options)
+        mixture = leveled(audio.to_channels(model.mixture_channels), first)
+        (vocals,) = model.vocals([mixture], options)
         left = max(0, start - margin)
         right = None if is_last else start + block + margin - first
         resampled = model.to_16k_mono(Audio(vocals.samples[:, left - first : right], rate)).cpu().samples[0]

@@ -20,6 +20,7 @@ from lyrics_asr.audio import (
     Audio,
     ChannelCorrection,
     encode_audio,
+    leveled,
     peak_of,
     probe,
     read_audio,
@@ -112,7 +113,7 @@ def separate_to_16k_mono(
     options: SeparationOptions,
     progress: Progress | None = None,
 ) -> list[Audio]:
-    """Separate the vocals of songs, as input of the acoustic model; those of long songs are on the CPU.
+    """Separate the vocals of leveled songs, as input of the acoustic model; those of long songs are on the CPU.
 
     Args:
         mixtures: mixtures or files from `read_song`.
@@ -127,7 +128,7 @@ def separate_to_16k_mono(
     in_memory: list[Audio] = []
     for mixture in mixtures:
         if isinstance(mixture, Audio):
-            in_memory.append(mixture)
+            in_memory.append(leveled(mixture))
     vocals = iter(model.vocals(in_memory, options, progress))
     voices = []
     for mixture in mixtures:

@@ -42,6 +42,7 @@ from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import Emissions, ModelInfo
+from lyrics_asr.version import RESULTS_VERSION
 
 if TYPE_CHECKING:
     from lyrics_asr.models.transcriber import Transcriber
@@ -195,7 +196,8 @@ class LyricsModel(nn.Module):
 
     def fingerprint(self, separation: SeparationOptions, acoustic: AcousticOptions) -> str:
         """A SHA-256 of everything that emissions depend on beside the song: weights, their use, and options."""
-        digest = hashlib.sha256(json.dumps([asdict(separation), asdict(acoustic)], sort_keys=True).encode())
+        options = [RESULTS_VERSION, asdict(separation), asdict(acoustic)]
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         digest.update(repr((self.acoustic.vocabulary, self.acoustic.grid, self.separator.sample_rate_hz)).encode())
         digest.update(weights_fingerprint(self).encode())
         return digest.hexdigest()

@@ -29,8 +29,7 @@ def noise(seconds, rate=44_100, channels=2):
 
 
 def in_one_piece_and_in_blocks(path, model, options):
-    mixture = tasks.read_mixture(path, model)
-    whole = model.to_16k_mono(*model.vocals([mixture], options.separation))
+    (whole,) = tasks.separate_to_16k_mono([tasks.read_mixture(path, model)], model, options.separation)
     return whole, long_audio.separate_in_blocks(long_audio.AudioFile(path), model, options.separation)
 
 
