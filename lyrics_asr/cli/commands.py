@@ -25,7 +25,7 @@ from lyrics_asr.console import (
     log_traceback,
     say,
 )
-from lyrics_asr.lyrics.languages import AUTO, require_language
+from lyrics_asr.lyrics.languages import AUTO, NAMES, require_language
 
 if TYPE_CHECKING:
     from lyrics_asr.cli.main import VerbParser
@@ -323,7 +323,7 @@ def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(str(error)) from error
     language = getattr(args, "language", "en")
-    if language != AUTO:
+    if language not in (AUTO, *NAMES):
         try:
             require_language(language, or_of_model=True)
         except ValueError as error:

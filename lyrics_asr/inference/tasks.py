@@ -41,7 +41,7 @@ from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.language_model.files import read_header
-from lyrics_asr.lyrics.languages import AUTO, base_code, resolve_language
+from lyrics_asr.lyrics.languages import AUTO, NAMES, base_code, resolve_language
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics, read_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
@@ -496,7 +496,9 @@ class AlignTask(ModelTask[AlignRequest]):
             notes += ("has no times for --use-times",)
         for note in notes:
             _logger.warning("%s: %s", job.lyrics or job.stem, note)
-        language = resolve_language(self.request.language, "\n".join(line.text for line in lyrics.lines))
+        language = self.request.language
+        if language not in NAMES:
+            language = resolve_language(language, "\n".join(line.text for line in lyrics.lines))
         return replace(song, lyrics=lyrics, language=language)
 
     def further_key(self, song: Song) -> list[Any]:

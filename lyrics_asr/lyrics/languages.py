@@ -7,26 +7,34 @@ from typing import Any
 AUTO = "auto"
 """In place of a language: guess it from the lyrics."""
 
-# ISO 639-1 code, ISO 639-3 codes, name.
-_TABLE = """
-am amh Amharic; ar ara,arb Arabic; az aze,azj Azerbaijani; be bel Belarusian; bg bul Bulgarian; bn ben Bengali; ca cat
-Catalan; ce che Chechen; cs ces Czech; cy cym Welsh; da dan Danish; de deu German; el ell Greek; en eng English; eo
-epo Esperanto; es spa Spanish; et est Estonian; eu eus Basque; fa fas,pes Persian; fi fin Finnish; fr fra French; ga
-gle Irish; gl glg Galician; gu guj Gujarati; he heb Hebrew; hi hin Hindi; hr hrv Croatian; hu hun Hungarian; hy hye
-Armenian; id ind Indonesian; is isl Icelandic; it ita Italian; ja jpn Japanese; ka kat Georgian; kk kaz Kazakh; kn kan
-Kannada; ko kor Korean; la lat Latin; lt lit Lithuanian; lv lav,lvs Latvian; mk mkd Macedonian; ml mal Malayalam; mr
-mar Marathi; ms msa,zlm Malay; nl nld Dutch; no nor Norwegian; nb nob Norwegian; pa pan Punjabi; pl pol Polish; pt por
-Portuguese; ro ron Romanian; ru rus Russian; sk slk Slovak; sl slv Slovenian; sq sqi Albanian; sr srp Serbian; sv swe
-Swedish; sw swa,swh Swahili; ta tam Tamil; te tel Telugu; tet tet Tetum; tg tgk Tajik; th tha Thai; tl tgl Tagalog; tr
-tur Turkish; uk ukr Ukrainian; ur urd Urdu; vi vie Vietnamese; yi yid Yiddish; yo yor Yoruba; zh zho,cmn Chinese; zu
-zul Zulu
-"""
-_ROWS = [row.split(maxsplit=2) for row in _TABLE.strip().split(";")]
-NAMES = {code: name for code, _, name in _ROWS}
+NAMES = {
+    "am": "Amharic", "ar": "Arabic", "az": "Azerbaijani", "be": "Belarusian", "bg": "Bulgarian", "bn": "Bengali",
+    "ca": "Catalan", "ce": "Chechen", "cs": "Czech", "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "eo": "Esperanto", "es": "Spanish", "et": "Estonian", "eu": "Basque", "fa": "Persian",
+    "fi": "Finnish", "fr": "French", "ga": "Irish", "gl": "Galician", "gu": "Gujarati", "he": "Hebrew",
+    "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "hy": "Armenian", "id": "Indonesian", "is": "Icelandic",
+    "it": "Italian", "ja": "Japanese", "ka": "Georgian", "kk": "Kazakh", "kn": "Kannada", "ko": "Korean",
+    "la": "Latin", "lt": "Lithuanian", "lv": "Latvian", "mk": "Macedonian", "ml": "Malayalam", "mr": "Marathi",
+    "ms": "Malay", "nl": "Dutch", "no": "Norwegian", "nb": "Norwegian", "pa": "Punjabi", "pl": "Polish",
+    "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian", "sq": "Albanian",
+    "sr": "Serbian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil", "te": "Telugu", "tet": "Tetum", "tg": "Tajik",
+    "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
+    "yi": "Yiddish", "yo": "Yoruba", "zh": "Chinese", "zu": "Zulu",
+}  # fmt: skip
 """The names of the known languages, by ISO 639-1 code."""
-_CODES = {long: code for code, longs, _ in _ROWS for long in longs.split(",")}
-_LONG_CODES = {code: longs.split(",")[0] for code, longs, _ in _ROWS}
-_CODES |= {code: code for code in NAMES} | {name.lower(): code for code, name in NAMES.items() if code != "nb"}
+_LONG_CODES = {
+    "amh": "am", "ara": "ar", "arb": "ar", "aze": "az", "azj": "az", "bel": "be", "bul": "bg", "ben": "bn",
+    "cat": "ca", "che": "ce", "ces": "cs", "cym": "cy", "dan": "da", "deu": "de", "ell": "el", "eng": "en",
+    "epo": "eo", "spa": "es", "est": "et", "eus": "eu", "fas": "fa", "pes": "fa", "fin": "fi", "fra": "fr",
+    "gle": "ga", "glg": "gl", "guj": "gu", "heb": "he", "hin": "hi", "hrv": "hr", "hun": "hu", "hye": "hy",
+    "ind": "id", "isl": "is", "ita": "it", "jpn": "ja", "kat": "ka", "kaz": "kk", "kan": "kn", "kor": "ko",
+    "lat": "la", "lit": "lt", "lav": "lv", "lvs": "lv", "mkd": "mk", "mal": "ml", "mar": "mr", "msa": "ms",
+    "zlm": "ms", "nld": "nl", "nor": "no", "nob": "nb", "pan": "pa", "pol": "pl", "por": "pt", "ron": "ro",
+    "rus": "ru", "slk": "sk", "slv": "sl", "sqi": "sq", "srp": "sr", "swe": "sv", "swa": "sw", "swh": "sw",
+    "tam": "ta", "tel": "te", "tet": "tet", "tgk": "tg", "tha": "th", "tgl": "tl", "tur": "tr", "ukr": "uk",
+    "urd": "ur", "vie": "vi", "yid": "yi", "yor": "yo", "zho": "zh", "cmn": "zh", "zul": "zu",
+}  # fmt: skip
+"""ISO 639-3 codes, the usual one of a language first."""
 
 _SCRIPTS = {
     "ja": r"[\u3040-\u30ff]", "ko": r"[\uac00-\ud7a3]", "zh": r"[\u4e00-\u9fff]", "th": r"[\u0e00-\u0e7f]",
@@ -44,13 +52,14 @@ def base_code(language: str) -> str:
     Unknown codes are returned in lower case, without region and script.
     """
     base = re.split("[-_]", language.strip().lower())[0]
-    return _CODES.get(base, base)
+    named = (code for code, name in NAMES.items() if name.lower() == base)
+    return _LONG_CODES.get(base) or next(named, base)
 
 
 def long_code(language: str) -> str:
     """The ISO 639-3 code of a language: "eng" for "en" and "en-US"."""
     base = base_code(language)
-    return _LONG_CODES.get(base, base)
+    return next((long for long, code in _LONG_CODES.items() if code == base), base)
 
 
 def require_language(language: str, *, or_of_model: bool = False) -> None:

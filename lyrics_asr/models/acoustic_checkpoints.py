@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
-from lyrics_asr.lyrics.languages import AUTO, require_language
+from lyrics_asr.lyrics.languages import AUTO, NAMES, require_language
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.int8 import load_int8
@@ -304,7 +304,7 @@ def _set_language(
 ) -> None:
     languages = _languages(getattr(tokenizer, "vocab", {}))
     if not languages:  # monolingual; the code still is the language of the lyrics
-        if language != AUTO:
+        if language not in (AUTO, *NAMES):
             require_language(language)
         return
     code, included = _adapter(name, language, languages), getattr(tokenizer, "target_lang", None)
