@@ -1,8 +1,8 @@
 """Alignment of songs whose quiet lines are 20 dB below the rest, with and without leveling.
 
 `python benchmarks/quiet_lines.py data/synthetic/development` takes a folder of synthetic songs, as `lyrics-asr data
-synth` makes them. Every second line of the first 40 s of singing is turned down, band and all. The score is the share of
-words whose start is within 0.3 s.
+synth` makes them. Every second line of the first 40 s of singing is turned down, band and all. The score is the share
+of words whose start is within 0.3 s.
 """
 
 import argparse

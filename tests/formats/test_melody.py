@@ -5,6 +5,7 @@ import mido
 import pytest
 
 from lyrics_asr.formats import MelodyError, encode, parse_json, render
+from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.types import Note, SungTranscript, Syllable
 from tests.formats.test_readers import TRANSCRIPT
 
@@ -63,6 +64,11 @@ def test_ultrastar_has_syllables_notes_and_line_breaks():
     times = [(1.234, 1.4), (1.4, 1.48), (1.48, 1.554), (1.634, 1.954), (2.9, 3.22)]
     for (_, start, end, _, _), expected in zip(notes, times, strict=True):
         assert (start, end) == (pytest.approx(expected[0], abs=0.011), pytest.approx(expected[1], abs=0.011))
+
+
+def test_our_own_reader_takes_the_words_of_ultrastar():
+    lines = parse_lyrics(render(SUNG, "ultrastar")).lines
+    assert [line.text for line in lines] == ["Walking home", "all"]
 
 
 def test_ultrastar_names_the_stems_beside_the_song(tmp_path):
