@@ -152,17 +152,18 @@ class TranscriberOptions:
     """Transcription with an attention model, see `inference.attention`.
 
     Args:
-        beams: width of its beam search, and the most candidate texts per segment.
+        beams: width of its beam search, and the most candidate texts per segment. None to choose by device: 5, or 1 on
+            a CPU, where more take several times as long.
         ctc_weight: weight of the CTC model in the choice between the candidates, in 0..1.
         min_confidence: words with a lower confidence are dropped, as text that nobody sings.
     """
 
-    beams: int = 5
+    beams: int | None = None
     ctc_weight: float = 0.3
     min_confidence: float = 0.001
 
     def __post_init__(self) -> None:
-        check_range("transcriber.beams", self.beams, self.beams >= 1, "at least 1")
+        check_range("transcriber.beams", self.beams or 0, self.beams is None or self.beams >= 1, "at least 1")
         check_range("transcriber.ctc_weight", self.ctc_weight, 0 <= self.ctc_weight <= 1, "in 0..1")
         check_range("transcriber.min_confidence", self.min_confidence, 0 <= self.min_confidence < 1, "in 0..1, below 1")
 

@@ -186,7 +186,7 @@ def compute_texts(
         return [None] * len(voices)
     texts: list[SongText | None] = []
     for voice, language, expected in zip(voices, languages, hot_words, strict=True):
-        beams = options.transcriber.beams
+        beams = options.transcriber.beams or (1 if model.device.type == "cpu" else 5)
         voice_language = base_code(language)
         found = model.transcriber.transcribe(voice.samples[0], voice_language, hot_words=expected, beams=beams)
         texts.append(found)

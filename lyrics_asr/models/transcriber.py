@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
-from lyrics_asr.lyrics.languages import AUTO
+from lyrics_asr.lyrics.languages import AUTO, NAMES
 from lyrics_asr.models.hub import hub_snapshot
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelSpectrogram
@@ -44,6 +44,7 @@ _UNREPEATED_TOKENS = 4  # length of the n-grams that may not repeat, where a tex
 _LONGEST_SECONDS = 28.0  # of a segment; the window of the model is 30 s
 _SHORTEST_SECONDS = 1.0  # of what is decoded again
 _LANGUAGE_SEGMENTS = 3  # that the language is guessed from
+_UNCLEAR_LANGUAGES = ("cy", "la")  # Whisper takes unclear singing for Welsh and Latin; they have to be given
 _TIMESTAMP_SECONDS = 0.02
 _DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
 
@@ -129,19 +130,21 @@ class WhisperTranscriber:
         return SongText(language, heard, probability, tuple(segments))
 
     def _language(self, segments: Sequence[Float[Tensor, " samples"]]) -> tuple[str | None, float]:
-        """The likeliest language over the longest segments, and its probability, as in openai/whisper."""
+        """The likeliest language, and the mean of its probability over the longest segments."""
         options = self._options
         if not segments or not getattr(options, "is_multilingual", False):
             return None, 0.0
         start = torch.tensor([[options.decoder_start_token_id]], device=self.network.device)
-        tokens = list(options.lang_to_id.values())
-        total = torch.zeros(len(tokens), device=self.network.device)
-        for segment in sorted(segments, key=len, reverse=True)[:_LANGUAGE_SEGMENTS]:
+        tokens = {name.strip("<|>"): token for name, token in options.lang_to_id.items()}
+        languages = [language for language in tokens if language in NAMES and language not in _UNCLEAR_LANGUAGES]
+        longest = sorted(segments, key=len, reverse=True)[:_LANGUAGE_SEGMENTS]
+        total = torch.zeros(len(languages), device=self.network.device)
+        for segment in longest:
             features = self._log_mel(segment[None].to(self.network.device))
-            total += self.network(features, decoder_input_ids=start).logits[0, -1, tokens].log_softmax(0)
-        probabilities = (total / min(len(segments), _LANGUAGE_SEGMENTS)).softmax(0)
-        best = int(probabilities.argmax())
-        return list(options.lang_to_id)[best].strip("<|>"), float(probabilities[best])
+            logits = self.network(features, decoder_input_ids=start).logits[0, -1]
+            total += logits[[tokens[language] for language in languages]].softmax(0)
+        best = int(total.argmax())
+        return languages[best], float(total[best]) / len(longest)
 
     def _prompt(self, language: str, hot_words: str) -> list[int]:
         """The tokens that begin every text."""
