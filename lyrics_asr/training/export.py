@@ -69,7 +69,7 @@ def _save(model: LyricsModel, run: Path, folder: Path, *, half: bool) -> None:
     checkpoint = run if (run / "run.json").is_file() else best_checkpoint(run)
     assert checkpoint is not None  # the model is from there
     model.save(folder, half=half)
-    write_text(folder / "README.md", model_card(checkpoint, model))
+    write_text(folder / "README.md", model_card(checkpoint, model.separator.name, model.acoustic.name))
 
 
 def _add_language_model(model: LyricsModel, config: TrainingConfig, log: Log) -> None:

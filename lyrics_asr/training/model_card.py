@@ -12,19 +12,19 @@ from typing import Any
 import yaml
 
 from lyrics_asr.models.hub import PUBLISHED_REPOSITORY
-from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import PUBLISHED_SEPARATOR
 from lyrics_asr.training.checkpoints import RunState, read_run
 
 _RATES = {"wer": "WER, greedy", "cer": "CER, greedy", "lm_wer": "WER, language model", "lm_cer": "CER, language model"}
 
 
-def model_card(checkpoint: Path, model: LyricsModel) -> str:
+def model_card(checkpoint: Path, separator: str, acoustic: str) -> str:
     """The card of a checkpoint's model, as Markdown.
 
     Args:
         checkpoint: folder of the checkpoint, see `checkpoints`.
-        model: its parts have the names that the run started from.
+        separator: name of the separator that the run started from.
+        acoustic: name of the acoustic model that the run started from.
 
     Raises:
         ValueError: not a checkpoint.
@@ -35,20 +35,20 @@ def model_card(checkpoint: Path, model: LyricsModel) -> str:
         "# Lyrics transcription and alignment",
         f"A separator and a CTC acoustic model, trained for {state.total_steps} steps.\n\n"
         "    lyrics-asr transcribe song.mp3 --model THIS_FOLDER",
-        f"## Base models\n\n{_base_models(config, model)}",
+        f"## Base models\n\n{_base_models(config, separator, acoustic)}",
         f"## Training data\n\n{_data(state)}",
         f"## Results\n\n{_results(state.validation)}",
         "## Licence\n\nFill in `license` at the top. The licences of the base models and of the training data apply.",
         f"## Versions and configuration\n\n{', '.join(f'{name} {each}' for name, each in state.packages.items())}\n\n"
         f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```",
     ]
-    return f"---\n{_metadata(state, model)}---\n\n" + "\n\n".join(sections) + "\n"
+    return f"---\n{_metadata(state, separator, acoustic)}---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _metadata(state: RunState, model: LyricsModel) -> str:
+def _metadata(state: RunState, separator: str, acoustic: str) -> str:
     languages = list(state.validation.get("languages", ()))
     names = {PUBLISHED_SEPARATOR: PUBLISHED_REPOSITORY}
-    parts = [names.get(each.name, each.name) for each in (model.separator, model.acoustic)]
+    parts = [names.get(name, name) for name in (separator, acoustic)]
     entries: dict[str, Any] = {"library_name": "lyrics-asr", "pipeline_tag": "automatic-speech-recognition"}
     entries |= {"license": "FILL IN"}
     if languages:
@@ -60,11 +60,11 @@ def _metadata(state: RunState, model: LyricsModel) -> str:
     return metadata
 
 
-def _base_models(config: Mapping[str, Any], model: LyricsModel) -> str:
+def _base_models(config: Mapping[str, Any], separator: str, acoustic: str) -> str:
     rows = ["| part | started from |", "|---|---|"]
     for label, part, name in (
-        ("separator", config["separator"], model.separator.name),
-        ("acoustic model", config["acoustic"], model.acoustic.name),
+        ("separator", config["separator"], separator),
+        ("acoustic model", config["acoustic"], acoustic),
     ):
         start = f"`{_portable(name)}`"
         if isinstance(part, dict) and part:

@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -38,10 +37,7 @@ def checkpoint(training_config, tmp_path):
 
 
 def card_of(checkpoint):
-    names = SimpleNamespace(
-        separator=SimpleNamespace(name="htdemucs"), acoustic=SimpleNamespace(name="facebook/mms-1b-all")
-    )
-    return model_card(checkpoint, names)
+    return model_card(checkpoint, "htdemucs", "facebook/mms-1b-all")
 
 
 def test_a_card_has_the_metadata_of_the_hub(checkpoint):
