@@ -23,7 +23,7 @@ _STAMPS_BEFORE = re.compile(rf"\s*(?:{_STAMP.pattern}\s*)+")
 _BARE = re.compile(rf"\s*{_RANGE}(?:\s+[-–|]\s+|[\s,]+|$)")
 _TAG = re.compile(
     r"\s*\[\s*(?:ar|ti|al|au|lr|by|re|ve|la|id|length|total|hash|sign|qq|tool|encoding|language|lang|artist|title|album"
-    r"|author|creator|editor|version|key|kana|offset|\#)\s*:(.*)\]\s*",
+    r"|author|creator|editor|version|key|kana|offset|\#)\s*:(.*)\]\s*|\s*\{\"t\":.*",
     re.IGNORECASE,
 )
 _OFFSET = re.compile(r"^\s*\[offset:\s*([+-]?\d+)\s*\]", re.IGNORECASE | re.MULTILINE)

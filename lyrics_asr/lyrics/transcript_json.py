@@ -34,7 +34,8 @@ def read(text: str) -> tuple[SheetLine, ...] | str | None:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if re.match(r'\s*[\[{]\s*[\[{]?\s*"', text):
+        is_lrc = re.search(r"^\[\d+:\d", text, re.MULTILINE)  # with credits in JSON
+        if re.match(r'\s*[\[{]\s*[\[{]?\s*"', text) and not is_lrc:
             raise ValueError(f"looks like JSON but is damaged ({error}); save the lyrics as plain text") from error
         return None
     found = _find(document)
