@@ -12,11 +12,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 CHECK_TYPES := --jaxtyping-packages=lyrics_asr,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-wheel lint format
+.PHONY: help setup demo serve test test-fast test-wheel lint format
 
 help:
 	@echo "make setup      environment in $(VENV), again only when pyproject.toml or constraints.txt changed"
 	@echo "make demo       transcribe and align the songs of data/demo with the embedded model"
+	@echo "make serve      the web application with the embedded model and the demo songs, at http://127.0.0.1:8000"
 	@echo "make test       all tests that need neither a GPU nor the network, in $(WORKERS) processes (WORKERS=4 for more)"
 	@echo "make test-fast  those of them that take no more than a few seconds, without checks of types and shapes"
 	@echo "make test-wheel the wheel alone, in an environment of its own: its extras, doctor, transcribe and align"
@@ -38,6 +39,9 @@ demo: setup
 	@echo
 	@echo "Heard:  $(DEMO)/transcribed    Aligned with the given lyrics:  $(DEMO)/aligned"
 	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
+
+serve: setup
+	$(BIN)/lyrics-asr serve --model embedded --data build/library --songs data/demo
 
 test: setup
 	$(PYTEST) $(CHECK_TYPES) -m "not gpu and not network"

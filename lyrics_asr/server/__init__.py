@@ -1,0 +1,1 @@
+"""The web application: HTTP -> the same requests and runner as the command line."""

@@ -1,0 +1,253 @@
+"""What a worker process does: load the model once, then run the tasks of the command line on one song at a time."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+
+import torch
+
+from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.console import describe, quiet
+from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.decoding.pool import end_with_caller
+from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
+from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
+from lyrics_asr.inference.tasks import AlignTask, Decode, TranscribeTask, compute_texts, read_mixture
+from lyrics_asr.lyrics.languages import AUTO, resolve_language
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.options import InferenceOptions
+from lyrics_asr.server import song_files
+from lyrics_asr.types import AudioInfo, Emissions, SongText
+
+Report = Callable[[str, float], None]
+"""Progress callback: the stage, and the fraction of it that is done."""
+
+_REPORT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Order:
+    """A song for a worker.
+
+    Args:
+        folder: the song's folder, with the decoded mixture and perhaps lyrics.
+        task: "transcribe", "align" or "separate".
+        language: language of the lyrics, or "auto".
+        hot_words: text whose words are likely to be sung.
+        audio: the upload's name and header.
+    """
+
+    folder: Path
+    task: str
+    language: str
+    hot_words: str
+    audio: AudioInfo
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has loaded its model; the sample rate of the separator."""
+
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """Progress of a song in a worker."""
+
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a song in a worker: seconds of its stages, or an error."""
+
+    stages: dict[str, float]
+    error: str | None
+
+
+class LoadedModel:
+    """A model with its beam search, for all songs of a worker."""
+
+    def __init__(self, model: LyricsModel) -> None:
+        self.model = model
+
+    @cached_property
+    def search(self) -> BeamSearch:
+        """The beam search with the model's own options; it reads the language model once."""
+        return BeamSearch(self.model.acoustic.vocabulary, self.model.language_model_path, self.model.decoding)
+
+    def process(self, order: Order, report: Report) -> Outcome:
+        """Run all stages on a song; its folder then has the stems, the emissions and the transcript."""
+        lyrics = order.folder / song_files.LYRICS
+        job = Job(order.folder / song_files.MIXTURE, Path("transcript"), lyrics if lyrics.is_file() else None)
+        verb: TranscribeTask | AlignTask | None = None
+        if order.task == "transcribe":
+            request = TranscribeRequest(output=order.folder, force=True, language=order.language)
+            verb = _TranscribeTask(request, self)
+        elif order.task == "align":
+            aligned = AlignRequest(output=order.folder, force=True, language=order.language)
+            verb = AlignTask(aligned, model=self.model)
+        task = _SongTask(verb, self, order, report)
+        outcomes: list[Outcome] = []
+        try:
+            songs = [task.check(job)]
+        except ValueError as error:
+            return Outcome(job, (), error)
+        work(songs, task, resume=None, on_result=outcomes.append)
+        return outcomes[0]
+
+
+@dataclass(frozen=True)
+class _Inferred:
+    mixture: Audio
+    vocals: Audio
+    emissions: Emissions | None = None
+    text: SongText | None = None
+
+
+class _TranscribeTask(TranscribeTask):
+    """`lyrics-asr transcribe`, with the beam search of the worker."""
+
+    def __init__(self, request: TranscribeRequest, loaded: LoadedModel) -> None:
+        super().__init__(request, model=loaded.model)
+        self._loaded = loaded
+
+    @contextmanager
+    def beam_search(self) -> Iterator[Decode]:
+        """See `ModelTask`; in this process, and loaded once for all songs."""
+        yield self._loaded.search.decode
+
+
+class _SongTask(Task[Audio, _Inferred]):
+    """A task of the command line that also keeps the stems and the emissions.
+
+    Args:
+        verb: the task; None to separate only.
+        loaded: the model.
+        order: the song.
+        report: progress callback.
+    """
+
+    def __init__(
+        self, verb: TranscribeTask | AlignTask | None, loaded: LoadedModel, order: Order, report: Report
+    ) -> None:
+        self._verb, self._model, self._order, self._report = verb, loaded.model, order, report
+
+    def check(self, job: Job) -> Song:
+        """See `Task`; the upload was checked before."""
+        order = self._order
+        lyrics = job.read_lyrics() if order.task == "align" else None
+        text = order.hot_words if lyrics is None else "\n".join(line.text for line in lyrics.lines)
+        return Song(job, order.audio, lyrics, order.hot_words, resolve_language(order.language, text))
+
+    def load(self) -> AbstractContextManager[None]:
+        """See `Task`; the model is loaded."""
+        return nullcontext() if self._verb is None else self._verb.load()
+
+    def key(self, song: Song) -> str:
+        """See `Task`; the library finds equal songs."""
+        raise NotImplementedError
+
+    def read(self, song: Song) -> Audio:
+        """See `Task`."""
+        return read_mixture(song.job.source, self._model)
+
+    def infer(self, songs: Sequence[tuple[Song, Audio]], stopwatch: Stopwatch) -> Sequence[_Inferred]:
+        """See `Task`; there is one song."""
+        ((song, mixture),) = songs
+        model = self._model
+        options = InferenceOptions() if self._verb is None else self._verb.options
+        self._report("separation", 0.0)
+        with stopwatch("separation"):
+            (vocals,) = model.vocals([mixture], options.separation, partial(self._report, "separation"))
+            voice = model.to_16k_mono(vocals)
+        if self._verb is None:
+            return [_Inferred(mixture, vocals.cpu())]
+        self._report("acoustic", 0.0)
+        with stopwatch("acoustic"):
+            (emissions,) = model.emissions([voice], options.acoustic)
+        text = None
+        if self._order.task == "transcribe" and model.transcriber is not None:
+            self._report("transcriber", 0.0)
+            language = AUTO if self._order.language == AUTO else song.language
+            with stopwatch("transcriber"):
+                (text,) = compute_texts([voice], model, options, [language], [song.hot_words])
+        return [_Inferred(mixture, vocals.cpu(), emissions, text)]
+
+    def finish(self, song: Song, inferred: _Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
+        """See `Task`."""
+        folder = self._order.folder
+        self._report("writing", 0.0)
+        with stopwatch("writing"):
+            accompaniment = Audio(inferred.mixture.samples - inferred.vocals.samples, inferred.mixture.sample_rate_hz)
+            write_audio(folder / song_files.VOCALS, inferred.vocals)
+            write_audio(folder / song_files.ACCOMPANIMENT, accompaniment)
+            if inferred.emissions is not None:
+                song_files.save_emissions(folder / song_files.EMISSIONS, inferred.emissions)
+        self._report("lyrics", 0.0)
+        if isinstance(self._verb, TranscribeTask):
+            assert inferred.emissions is not None
+            return self._verb.finish(song, (inferred.emissions, inferred.text), stopwatch)
+        if self._verb is not None:
+            assert inferred.emissions is not None
+            return self._verb.finish(song, inferred.emissions, stopwatch)
+        return ()
+
+
+def serve_songs(load: Callable[[str], LyricsModel], device: str, cores: int, connection: Connection) -> None:
+    """The main function of a worker process: process songs from a connection until it closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # for the server, which then ends its workers
+    Thread(target=end_with_caller, daemon=True).start()
+    torch.set_num_threads(cores)
+    with quiet(debug=False):
+        try:
+            loaded = LoadedModel(load(device))
+            connection.send(Ready(loaded.model.separator.sample_rate_hz))
+        except Exception as error:
+            connection.send(Result({}, describe(error)))
+            return
+        while True:
+            try:
+                order = connection.recv()
+            except EOFError:
+                return
+            outcome = loaded.process(order, _Throttle(connection))
+            failure = None if outcome.error is None else describe(outcome.error)
+            connection.send(Result(dict(outcome.stages), failure))
+
+
+class _Throttle:
+    """Sends progress of a stage at most every `_REPORT_SECONDS`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stage, self._sent = "", 0.0
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        now = time.monotonic()
+        if stage != self._stage or now - self._sent >= _REPORT_SECONDS:
+            self._stage, self._sent = stage, now
+            self._connection.send(StageProgress(stage, fraction))
+
+
+def start_worker(
+    load: Callable[[str], LyricsModel], device: str, cores: int
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """Start a worker process, forked from a server without CUDA; returns it and the connection for orders."""
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve_songs, args=(load, device, cores, theirs), name=f"worker of {device}")
+    process.start()
+    theirs.close()
+    return process, ours

@@ -1,0 +1,61 @@
+"""The files in a song's folder, and the emissions among them.
+
+Conventions
+- Names are fixed; nothing that a client sends becomes part of a path.
+- Emissions are stored with their vocabulary and time axis, so that lyrics are aligned again without the model.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from lyrics_asr.files import atomic_path
+from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+
+SOURCE, LYRICS, MIXTURE = "source", "lyrics", "mixture.wav"
+"""The upload, the lyrics as they were given, and the decoded upload while it is processed."""
+TRANSCRIPT, EDITED, EMISSIONS = "transcript.json", "edited.json", "emissions.safetensors"
+"""The result, the version that a person has edited, and the emissions."""
+VOCALS, ACCOMPANIMENT = "vocals.flac", "accompaniment.flac"
+"""The stems: the vocals, and the mixture without them."""
+
+
+def current_transcript(folder: Path) -> Path:
+    """The transcript as edited, or else as processed; the file may be missing."""
+    edited = folder / EDITED
+    return edited if edited.is_file() else folder / TRANSCRIPT
+
+
+def save_emissions(path: Path, emissions: Emissions) -> None:
+    """Save emissions, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    metadata = {
+        "vocabulary": json.dumps(asdict(emissions.vocabulary)),
+        "grid": json.dumps(asdict(emissions.grid)),
+        "duration_seconds": repr(emissions.duration_seconds),
+    }
+    with atomic_path(path) as temporary:
+        save_file({"log_probs": emissions.log_probs.contiguous()}, temporary, metadata)
+
+
+def load_emissions(path: Path) -> Emissions:
+    """Load what `save_emissions` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        vocabulary = json.loads(metadata["vocabulary"])
+        return Emissions(
+            file.get_tensor("log_probs"),
+            Vocabulary(tuple(vocabulary["tokens"]), vocabulary["blank_id"], vocabulary["word_delimiter_id"]),
+            FrameGrid(**json.loads(metadata["grid"])),
+            float(metadata["duration_seconds"]),
+        )

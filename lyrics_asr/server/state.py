@@ -1,0 +1,228 @@
+"""The parts of a running server, and songs added to them from uploads."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+
+from lyrics_asr.audio import AudioError
+from lyrics_asr.files import sync_file, sync_folder
+from lyrics_asr.server import song_files
+from lyrics_asr.server.decoder import LyricsError, TooLongError, inspect_upload
+from lyrics_asr.server.errors import ApiError
+from lyrics_asr.server.library import CANCELLED, FAILED, QUEUED, RUNNING, Library, NewSong, StoredSong
+from lyrics_asr.server.metrics import Metrics
+from lyrics_asr.server.settings import ServerSettings
+from lyrics_asr.server.supervisor import Supervisor
+from lyrics_asr.version import RESULTS_VERSION
+
+_BLOCK_BYTES = 1 << 20
+_WATCH_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client wants done.
+
+    Args:
+        file: the audio or video file.
+        filename: its name, for people only.
+        lyrics: lyrics to align, in any format and encoding that `read_lyrics` recognizes; None without.
+        task: "transcribe", "align" or "separate".
+        language: language of the lyrics.
+        hot_words: text whose words are likely to be sung.
+        client: who asks.
+    """
+
+    file: BinaryIO
+    filename: str
+    lyrics: bytes | None
+    task: str
+    language: str
+    hot_words: str
+    client: str
+
+
+class ServerState:
+    """Library, metrics and workers.
+
+    Args:
+        settings: settings of the server.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        for folder in (settings.songs, settings.uploads):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(settings.uploads)  # of requests that a killed server did not finish
+        settings.uploads.mkdir()
+        self.library = Library(settings.data / "library.sqlite3")
+        known = {stored.song.id for stored in self.library.all()}
+        for folder in settings.songs.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.metrics = Metrics(self.library)
+        self.supervisors: list[Supervisor] = []
+        self.listing = (-1, "")
+        """The list of all jobs as JSON and its revision, which all watchers share."""
+
+    def start(self, cores: int) -> None:
+        """Start a worker per device, with so many CPU cores together."""
+        share = max(1, cores // max(1, len(self.settings.devices)))
+        for device in self.settings.devices:
+            self.supervisors.append(Supervisor(self.settings, self.library, self.metrics, device, share))
+        for supervisor in self.supervisors:
+            supervisor.start()
+
+    def stop(self) -> None:
+        """End the workers and close the database; songs in progress wait for the next start."""
+        for supervisor in self.supervisors:
+            supervisor.stop()
+        self.library.close()
+
+    def wake(self) -> None:
+        """There may be a song for a worker."""
+        for supervisor in self.supervisors:
+            supervisor.wake.set()
+
+    async def add(self, upload: Upload) -> StoredSong:
+        """Store an upload and queue it, or find an equal one; one that failed is tried again.
+
+        Raises:
+            ApiError: a limit is exceeded, or the upload is not audio or has no lyrics.
+        """
+        scratch = self.settings.uploads / secrets.token_hex(8)
+        try:
+            key = await run_in_threadpool(self._store, upload, scratch)
+            found = self.library.find(key)
+            if found is None:
+                found = await self._queue(upload, key, scratch)
+            elif found.status in (FAILED, CANCELLED) and self.library.retry(found.song.id):
+                found = self.get(found.song.id)
+            self.wake()
+            return found
+        finally:
+            await run_in_threadpool(shutil.rmtree, scratch, ignore_errors=True)
+
+    async def _queue(self, upload: Upload, key: str, scratch: Path) -> StoredSong:
+        self._check_queue(upload.client)  # before the work, and again after it
+        lyrics = scratch / song_files.LYRICS
+        try:
+            audio = await run_in_threadpool(
+                inspect_upload, scratch / song_files.SOURCE, lyrics if lyrics.exists() else None, self.settings.limits
+            )
+        except TooLongError as error:
+            raise ApiError(413, str(error), "too_long", param="file") from error
+        except LyricsError as error:
+            message = str(error).replace(str(lyrics), "lyrics")
+            raise ApiError(422, message, "no_lyrics", param="lyrics") from error
+        except AudioError as error:
+            message = str(error).replace(str(scratch / song_files.SOURCE), display_name(upload.filename))
+            raise ApiError(415, message, "not_audio", param="file") from error
+        self._check_queue(upload.client)
+        song_id = secrets.token_hex(8)
+        new = NewSong(
+            song_id,
+            key,
+            display_name(upload.filename),
+            upload.task,
+            upload.language,
+            upload.hot_words,
+            upload.client,
+            audio.duration_seconds,
+            audio.sample_rate_hz,
+        )
+        folder = self.settings.folder(song_id)
+        scratch.rename(folder)
+        sync_folder(folder.parent)
+        if not self.library.add(new):  # an equal upload came first
+            shutil.rmtree(folder, ignore_errors=True)
+            song = self.library.find(key)
+            assert song is not None
+            return song
+        return self.get(song_id)
+
+    def _store(self, upload: Upload, scratch: Path) -> str:
+        """Write the files of an upload to a folder, and return the key of the song."""
+        scratch.mkdir()
+        digest = hashlib.sha256()
+        with (scratch / song_files.SOURCE).open("wb") as target:
+            while block := upload.file.read(_BLOCK_BYTES):
+                digest.update(block)
+                target.write(block)
+        sync_file(scratch / song_files.SOURCE)
+        if upload.lyrics is not None:
+            (scratch / song_files.LYRICS).write_bytes(upload.lyrics)
+            sync_file(scratch / song_files.LYRICS)
+        lyrics = None if upload.lyrics is None else hashlib.sha256(upload.lyrics).hexdigest()
+        options = [upload.task, upload.language, upload.hot_words, self.settings.model, RESULTS_VERSION]
+        return hashlib.sha256(json.dumps([digest.hexdigest(), lyrics, *options]).encode()).hexdigest()
+
+    def _check_queue(self, client: str) -> None:
+        limits, library = self.settings.limits, self.library
+        waiting = library.count(QUEUED)
+        if waiting >= limits.queued_jobs:
+            raise self._busy(f"{waiting} jobs are waiting", "queue_full")
+        if library.count(QUEUED, RUNNING, client=client) >= limits.client_jobs:
+            raise self._busy(f"{limits.client_jobs} of your jobs are waiting", "too_many_jobs")
+
+    def _busy(self, cause: str, code: str) -> ApiError:
+        queue = self.library.queue()
+        factor = self.library.real_time_factor() or 1.0
+        seconds = max(1, round(factor * (queue[0][1] if queue else 1.0)))
+        return ApiError(429, f"{cause}; try again in {seconds} s", code, headers={"Retry-After": str(seconds)})
+
+    def get(self, song_id: str) -> StoredSong:
+        """The song with this id.
+
+        Raises:
+            ApiError: there is none.
+        """
+        song = self.library.get(song_id)
+        if song is None:
+            raise ApiError(404, f"no job {song_id[:40]!r}; it may have been deleted", "not_found")
+        return song
+
+    async def delete(self, song_id: str) -> None:
+        """Delete a song with its files; a worker that is busy with it is ended."""
+        self.library.delete(song_id)
+        await run_in_threadpool(shutil.rmtree, self.settings.folder(song_id), ignore_errors=True)
+
+    async def changes(self, every_seconds: float = _WATCH_SECONDS) -> AsyncIterator[None]:
+        """Yields now, and after changes of the library, at most so often."""
+        seen = -1
+        while True:
+            if self.library.revision != seen:
+                seen = self.library.revision
+                yield
+            await asyncio.sleep(every_seconds)
+
+    async def finished(self, song_id: str) -> StoredSong:
+        """Wait until a song has ended, and return it.
+
+        Raises:
+            ApiError: the song has failed, was cancelled or deleted.
+        """
+        async for _ in self.changes():
+            song = self.get(song_id)
+            if song.status == FAILED:
+                raise ApiError(422, song.error or "the song has failed", "processing_failed", param="file")
+            if song.status == CANCELLED:
+                raise ApiError(409, "the job was cancelled", "cancelled")
+            if song.status not in (QUEUED, RUNNING):
+                return song
+        raise AssertionError("changes never end")
+
+
+def display_name(filename: str) -> str:
+    """A file's name without folders and suffix, with spaces for underscores."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    stem = (name.rsplit(".", 1)[0] or name).replace("_", " ")
+    return "".join(character for character in stem if character.isprintable())[:200].strip() or "song"

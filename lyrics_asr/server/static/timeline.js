@@ -1,0 +1,65 @@
+// What is shown at which time. Pure functions over the transcript's JSON; times are seconds.
+
+export const COUNTDOWN_SECONDS = 3;
+const PAUSE_SECONDS = 4;
+
+// The sung lines in order of time, each with rows of words: the line, and backing vocals in parentheses below it.
+export function displayLines(transcript) {
+  const lines = [];
+  for (const line of transcript.lines) {
+    if (line.start_seconds === null) continue; // not found in the song
+    const sung = { isBacking: false, words: [] };
+    const backing = { isBacking: true, words: [] };
+    let depth = 0;
+    for (const word of line.words) {
+      const isBacking = depth > 0 || /^["'“‘]*[([]/.test(word.text);
+      depth += count(word.text, /[([]/g) - count(word.text, /[)\]]/g);
+      depth = Math.max(0, depth);
+      (isBacking ? backing : sung).words.push(shown(word));
+    }
+    const rows = [sung, backing].filter((row) => row.words.length);
+    lines.push({ start: line.start_seconds, end: line.end_seconds, rows });
+  }
+  return lines.sort((a, b) => a.start - b.start);
+}
+
+function shown(word) {
+  return { text: word.text, start: word.start_seconds, end: word.end_seconds };
+}
+
+function count(text, pattern) {
+  return (text.match(pattern) ?? []).length;
+}
+
+// How much of a word is sung, in 0..1.
+export function fraction(word, seconds) {
+  if (seconds < word.start) return 0;
+  if (seconds >= word.end) return 1;
+  return (seconds - word.start) / (word.end - word.start);
+}
+
+// The line to look at: the first that is not over. During a pause that is the next one.
+export function currentLine(lines, seconds) {
+  const index = lines.findIndex((line) => line.end > seconds);
+  return index < 0 ? lines.length - 1 : index;
+}
+
+// The line that is sung, or else the last one that was.
+export function lastLine(lines, seconds) {
+  return Math.max(0, lines.findLastIndex((line) => line.start <= seconds + 0.01));
+}
+
+// Seconds until the voice comes back, if that is after a long pause and soon; else null.
+export function countdown(lines, seconds) {
+  const next = lines.findIndex((line) => line.start > seconds);
+  if (next < 0) return null;
+  let silentSince = 0;
+  for (const line of lines.slice(0, next)) silentSince = Math.max(silentSince, line.end);
+  const left = lines[next].start - seconds;
+  return lines[next].start - silentSince >= PAUSE_SECONDS && left <= COUNTDOWN_SECONDS ? left : null;
+}
+
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

@@ -1,0 +1,85 @@
+// The waveform of the vocals around a line, with the words over it; their edges are dragged.
+
+const MARGIN_SECONDS = 0.8;
+
+export class Waveform {
+  // onDrag(index, edge, seconds) while an edge is dragged, onDrop() at its end.
+  constructor(root, { onDrag, onDrop }) {
+    this.root = root;
+    this.canvas = root.querySelector("canvas");
+    this.words = root.querySelector(".wave-words");
+    this.cursor = root.querySelector(".wave-cursor");
+    this.first = 0;
+    this.last = 1;
+    this.words.addEventListener("pointerdown", (event) => {
+      const { edge, index } = event.target.dataset;
+      if (!edge) return;
+      event.preventDefault();
+      this.words.setPointerCapture(event.pointerId);
+      const move = (moved) => onDrag(Number(index), edge, this.seconds(moved.clientX));
+      this.words.addEventListener("pointermove", move);
+      this.words.addEventListener("lostpointercapture", () => {
+        this.words.removeEventListener("pointermove", move);
+        onDrop();
+      }, { once: true });
+    });
+  }
+
+  seconds(x) {
+    const box = this.root.getBoundingClientRect();
+    return this.first + ((x - box.left) / box.width) * (this.last - this.first);
+  }
+
+  // Show a part of the song; the window stays while a line is edited.
+  show(buffer, line) {
+    if (line.isMissing) return;
+    this.first = Math.max(0, Math.min(...line.words.map((word) => word.start)) - MARGIN_SECONDS);
+    this.last = Math.min(buffer.duration, Math.max(...line.words.map((word) => word.end)) + MARGIN_SECONDS);
+    this.#draw(buffer);
+    this.showWords(line);
+  }
+
+  showWords(line) {
+    this.words.replaceChildren(...line.words.map((word, index) => {
+      const block = document.createElement("div");
+      block.className = `wave-word${word.isSet ? " is-set" : ""}`;
+      block.style.left = `${this.#percent(word.start)}%`;
+      block.style.width = `${this.#percent(word.end) - this.#percent(word.start)}%`;
+      block.textContent = word.text;
+      for (const edge of ["start", "end"]) {
+        const handle = document.createElement("i");
+        handle.className = `edge ${edge}`;
+        handle.dataset.edge = edge;
+        handle.dataset.index = index;
+        block.append(handle);
+      }
+      return block;
+    }));
+  }
+
+  showCursor(seconds) {
+    this.cursor.style.left = `${this.#percent(seconds)}%`;
+    this.cursor.hidden = seconds < this.first || seconds > this.last;
+  }
+
+  #percent(seconds) {
+    return (100 * (seconds - this.first)) / (this.last - this.first);
+  }
+
+  #draw(buffer) {
+    const { canvas } = this;
+    canvas.width = canvas.clientWidth * devicePixelRatio;
+    canvas.height = canvas.clientHeight * devicePixelRatio;
+    const context = canvas.getContext("2d");
+    const samples = buffer.getChannelData(0);
+    context.fillStyle = getComputedStyle(canvas).color;
+    const perColumn = ((this.last - this.first) * buffer.sampleRate) / canvas.width;
+    for (let x = 0; x < canvas.width; x += 1) {
+      const from = Math.floor(this.first * buffer.sampleRate + x * perColumn);
+      let peak = 0;
+      for (let i = from; i < from + perColumn; i += 1) peak = Math.max(peak, Math.abs(samples[i] ?? 0));
+      const height = Math.max(1, peak * canvas.height);
+      context.fillRect(x, (canvas.height - height) / 2, 1, height);
+    }
+  }
+}

@@ -1,0 +1,266 @@
+"""The page in Chromium: upload, stage, slider, keys, phone; axe-core finds no violations."""
+
+import shutil
+
+import pytest
+
+from tests.fake_model import WORD_FRAMES, FakeModel
+from tests.server.conftest import listening
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra dev: pip install 'lyrics-asr[dev]'")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+
+# Position and lit words in every frame of the song.
+RECORD = """() => new Promise((resolve) => {
+  const samples = [];
+  const sample = () => {
+    const lit = [...document.querySelectorAll(".word.is-active")].map((word) => word.textContent);
+    samples.push([player.position(), lit]);
+    if (player.isPlaying) requestAnimationFrame(sample); else resolve(samples);
+  };
+  requestAnimationFrame(sample);
+})"""
+
+# Root mean square of what the singer's fader lets through, over a third of a second.
+LEVEL = """() => new Promise((resolve) => {
+  const analyser = new AnalyserNode(player.context, { fftSize: 16384 });
+  player.gains.vocals.connect(analyser);
+  setTimeout(() => {
+    const samples = new Float32Array(analyser.fftSize);
+    analyser.getFloatTimeDomainData(samples);
+    resolve(Math.sqrt(samples.reduce((sum, each) => sum + each * each, 0) / samples.length));
+  }, 600);
+})"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with listening(tmp_path_factory.mktemp("page") / "data") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address, request):
+    width, height = getattr(request, "param", (1280, 800))
+    page = browser.new_page(viewport={"width": width, "height": height})
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(30_000)
+    page.goto(address)
+    yield page
+    page.close()
+    assert errors == []
+
+
+def add(page, song, folder, name="a song", lyrics="Sun, moon\n(rain!)"):
+    """Upload a song with its lyrics, and open it."""
+    (folder / f"{name}.flac").write_bytes(song)
+    (folder / f"{name}.txt").write_text(lyrics)
+    page.set_input_files("#files", [folder / f"{name}.flac", folder / f"{name}.txt"])
+    page.click("#send")
+    page.click(f"a.song-name[href]:text-is('{name}')")
+    page.wait_for_function("() => window.player && document.querySelectorAll('.word').length")
+
+
+def violations(page):
+    results = axe.Axe().run(page).response["violations"]
+    return {each["id"]: [node["html"][:100] for node in each["nodes"]] for each in results}
+
+
+def test_words_are_lit_at_their_times(page, song, tmp_path):
+    add(page, song, tmp_path)
+    job_id = page.evaluate("location.hash").partition("=")[2]
+    transcript = page.evaluate(f"fetch('/v1/jobs/{job_id}/results/transcript.json').then((answer) => answer.json())")
+    words = [word for line in transcript["lines"] for word in line["words"]]
+    assert [word["text"] for word in words] == ["Sun,", "moon", "(rain!)"]
+    page.click("#play")
+    samples = page.evaluate(RECORD)
+    assert len(samples) > 20
+    checked = 0
+    for position, lit in samples:
+        for word in words:
+            start, end = word["start_seconds"], word["end_seconds"]
+            if start + 0.05 < position < end - 0.05:
+                assert word["text"] in lit, (position, word)
+                checked += 1
+            elif not start - 0.05 < position < end + 0.05:
+                assert word["text"] not in lit, (position, word)
+    assert checked >= 3
+    assert page.locator(".backing .word").all_inner_texts() == ["(rain!)"]
+    assert violations(page) == {}
+
+
+def test_slider_and_keys(page, song, tmp_path):
+    add(page, song, tmp_path)
+    page.evaluate("player.loop = { start: 0.5, end: 2.5 }")
+    page.keyboard.press("Space")
+    loud = page.evaluate(LEVEL)
+    assert loud == pytest.approx(0.1 / 2**0.5, rel=0.1)  # the fake voice: a sine of 0.1
+    page.keyboard.press("g")
+    assert page.input_value("#vocals") == "0"
+    page.wait_for_timeout(300)
+    assert page.evaluate(LEVEL) < 0.001 * loud
+    page.keyboard.press("g")
+    page.fill("#vocals", "50")
+    page.wait_for_timeout(300)
+    assert page.evaluate(LEVEL) == pytest.approx(loud / 2, rel=0.1)
+    page.keyboard.press("Space")
+    assert page.get_attribute("#play", "aria-label") == "Play"
+    with page.expect_response(lambda response: response.request.method == "PATCH"):
+        page.keyboard.press("+")
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('.word').length")
+    assert page.inner_text("#offset") == "50 ms"
+    with page.expect_response(lambda response: response.request.method == "PATCH"):
+        page.keyboard.press("-")
+    page.click(".word >> text=moon")
+    assert page.evaluate("player.position()") == pytest.approx(
+        float(page.get_attribute(".word >> text=moon", "data-start")), abs=0.01
+    )
+    page.keyboard.press("Escape")
+    assert page.is_visible("#songs")
+
+
+def test_library(page, song, tmp_path):
+    add(page, song, tmp_path, name="<b>other", lyrics="moon")
+    page.keyboard.press("Escape")
+    assert page.locator("a.song-name", has_text="<b>other").count() == 1
+    page.fill("#search", "nothing like this")
+    assert page.is_visible("#empty")
+    page.fill("#search", "OTHER")
+    assert page.locator(".song").count() == 1
+    assert violations(page) == {}
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click(".song .delete")
+    page.wait_for_function("() => !document.querySelector('.song')")
+
+
+@pytest.mark.parametrize("page", [(360, 740)], indirect=True)
+def test_phone(page, song, tmp_path):
+    def overflows():
+        return page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+    assert not overflows()
+    add(
+        page,
+        song,
+        tmp_path,
+        name="a name that is wider than a phone is",
+        lyrics="Sun, moon and some more words than fit\nrain",
+    )
+    assert not overflows()
+    assert violations(page) == {}
+    for control in ("#play", "#mute", "#vocals", "#later", "#back", "#edit", "#fullscreen", "#lines"):
+        box = page.locator(control).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+        assert control == "#lines" or box["y"] + box["height"] <= 740
+
+
+def test_timeline(page):
+    """Words in parentheses have a row of their own; a countdown comes before a voice that was away for 4 s."""
+
+    def word(text, start):
+        return {"text": text, "start_seconds": start, "end_seconds": start + 1}
+
+    words = [word("Hold", 5), word("(ooh", 6), word("ah)", 7), word("on", 8)]
+    lines = [
+        {"text": "x", "start_seconds": 14, "end_seconds": 15, "words": [word("x", 14)]},
+        {"text": "Hold (ooh ah) on", "start_seconds": 5, "end_seconds": 9, "words": words},
+        {"text": "lost", "start_seconds": None, "end_seconds": None, "words": []},
+    ]
+    program = """async (transcript) => {
+      const timeline = await import("/static/timeline.js");
+      const lines = timeline.displayLines(transcript);
+      const text = (row) => row.words.map((word) => word.text).join(" ");
+      const rows = lines.map((line) => line.rows.map((row) => [row.isBacking, text(row)]));
+      return [rows, [1, 2.5, 4.9, 8.5, 10, 12].map((seconds) => timeline.countdown(lines, seconds))];
+    }"""
+    rows, counts = page.evaluate(program, {"lines": lines})
+    assert rows == [[[False, "Hold on"], [True, "(ooh ah)"]], [[False, "x"]]]
+    assert [count and round(count, 6) for count in counts] == [None, 2.5, 0.1, None, None, 2.0]
+
+
+def test_editor(page, song, tmp_path):
+    """A word is added, an edge is dragged, the song is aligned again; undo and redo; what is saved is what was seen."""
+    add(page, song, tmp_path, name="edited", lyrics="sun rain")
+    page.click("#edit")
+    line = page.locator("#editor-lines input").first
+    line.fill("sun moon rain")
+    line.press("Tab")
+    assert "moon" in page.locator(".note").first.inner_text()
+    edge = page.locator(".edge.end[data-index='0']").bounding_box()
+    before = page.locator(".wave-word").first.bounding_box()["width"]
+    page.mouse.move(edge["x"] + 5, edge["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(edge["x"] + 25, edge["y"] + 50)
+    page.mouse.up()
+    assert page.locator(".wave-word").first.bounding_box()["width"] > before + 10
+    assert page.locator(".wave-word.is-set").count() == 1
+    assert violations(page) == {}
+    page.click("#align-again")
+    page.wait_for_selector("text=/Aligned in 0\\.\\d s/")
+    assert page.locator(".wave-word.is-set").first.inner_text() == "sun"
+    page.click("#undo")
+    page.click("#undo")
+    assert page.locator(".wave-word.is-set").count() == 0
+    page.click("#redo")
+    page.click("#redo")
+    line = page.locator("#editor-lines input").first
+    line.click()
+    line.evaluate("(input) => input.setSelectionRange(3, 3)")
+    line.press("Enter")
+    assert page.locator("#editor-lines li").count() == 2
+    page.click("#save")
+    page.wait_for_selector("#editor", state="hidden")
+    page.wait_for_function("() => document.querySelectorAll('#lines li').length === 2")
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('#lines li').length === 2")
+    job_id = page.evaluate("location.hash").partition("=")[2]
+    transcript = page.evaluate(f"fetch('/v1/jobs/{job_id}/results/transcript.json').then((answer) => answer.json())")
+    assert [line["text"] for line in transcript["lines"]] == ["sun", "moon rain"]
+    grid = FakeModel().acoustic.grid
+    (sun,) = transcript["lines"][0]["words"]
+    moon, rain = transcript["lines"][1]["words"]
+    assert sun["confidence"] == 1
+    free = max(grid.seconds(WORD_FRAMES["moon"]), sun["end_seconds"])  # the end that was dragged stays
+    assert moon["start_seconds"] == pytest.approx(free, abs=0.03)
+    assert rain["start_seconds"] == pytest.approx(grid.seconds(WORD_FRAMES["rain"]), abs=0.03)
+
+
+def test_share(browser, page, song, tmp_path):
+    """The shared file opens from disk, with no server."""
+    add(page, song, tmp_path, name="<i>shared", lyrics="sun moon rain\n</script>")
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.locator(".song", has_text="shared").locator(".downloads").select_option("share.html")
+    download.value.save_as(tmp_path / "share.html")
+    shared = browser.new_page()
+    errors = []
+    shared.on("pageerror", lambda error: errors.append(str(error)))
+    shared.on("request", lambda each: errors.append(each.url) if each.url.startswith("http") else None)
+    shared.goto((tmp_path / "share.html").as_uri())
+    shared.wait_for_function("() => window.player && document.querySelectorAll('.word').length")
+    assert shared.locator(".word").all_inner_texts() == ["sun", "moon", "rain"]
+    shared.click("#play")
+    shared.wait_for_function("() => player.position() > 0.5")
+    assert errors == []
+    assert violations(shared) == {}
+    shared.close()
