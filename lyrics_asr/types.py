@@ -220,11 +220,13 @@ class Alignment:
         lines: sung lines, in order of time.
         not_found: the other lines, in order of the lyrics.
         uncovered: singing without lyrics, in order of time.
+        confidence: probability that the lyrics belong to the song.
     """
 
     lines: tuple[TimedLine, ...]
-    not_found: tuple[MissingLine, ...] = ()
-    uncovered: tuple[Segment, ...] = ()
+    not_found: tuple[MissingLine, ...]
+    uncovered: tuple[Segment, ...]
+    confidence: float
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,7 @@ class Transcript:
         not_found: lines of the lyrics that were not found, in order of the lyrics.
         uncovered: singing without lyrics, in order of time; always empty for "transcribe".
         language: of the lyrics, such as "en"; None in files of older versions.
+        confidence: probability that given lyrics belong to the song; None if unknown, and for "transcribe".
     """
 
     task: Literal["transcribe", "align"]
@@ -268,6 +271,7 @@ class Transcript:
     not_found: tuple[MissingLine, ...] = ()
     uncovered: tuple[Segment, ...] = ()
     language: str | None = None
+    confidence: float | None = None
 
     def to_json(self) -> str:
         """The master format, see `formats`: all fields under their names, times in seconds at full precision.

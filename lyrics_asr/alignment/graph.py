@@ -80,12 +80,16 @@ class LyricsGraph:
         words: half-open range of the states of each word, line by line.
         letters: number of letters of each line.
         is_letter: whether each state is a letter; the others are blanks, pauses and fillers.
+        is_wildcard: whether each state is a wildcard.
+        needed_frames: frames of the shortest path that sings every line, without the pauses at both ends.
     """
 
     graph: LineGraph
     words: tuple[tuple[tuple[int, int], ...], ...]
     letters: NDArray[np.float64]
     is_letter: NDArray[np.bool_]
+    is_wildcard: NDArray[np.bool_]
+    needed_frames: int
 
 
 def build_graph(
@@ -142,20 +146,31 @@ def build_graph(
         letters.append(sum(map(len, line)))
     add_gap()
     counts = np.array(letters, dtype=np.float64)
+    pause = np.array(gaps, dtype=np.int32)
+    next_scores, skip_scores = np.zeros(len(columns)), np.where(skips, 0.0, -np.inf)
+    next_scores[pause + 1] = skip_scores[pause + 1] = -math.inf if prices is None else -options.filler
+    first = pause[:-1] + 2
+    next_scores[first] = skip_scores[first] = counts * (0.0 if prices is None else prices.letter)
     omitted = options.omitted_line + (0.0 if prices is None else prices.omitted_letter) * counts
     graph = LineGraph(
         columns=np.array(columns, dtype=np.int32),
-        skips=np.array(skips),
-        gaps=np.array(gaps, dtype=np.int32),
-        bonuses=counts * (0.0 if prices is None else prices.letter),
+        next_scores=next_scores,
+        skip_scores=skip_scores,
+        gaps=pause,
         omission_prices=np.concatenate([[0.0], omitted.cumsum()]),
         omission_start_price=math.inf if prices is None else options.omission,
         jump_price=math.inf if prices is None else options.jump,
-        filler_start_price=math.inf if prices is None else options.filler,
         windows=windows,
     )
     pauses = [vocabulary.blank_id, made.word_pause, made.line_pause, made.filler]
-    return LyricsGraph(graph, tuple(words), counts, ~np.isin(graph.columns, pauses))
+    return LyricsGraph(
+        graph,
+        tuple(words),
+        counts,
+        is_letter=~np.isin(graph.columns, pauses),
+        is_wildcard=graph.columns == made.wildcard,
+        needed_frames=skips.count(False) - 2,
+    )
 
 
 def line_windows(lines: Sequence[LyricLine], emissions: Emissions, margin_seconds: float) -> NDArray[np.int64]:

@@ -3,9 +3,9 @@
 Conventions
 - The states of a graph are in the order of the lyrics: gap 0, line 0, gap 1, line 1, ..., the last gap. A gap has two
   states: a pause, and a filler for singing that no line covers.
-- A state follows itself, the state before it and, where `skips` says so, the one two before it. A pause also follows
-  the filler of its gap. From the pause of a gap, a path may jump to that of a later gap, which leaves lines out, or of
-  an earlier gap, which sings lines again; both have a price.
+- A state follows itself, the state before it and, where `skip_scores` says so, the one two before it. A pause also
+  follows the filler of its gap. From the pause of a gap, a path may jump to that of a later gap, which leaves lines
+  out, or of an earlier gap, which sings lines again; both have a price.
 - A path starts in the first pause and ends in the last one. Its score is the sum of its frames' scores minus prices.
 - A line may have a window of frames; outside it, each frame of the line has a price.
 - Steps of the path are kept for one block of frames at a time: the search stores the scores at the start of each block
@@ -19,13 +19,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_MAX_CELLS = 1 << 30
+_MAX_CELLS = 1 << 31
 """Largest frames x states of a full search."""
 _MAX_BLOCK_CELLS = 1 << 26
 """Largest frames x states of a block: its memory in bytes."""
 _WINDOW_BLOCK_FRAMES = 500
-_WINDOW_STATES = 12_000
-"""Size of the window where the full search is too large: some 100 lines each way."""
+_WINDOW_STATES = 4_000
+"""Size of the window where the full search is too large: some 35 lines each way."""
 
 _OUTSIDE_PRICE = 10.0
 """Price of each frame of a line outside its window: far more than most frames can gain."""
@@ -42,24 +42,22 @@ class LineGraph:
 
     Args:
         columns: column of the scores of each state.
-        skips: whether a state may follow the one two before it.
+        next_scores: score of the step to each state from the one before it; minus infinity where there is none.
+        skip_scores: score of the step to each state from the one two before it; minus infinity where there is none.
         gaps: first state of each gap, the pause; one more than lines.
-        bonuses: score of each line for being sung.
         omission_prices: price of leaving out all lines before each gap, cumulative.
         omission_start_price: further price of leaving out lines in a row.
         jump_price: price of a jump back, and largest price of a jump ahead.
-        filler_start_price: price of entering a filler.
         windows: frames [start, end) in which each line is sung; None for all.
     """
 
     columns: NDArray[np.int32]
-    skips: NDArray[np.bool_]
+    next_scores: NDArray[np.float64]
+    skip_scores: NDArray[np.float64]
     gaps: NDArray[np.int32]
-    bonuses: NDArray[np.float64]
     omission_prices: NDArray[np.float64]
     omission_start_price: float
     jump_price: float
-    filler_start_price: float
     windows: NDArray[np.int64] | None = None
 
     @property
@@ -134,21 +132,20 @@ def _run(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float64]]:
     low, high = int(graph.gaps[block.first]), int(graph.gaps[block.last]) + 2
     frames = block.end - block.start if store else 1
-    windows = np.tile(np.array([0, ANY_FRAME]), (graph.lines, 1)) if graph.windows is None else graph.windows
     steps = np.empty((frames, high - low), dtype=np.uint8)
     origins = np.empty((frames, block.last - block.first + 1), dtype=np.int32)
     after = block.before.copy()
+    windows = np.tile(np.array([0, ANY_FRAME]), (graph.lines, 1)) if graph.windows is None else graph.windows
     _viterbi(
         scores[block.start : block.end],
         graph.columns[low:high],
-        graph.skips[low:high],
+        graph.next_scores[low:high],
+        graph.skip_scores[low:high],
         graph.gaps[block.first : block.last + 1] - low,
-        graph.bonuses[block.first : block.last],
         graph.omission_prices[block.first : block.last + 1],
         windows[block.first : block.last] - block.start,
-        (graph.omission_start_price, graph.jump_price, graph.filler_start_price),
+        (graph.omission_start_price, graph.jump_price),
         block.start == 0,
-        store,
         after,
         steps,
         origins,
@@ -164,56 +161,41 @@ def _best_end(after: NDArray[np.float64], graph: LineGraph, block: _Block) -> in
 
 
 @njit(cache=True, nogil=True)
-def _viterbi(scores, columns, skips, gaps, bonuses, omissions, windows, prices, is_start, store, best, steps, origins):  # type: ignore[no-untyped-def]
-    """Advance `best`, the score of each state, over all frames; `steps` and `origins` tell how, where `store`."""
-    omission_start, jump, filler_start = prices
+def _viterbi(scores, columns, nexts, skips, gaps, omissions, windows, prices, is_start, best, steps, origins):  # type: ignore[no-untyped-def]
+    """Advance `best`, the score of each state, over all frames; `steps` and `origins` tell how."""
+    omission_start, jump = prices
     states, lines = len(columns), len(gaps) - 1
     now = np.empty(states)
     pauses = np.empty(lines + 1)
     for frame in range(len(scores)):
-        row = frame if store else 0
-        score = scores[frame]
-        for line in range(lines + 1):
-            # the pause
-            state = gaps[line]
-            top, step = best[state], _STAY
-            if line > 0 and best[state - 1] > top:
-                top, step = best[state - 1], _NEXT
-            if best[state + 1] > top:
-                top, step = best[state + 1], _FILLER
-            if is_start and frame == 0:
-                top = 0.0 if line == 0 else -np.inf
-            now[state] = top + score[columns[state]]
-            steps[row, state] = step
-            # the filler
-            state += 1
-            top, step = best[state], _STAY
-            if best[state - 1] - filler_start > top:
-                top, step = best[state - 1] - filler_start, _NEXT
-            if line > 0 and best[state - 2] - filler_start > top:
-                top, step = best[state - 2] - filler_start, _SKIP
-            now[state] = top + score[columns[state]]
-            steps[row, state] = step
-            if line == lines:
-                break
-            # the line, whose first state may only be entered from its gap
-            outside = 0.0 if windows[line, 0] <= frame < windows[line, 1] else _OUTSIDE_PRICE
-            state += 1
-            top, step = best[state], _STAY
-            if best[state - 1] + bonuses[line] > top:
-                top, step = best[state - 1] + bonuses[line], _NEXT
-            if best[state - 2] + bonuses[line] > top:
-                top, step = best[state - 2] + bonuses[line], _SKIP
-            now[state] = top + score[columns[state]] - outside
-            steps[row, state] = step
-            for state in range(gaps[line] + 3, gaps[line + 1]):
-                top, step = best[state], _STAY
-                if best[state - 1] > top:
-                    top, step = best[state - 1], _NEXT
-                if skips[state] and best[state - 2] > top:
-                    top, step = best[state - 2], _SKIP
-                now[state] = top + score[columns[state]] - outside
-                steps[row, state] = step
+        row = frame if frame < len(steps) else 0
+        score, step = scores[frame], steps[row]
+        if is_start and frame == 0:
+            now[:] = -np.inf
+            now[0] = score[columns[0]]
+            step[0] = _STAY
+        else:
+            now[0], step[0] = best[0], _STAY
+            now[1] = max(best[1], best[0] + nexts[1])
+            step[1] = _STAY if best[1] >= best[0] + nexts[1] else _NEXT
+            for state in range(2, states):  # without branches, for the compiler to vectorize
+                stay, following, skipping = (
+                    best[state],
+                    best[state - 1] + nexts[state],
+                    best[state - 2] + skips[state],
+                )
+                top = max(stay, following)
+                now[state] = max(top, skipping)
+                step[state] = _SKIP if skipping > top else (_NEXT if following > stay else _STAY)
+            for line in range(lines + 1):
+                pause = gaps[line]
+                if best[pause + 1] > now[pause]:
+                    now[pause], step[pause] = best[pause + 1], _FILLER
+            for state in range(states):
+                now[state] += score[columns[state]]
+            for line in range(lines):
+                if not windows[line, 0] <= frame < windows[line, 1]:
+                    now[gaps[line] + 2 : gaps[line + 1]] -= _OUTSIDE_PRICE
         # jumps from pause to pause
         for line in range(lines + 1):
             pauses[line] = now[gaps[line]]

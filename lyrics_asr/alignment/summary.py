@@ -12,7 +12,9 @@ def summarize(transcript: Transcript) -> str:
     """Such as "38 of 42 lines found; not found: "First" (line 1); singing without lyrics at 2:10-2:31"."""
     found = sum(line.status == "sung" for line in transcript.lines)
     parts = [f"{found} of {found + len(transcript.not_found)} lines found"]
-    if transcript.not_found:
+    if transcript.confidence is not None and transcript.confidence < 0.5:
+        parts.append(f"these lyrics do not seem to belong to this song (probability {transcript.confidence:.2f})")
+    elif transcript.not_found:
         parts.append("not found: " + _listed([_quoted(line) for line in transcript.not_found]))
     repeated = [_clock(line.start_seconds) for line in transcript.lines if line.status == "repeated"]
     if repeated:

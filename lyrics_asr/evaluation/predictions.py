@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from lyrics_asr.audio import Audio, leveled, leveling_gain, probe, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.evaluation.damage import DamagedLyrics
 from lyrics_asr.evaluation.metrics import BssEval, bss_eval, si_sdr
 from lyrics_asr.files import file_fingerprint, write_text
 from lyrics_asr.formats import parse_json
@@ -36,6 +37,7 @@ from lyrics_asr.inference.tasks import (
     read_song,
     separate_to_16k_mono,
 )
+from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
 from lyrics_asr.types import Candidate, Emissions, ModelInfo, SegmentText, SongText, TimedLine, Transcript
@@ -122,6 +124,8 @@ class EvaluateRequest(ModelRequest):
         options: options of all stages except decoding, which uses the model's tuned options with `overrides`.
         bss_eval: also compute BSS Eval, which takes several times as long as everything else.
         cache: folder for emissions; None to cache nothing.
+        damaged: damaged lyrics to align instead of the reference's, by the stem of their job.
+        keep_all: whether every line of damaged lyrics gets a time.
     """
 
     verb: ClassVar[str] = "evaluate"
@@ -130,6 +134,8 @@ class EvaluateRequest(ModelRequest):
     options: InferenceOptions = field(default_factory=InferenceOptions)
     bss_eval: bool = True
     cache: Path | None = None
+    damaged: Mapping[str, DamagedLyrics] = field(default_factory=dict)
+    keep_all: bool = False
 
 
 def job_of(song: ReferenceSong) -> Job:
@@ -166,7 +172,7 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         """See `Task`."""
         reference, options = self._reference(song), self.options
         decoding = [self.language_model_fingerprint, asdict(options.decoding), asdict(options.lines)]
-        return [self._networks_key(song), decoding, reference.lyrics, reference.language]
+        return [self._networks_key(song), decoding, *self._alignment_key(song), reference.language]
 
     def read(self, song: Song) -> Any:
         """See `Task`; results of earlier runs are reused."""
@@ -212,9 +218,16 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
                 text=inferred.text,
                 language=reference.language,
             )
+        damaged = self.request.damaged.get(song.job.stem.as_posix())
         with stopwatch("alignment"):
             alignment = align_emissions(
-                audio, emissions, song.lyrics, self.model, self.options, language=reference.language, keep_all=True
+                audio,
+                emissions,
+                song.lyrics if damaged is None else parse_corpus_lyrics(damaged.text),
+                self.model,
+                self.options,
+                language=reference.language,
+                keep_all=damaged is None or self.request.keep_all,
             )
         seconds = StageSeconds(**{"separation": 0.0, "acoustic": 0.0, "transcriber": 0.0, **stopwatch})
         record = {
@@ -275,6 +288,11 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         ]
         key = self._networks_keys[song.job.stem] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return key
+
+    def _alignment_key(self, song: Song) -> list[Any]:
+        damaged = self.request.damaged.get(song.job.stem.as_posix())
+        lyrics = self._reference(song).lyrics if damaged is None else damaged.text
+        return [lyrics, damaged is None, self.request.keep_all, asdict(self.options.alignment)]
 
     def _reference(self, song: Song) -> ReferenceSong:
         return self.request.songs[song.job.stem.as_posix()]

@@ -16,6 +16,7 @@ from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.corpora.musdb_alt import read_musdb_alt
 from lyrics_asr.evaluation.aggregation import METRICS, aggregate
+from lyrics_asr.evaluation.damage import Damage, DamagedLyrics, damage
 from lyrics_asr.evaluation.predictions import (
     EvaluateRequest,
     EvaluateTask,
@@ -31,6 +32,7 @@ from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Task
 from lyrics_asr.options import (
     AcousticOptions,
+    AlignmentOptions,
     DecodingOptions,
     InferenceOptions,
     LineOptions,
@@ -75,6 +77,11 @@ class EvaluationConfig:
         decoding: `DecodingOptions` that differ from the model's tuned ones.
         lines: options for splitting transcripts into lines.
         transcriber_options: options of the transcriber.
+        alignment: prices of the alignment graph.
+        damage: damage lyrics before the alignment, see `evaluation.damage`; "none" aligns the right lyrics in the same
+            way. Without, every line of the lyrics gets a time.
+        damage_share: share of the lines that is damaged.
+        keep_all: give every line of damaged lyrics a time, for comparison.
     """
 
     corpus: Literal["manifest", "jamendo", "jam_alt", "musdb_alt", "dali", "folder"] = "manifest"
@@ -103,12 +110,21 @@ class EvaluationConfig:
     decoding: dict[str, Any] = field(default_factory=dict)
     lines: LineOptions = field(default_factory=LineOptions)
     transcriber_options: TranscriberOptions = field(default_factory=TranscriberOptions)
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    damage: Damage | None = None
+    damage_share: float = 0.3
+    keep_all: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, not {self.limit}")
         if self.corpus == "dali" and self.audio is None:
             raise ValueError("corpus=dali needs audio=FOLDER, the folder of audio files named by their DALI ids")
+
+        if not 0 < self.damage_share <= 1:
+            raise ValueError(f"damage_share must be above 0 and at most 1, not {self.damage_share}")
+        if self.damage is not None and self.from_files:
+            raise ValueError("damage needs a model; leave out transcripts and alignments")
 
     @property
     def from_files(self) -> bool:
@@ -175,11 +191,23 @@ def request_of(config: EvaluationConfig, songs: Sequence[Song]) -> EvaluateReque
         overrides=tuple(f"decoding.{key}={value}" for key, value in config.decoding.items()),
         songs={job_of(song).stem.as_posix(): song for song in songs},
         options=InferenceOptions(
-            config.separation, config.acoustic_options, lines=config.lines, transcriber=config.transcriber_options
+            config.separation,
+            config.acoustic_options,
+            lines=config.lines,
+            transcriber=config.transcriber_options,
+            alignment=config.alignment,
         ),
         bss_eval=config.bss_eval,
         cache=config.cache,
+        damaged=_damaged(config, songs),
+        keep_all=config.keep_all,
     )
+
+
+def _damaged(config: EvaluationConfig, songs: Sequence[Song]) -> dict[str, DamagedLyrics]:
+    if config.damage is None:
+        return {}
+    return {job_of(song).stem.as_posix(): damage(song, config.damage, config.damage_share, songs) for song in songs}
 
 
 def evaluate(
@@ -255,7 +283,7 @@ def _run(
                 raise
             damaged.append(outcome.job)  # the files of an earlier run were removed or changed
         else:
-            scored.add(song, lambda: prediction)
+            scored.add(song, lambda: prediction, request.damaged.get(outcome.job.stem.as_posix()))
 
     run(request, [job_of(song) for song in usable], make_task, on_result=on_result, debug=debug)
     if damaged:
@@ -273,10 +301,10 @@ class _Scored:
         self._songs = songs
         self._began = time.monotonic()
 
-    def add(self, song: Song, predict: Callable[[], Prediction]) -> None:
+    def add(self, song: Song, predict: Callable[[], Prediction], damaged: DamagedLyrics | None = None) -> None:
         try:
             prediction = predict()
-            self.done[song.id] = score_song(song, prediction)
+            self.done[song.id] = score_song(song, prediction, damaged)
         except (ValueError, OSError) as error:  # from lyrics and files; other exceptions are bugs
             self.fail(song, error)
         else:
@@ -309,7 +337,7 @@ def _read_corpus(config: EvaluationConfig) -> tuple[Song, ...]:
 def _in_short(song: SongScores) -> str:
     """The main metrics of a song, for a line of progress."""
     shown = []
-    for key, name in (("wer", "WER"), ("words_mean_over_songs", "mean error")):
+    for key, name in (("wer", "WER"), ("words_mean_over_songs", "mean error"), ("damaged_words_within", "right lines")):
         if key in song.statistics and (value := aggregate(METRICS[key], [song.statistics[key]])) is not None:
             shown.append(f"{name} {value:.1%}" if METRICS[key].unit == "share" else f"{name} {value:.3f} s")
     return ", ".join(shown) or "done"

@@ -14,6 +14,7 @@ from itertools import accumulate
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Statistics
+from lyrics_asr.evaluation.damage import DamagedLyrics, damage_statistics
 from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     AlignmentErrors,
@@ -63,8 +64,8 @@ class SongScores:
     words: tuple[TimedPair, ...]
 
 
-def score_song(song: Song, prediction: Prediction) -> SongScores:
-    """Compare a prediction with its reference.
+def score_song(song: Song, prediction: Prediction, damaged: DamagedLyrics | None = None) -> SongScores:
+    """Compare a prediction with its reference; of an alignment of damaged lyrics, with what is left of it.
 
     Raises:
         ValueError: lyrics without words, or an alignment of other lyrics.
@@ -76,7 +77,9 @@ def score_song(song: Song, prediction: Prediction) -> SongScores:
     if prediction.greedy is not None:
         statistics |= _decoding_statistics("greedy_", song, prediction.greedy)
     words: tuple[TimedPair, ...] = ()
-    if prediction.lines is not None:
+    if prediction.lines is not None and damaged is not None:
+        statistics |= damage_statistics(song, damaged, prediction.lines)
+    elif prediction.lines is not None:
         duration_seconds = prediction.duration_seconds or 0.0
         words = _word_pairs(song, prediction.lines)
         statistics |= _alignment_statistics("words", words, duration_seconds)

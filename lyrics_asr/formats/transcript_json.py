@@ -127,6 +127,9 @@ def _transcript(root: _Node) -> Transcript:
         not_found=tuple(line for line in lines if isinstance(line, MissingLine)),
         uncovered=() if is_old else tuple(_segment(segment) for segment in root["uncovered"].items()),
         language=root["language"].string_or_none() if root.has("language") else None,
+        confidence=root["confidence"].seconds()
+        if root.has("confidence") and root["confidence"].value is not None
+        else None,
     )
     if not root.has("melody"):
         return transcript

@@ -44,7 +44,11 @@ def timed_lines(text: SongText, emissions: Emissions, options: TranscriberOption
         chosen = _best(segment.candidates, own, options.ctc_weight, language)
         try:
             aligned = align_lyrics(
-                own, parse_corpus_lyrics("\n".join(chosen.lines)), language=language, keep_all=True
+                own,
+                parse_corpus_lyrics("\n".join(chosen.lines)),
+                language=language,
+                keep_all=True,
+                calibrated=False,
             ).lines
         except (AlignmentError, ValueError):  # nothing to spell, or more letters than frames: not what was sung here
             continue

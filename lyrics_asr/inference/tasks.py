@@ -264,7 +264,9 @@ def align_emissions(
     except AlignmentError as error:
         raise AlignmentError(f"{audio.path}: {error}") from error
     names = replace(model.info, language_model=None)
-    return Transcript("align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered, language)
+    return Transcript(
+        "align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered, language, found.confidence
+    )
 
 
 class ModelTask(Task[Any, Any], Generic[AnyRequest]):

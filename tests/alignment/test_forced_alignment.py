@@ -91,10 +91,8 @@ def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frame
     words = words_of(align_all(given, parse_lyrics(lyrics)))
     for word, spelling in zip(words, itertools.chain(*spelled), strict=True):
         own, letters = letters[: len(spelling)], letters[len(spelling) :]
-        at = [(i, column) for i, (state, column) in enumerate(states) if state in own]
-        assert frames_of(word) == (at[0][0], at[-1][0] + 1)
-        log_probs = [given.log_probs[i, column].item() for i, column in at]
-        assert word.confidence == pytest.approx(math.exp(sum(log_probs) / len(log_probs)), rel=1e-5)
+        at = [i for i, (state, _) in enumerate(states) if state in own]
+        assert frames_of(word) == (at[0], at[-1] + 1)
 
 
 def test_words_come_back_as_written_at_the_frames_of_a_known_path():
@@ -106,9 +104,7 @@ def test_words_come_back_as_written_at_the_frames_of_a_known_path():
     # A delimiter parts "No-oh!", and the known path has a blank there: the word still ends where it was sung.
     assert [frames_of(word) for word in words_of(lines)][:5] == [(2, 11), (15, 20), (23, 29), (36, 38), (38, 38)]
     assert frames_of(words_of(lines)[5])[0] == 41
-    assert [word.confidence for word in lines[0].words] == pytest.approx([0.9] * 3)
     assert (lines[0].start_seconds, lines[0].end_seconds) == pytest.approx((GRID.seconds(2), GRID.seconds(29)))
-    assert lines[0].confidence == pytest.approx(0.9)
 
 
 def test_repeated_lines_are_each_found_in_their_place():
@@ -151,7 +147,7 @@ def test_letters_without_a_sound_in_the_vocabulary_match_any_letter(monkeypatch)
     assert frames_of(lines[0].words[0]) == (2, 4)
     assert frames_of(lines[0].words[1]) == (7, 13)
     assert frames_of(lines[0].words[2]) == (16, 21)
-    assert lines[0].words[1].confidence == pytest.approx(1 / 27)  # a guess among all letters
+    assert lines[0].words[1].confidence < lines[0].words[2].confidence  # it matches anything
     assert (frames_of(lines[0].words[3]), lines[0].words[3].confidence) == ((21, 21), 0.0)
 
 
@@ -162,7 +158,7 @@ def test_words_that_cannot_be_spelled_stand_between_their_neighbours():
         [(4, 4)],
         [(8, 8), (8, 10)],
     ]
-    assert [line.confidence for line in lines] == pytest.approx([0.9, 0.0, 0.9])
+    assert lines[1].confidence == 0.0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -182,7 +178,7 @@ def test_impossible_symbols_leave_a_finite_answer():
     log_probs = torch.full((12, len(ENGLISH.tokens)), -math.inf)
     log_probs[:, 0] = 0.0
     (line,) = align_all(emissions(log_probs, ENGLISH), parse_lyrics("hello"))
-    assert 0 <= line.confidence < 1e-10
+    assert 0 <= line.confidence <= 1
 
 
 def test_lyrics_that_just_fit_and_lyrics_that_do_not():
@@ -219,6 +215,10 @@ def sing(*numbers):
     return path_emissions("_" * 20 + "".join(VERSE[number] + "_" * 20 for number in numbers))
 
 
+def times_of(lines):
+    return [(word.text, word.start_seconds, word.end_seconds) for word in words_of(lines)]
+
+
 def statuses(alignment):
     return [(line.number, line.status) for line in alignment.lines], [line.number for line in alignment.not_found]
 
@@ -239,14 +239,14 @@ def test_lines_that_are_not_sung_have_no_times():
     assert statuses(found) == ([(0, "sung"), (2, "sung"), (3, "sung"), (5, "sung")], [1, 4])
     assert found.not_found[0].words == ("Quiet", "moths", "were", "dozing")
     alone = align_lyrics(sing(0, 1, 2, 3), parse_lyrics("\n".join(LINES)))
-    assert [line.words for line in found.lines] == [line.words for line in alone.lines]
+    assert times_of(found.lines) == times_of(alone.lines)
 
 
 def test_singing_that_no_line_covers_is_passed_over():
     given = sing(0, 1, 2, 3)
     found = align_lyrics(given, parse_lyrics("\n".join((LINES[0], LINES[3]))))
     whole = align_lyrics(given, parse_lyrics("\n".join(LINES)))
-    assert [line.words for line in found.lines] == [whole.lines[0].words, whole.lines[3].words]
+    assert times_of(found.lines) == times_of((whole.lines[0], whole.lines[3]))
 
 
 def test_lines_that_are_sung_again_are_repeated():
@@ -282,3 +282,19 @@ def test_lines_without_times_are_free():
     given = path_emissions("__ON_|_NO__")
     lyrics = parse_lyrics("on\nno")
     assert align_lyrics(given, lyrics, use_times=True) == align_lyrics(given, lyrics)
+
+
+def test_confidence_tells_right_lyrics_from_those_of_another_song():
+    given = sing(0, 1, 2, 3)
+    right = align_lyrics(given, parse_lyrics("\n".join(LINES)))
+    lyrics = parse_lyrics(
+        "Copper kettles whistle\nQuick brown foxes dozing\nBig jugs of plum wine\nWarm bread with butter"
+    )
+    wrong = align_lyrics(given, lyrics)
+    assert right.confidence > 0.9
+    assert wrong.confidence < 0.5
+    assert (len(wrong.lines), len(wrong.not_found)) == (0, 4)
+    assert min(word.confidence for word in words_of(right.lines)) > 0.5
+    forced = align_lyrics(given, lyrics, keep_all=True)
+    assert len(forced.lines) == 4
+    assert max(word.confidence for word in words_of(forced.lines)) < 0.5

@@ -10,20 +10,21 @@ LENGTHS = (2, 1, 3)
 
 def make_graph(generator, jump_price):
     """Three lines of a few states with random skips, bonuses and prices."""
-    columns, skips, gaps = [], [], []
+    columns, following, skipping, gaps = [], [], [], []
     for length in (*LENGTHS, 0):
         gaps.append(len(columns))
         columns += [4, 5, *generator.integers(0, 4, length)]
-        skips += [False, True, *(generator.random(length) < 0.5)]
+        bonus = generator.random(min(1, length))
+        following += [0.0, -0.5, *bonus, *[0.0] * (length - 1)]
+        skipping += [-np.inf, -0.5, *bonus, *np.where(generator.random(max(0, length - 1)) < 0.5, 0.0, -np.inf)]
     return LineGraph(
         columns=np.array(columns, dtype=np.int32),
-        skips=np.array(skips),
+        next_scores=np.array(following),
+        skip_scores=np.array(skipping),
         gaps=np.array(gaps, dtype=np.int32),
-        bonuses=generator.random(3),
         omission_prices=np.array([0.0, *generator.random(3).cumsum()]),
         omission_start_price=0.3,
         jump_price=jump_price,
-        filler_start_price=0.5,
     )
 
 
@@ -32,23 +33,13 @@ def transition_scores(graph):
     states, gaps = len(graph.columns), graph.gaps.tolist()
     direct = np.full((states, states), -np.inf)
     for state in range(states):
-        line = int(np.searchsorted(gaps, state, side="right")) - 1
-        pause, filler, first = gaps[line], gaps[line] + 1, gaps[line] + 2
         direct[state, state] = 0.0
-        if state == pause:
-            direct[filler, pause] = 0.0
-            if line:
-                direct[pause - 1, pause] = 0.0
-        elif state == filler:
-            direct[pause, filler] = -graph.filler_start_price
-            if line:
-                direct[pause - 1, filler] = -graph.filler_start_price
-        elif state == first:
-            direct[[pause, filler], first] = graph.bonuses[line]
-        else:
-            direct[state - 1, state] = 0.0
-            if graph.skips[state]:
-                direct[state - 2, state] = 0.0
+        if state in gaps:
+            direct[state + 1, state] = 0.0
+        if state >= 1:
+            direct[state - 1, state] = graph.next_scores[state]
+        if state >= 2:
+            direct[state - 2, state] = graph.skip_scores[state]
     omissions = graph.omission_prices
     jumps = np.zeros((len(gaps), len(gaps)))
     for origin in range(len(gaps)):
@@ -113,3 +104,34 @@ def test_frames_outside_the_window_of_their_line_have_a_price(seed, monkeypatch)
         lower[end:, states] -= 10
     monkeypatch.setattr("lyrics_asr.alignment.search._MAX_BLOCK_CELLS", 7 * len(graph.columns))
     assert np.array_equal(best_path(scores, replace(graph, windows=windows)), best_path(lower, graph))
+
+
+def test_a_window_that_moves_along_gives_the_path_of_the_full_search(monkeypatch):
+    generator = np.random.default_rng(0)
+    lines, frames = 60, []
+    columns, following, skipping, gaps = [], [], [], []
+    for line in range(lines + 1):
+        gaps.append(len(columns))
+        letters = generator.integers(0, 8, 12 if line < lines else 0)
+        columns += [8, 9, *letters]
+        bonus = [4.0] * min(1, len(letters))
+        following += [0.0, -5.0, *bonus, *[0.0] * (len(letters) - 1 if len(letters) else 0)]
+        skipping += [-np.inf, -5.0, *bonus, *[-np.inf] * (len(letters) - 1 if len(letters) else 0)]
+        if line % 7 != 3:  # the others are not sung
+            frames += [8] * int(generator.integers(1, 20)) + np.repeat(letters, 2).tolist()
+    frames += [8] * 10
+    graph = LineGraph(
+        np.array(columns, dtype=np.int32),
+        np.array(following),
+        np.array(skipping),
+        np.array(gaps, dtype=np.int32),
+        np.arange(lines + 1) * 5.0,
+        3.0,
+        40.0,
+    )
+    scores = generator.normal(size=(len(frames), 10)).astype(np.float32) - 3
+    scores[np.arange(len(frames)), frames] += 3
+    full = best_path(scores, graph)
+    monkeypatch.setattr("lyrics_asr.alignment.search._WINDOW_STATES", 200)
+    monkeypatch.setattr("lyrics_asr.alignment.search._WINDOW_BLOCK_FRAMES", 50)
+    assert np.array_equal(best_path(scores, graph, max_cells=0), full)

@@ -22,6 +22,15 @@ def test_summary_of_right_lyrics_is_short():
     assert summarize(Transcript("align", AUDIO, MODEL, "", (line(1.0),))) == "1 of 1 lines found"
 
 
+def test_summary_of_another_songs_lyrics():
+    missing = (MissingLine("la", 0, ("la",)),)
+    transcript = Transcript("align", AUDIO, MODEL, "", (), missing, confidence=0.123)
+    assert (
+        summarize(transcript)
+        == "0 of 1 lines found; these lyrics do not seem to belong to this song (probability 0.12)"
+    )
+
+
 def test_long_lists_and_lines_are_cut():
     missing = tuple(MissingLine("x" * 100, number, ("x",)) for number in range(9))
     summary = summarize(Transcript("align", AUDIO, MODEL, "", (), missing))

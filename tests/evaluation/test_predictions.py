@@ -196,5 +196,5 @@ def test_predictions_that_are_missing_or_damaged_are_named(tmp_path, model):
 def test_records_are_plain_json(tmp_path, model):
     predict(model, make_song(tmp_path, model), tmp_path / "out", bss_eval=True)
     record = json.loads((tmp_path / "out" / "songs" / "song.json").read_text(encoding="utf-8"))
-    assert record["schema"] == "lyrics-asr/evaluated-song/1"
+    assert record["schema"] == "lyrics-asr/evaluated-song/2"
     assert math.isfinite(record["separation"]["vocals_si_sdr_db"])

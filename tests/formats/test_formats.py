@@ -57,7 +57,8 @@ def test_golden_text(name):
 
 def test_json_has_the_schema_of_the_design_in_its_order():
     document = json.loads(render(TRANSCRIPT, "json"))
-    assert list(document) == ["schema", "task", "audio", "model", "text", "lines", "uncovered", "language"]
+    keys = ["schema", "task", "audio", "model", "text", "lines", "uncovered", "language", "confidence"]
+    assert list(document) == keys
     assert document["schema"] == "lyrics-asr/transcript/2"
     assert list(document["audio"]) == ["path", "duration_seconds", "sample_rate_hz"]
     assert list(document["model"]) == ["name", "separator", "acoustic", "language_model", "transcriber"]
@@ -129,7 +130,7 @@ def test_lines_that_were_not_found_stand_in_their_place_without_times():
     ]
     missing = (MissingLine("oh no", 1, ("oh", "no")), MissingLine("the end", 3, ("the", "end")))
     transcript = Transcript(
-        "align", AUDIO, MODEL, "la\noh no\nla\nthe end", tuple(lines), missing, (Segment(7.0, 9.0),)
+        "align", AUDIO, MODEL, "la\noh no\nla\nthe end", tuple(lines), missing, (Segment(7.0, 9.0),), confidence=0.75
     )
     document = json.loads(render(transcript, "json"))
     assert [(line["number"], line["status"], line["start_seconds"]) for line in document["lines"]] == [
@@ -153,7 +154,7 @@ def test_lines_that_were_not_found_stand_in_their_place_without_times():
 def test_schema_1_can_still_be_read():
     document = json.loads(render(TRANSCRIPT, "json"))
     document["schema"] = "lyrics-asr/transcript/1"
-    del document["uncovered"]
+    del document["uncovered"], document["confidence"]
     for line in document["lines"]:
         del line["status"], line["number"]
     assert parse_json(json.dumps(document), "x.json") == TRANSCRIPT
