@@ -135,7 +135,7 @@ def test_slider_and_keys(page, song, tmp_path):
         float(page.get_attribute(".word >> text=moon", "data-start")), abs=0.01
     )
     page.keyboard.press("Escape")
-    assert page.is_visible("#songs")
+    page.wait_for_selector("#songs")
 
 
 def test_library(page, song, tmp_path):

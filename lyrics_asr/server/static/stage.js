@@ -110,9 +110,17 @@ function frame() {
   const current = currentLine(stage.lines, seconds);
   if (current !== stage.current) showLine(current);
   showCountdown(countdown(stage.lines, seconds));
+  showPosition(position);
+  stage.frame = requestAnimationFrame(frame);
+}
+
+// Ten times a second: to paint the slider costs more than the words do.
+function showPosition(position) {
+  const tenth = Math.round(10 * position);
+  if (tenth === stage.shownTenth) return;
+  stage.shownTenth = tenth;
   element("position").value = position;
   element("time").textContent = clock(position);
-  stage.frame = requestAnimationFrame(frame);
 }
 
 function showLine(current) {
