@@ -405,7 +405,8 @@ def _describe_left_out(files: Counter[str]) -> str:
     if not files:
         return ""
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.most_common(5))
-    return f"; left out {files.total()} other files ({kinds}{', ...' * (len(files) > 5)})"
+    count = files.total()
+    return f"; left out {count} other {'file' if count == 1 else 'files'} ({kinds}{', ...' * (len(files) > 5)})"
 
 
 def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
