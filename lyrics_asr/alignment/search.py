@@ -14,6 +14,7 @@ Conventions
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -161,7 +162,8 @@ def _best_end(after: NDArray[np.float64], graph: LineGraph, block: _Block) -> in
 
 
 @njit(cache=True, nogil=True)
-def _viterbi(scores, columns, nexts, skips, gaps, omissions, windows, prices, is_start, best, steps, origins):  # type: ignore[no-untyped-def]
+@no_type_check  # checks of types at run time wrap functions, and Numba compiles no wrapper
+def _viterbi(scores, columns, nexts, skips, gaps, omissions, windows, prices, is_start, best, steps, origins):
     """Advance `best`, the score of each state, over all frames; `steps` and `origins` tell how."""
     omission_start, jump = prices
     states, lines = len(columns), len(gaps) - 1
@@ -224,7 +226,8 @@ def _viterbi(scores, columns, nexts, skips, gaps, omissions, windows, prices, is
 
 
 @njit(cache=True, nogil=True)
-def _trace(steps, origins, gaps, first, state, path):  # type: ignore[no-untyped-def]
+@no_type_check  # checks of types at run time wrap functions, and Numba compiles no wrapper
+def _trace(steps, origins, gaps, first, state, path):
     """Write the path that ends in `state`, and return the state before its first frame."""
     low = gaps[first]
     line = np.searchsorted(gaps, state, side="right") - 1

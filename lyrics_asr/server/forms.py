@@ -3,8 +3,9 @@
 import hashlib
 from typing import Annotated
 
-from fastapi import Depends, Form, Request, UploadFile
+from fastapi import Depends, Form, Request
 from pydantic import AfterValidator
+from starlette.datastructures import UploadFile
 
 from lyrics_asr.lyrics.languages import AUTO, require_language
 from lyrics_asr.server.errors import ApiError
