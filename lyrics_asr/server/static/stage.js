@@ -114,7 +114,7 @@ function frame() {
   stage.frame = requestAnimationFrame(frame);
 }
 
-// Ten times a second: to paint the slider costs more than the words do.
+// Ten times a second is often enough for a slider.
 function showPosition(position) {
   const tenth = Math.round(10 * position);
   if (tenth === stage.shownTenth) return;
