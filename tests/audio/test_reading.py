@@ -545,7 +545,7 @@ def test_window_just_behind_the_end_is_no_silent_empty_one(files):
 
 def test_sound_is_required(tmp_path):
     path = tmp_path / "song.wav"
-    good = torch.full((2, 4_410), 0.01)
+    good = 0.01 * torch.tensor([1.0, -1.0]).repeat(2, 2_205)
     require_sound(Audio(good, 44_100), path)
     not_finite = good.clone()
     not_finite[1, 7] = float("nan")
@@ -555,6 +555,7 @@ def test_sound_is_required(tmp_path):
         (good[:, :2_205], r"0\.050 s is too short for lyrics; give at least 0\.1 s"),
         (good[:, :0], r"0\.000 s is too short"),
         (good / 101, r"is silent \(peak 9\.9e-05 of full scale\); check the recording"),
+        (torch.full((2, 4_410), 0.5), r"is silent"),  # a constant
     ):
         with pytest.raises(AudioError, match=rf"song\.wav: {message}"):
             require_sound(Audio(samples, 44_100), path)
