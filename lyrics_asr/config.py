@@ -88,6 +88,10 @@ def _refuse_renamed(given: DictConfig, schema: Any) -> None:
     for old, new in _REPLACED.items():
         if _has_key(plain, old) and old not in schema.__dataclass_fields__:
             raise ValueError(f"{old} is no longer an option; use {new}")
+    for name in schema.__dataclass_fields__:
+        part = name.removesuffix("_options")
+        if part != name and isinstance(plain, dict) and isinstance(plain.get(part), dict):
+            raise ValueError(f"{part} is the name of a model; its options are called {name}")
 
 
 def _has_key(given: Any, key: str) -> bool:

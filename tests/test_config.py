@@ -202,3 +202,11 @@ def test_a_window_must_be_more_than_twice_its_context():
 def test_limits_of_the_ranges_are_allowed(schema, values):
     options = schema(**values)
     assert {key: getattr(options, key) for key in values} == values
+
+
+def test_options_under_the_name_of_a_part_are_told_their_key():
+    from lyrics_asr.evaluation.run import EvaluationConfig
+
+    with pytest.raises(ValueError, match="acoustic is the name of a model; its options are called acoustic_options"):
+        load_config(EvaluationConfig, overrides=["acoustic.window_seconds=20"])
+    assert load_config(EvaluationConfig, overrides=["acoustic=some/model"]).acoustic == "some/model"
