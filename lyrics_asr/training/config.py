@@ -426,8 +426,9 @@ class TrainingConfig:
             raise ValueError(f"vocabulary must be checkpoint, letters or text, not {self.vocabulary!r}")
         if self.vocabulary == "text" and self.stream is not None:
             raise ValueError("vocabulary: text takes the letters of cuts; give the letters of a stream as `letters`")
-        if not all(isinstance(path, str) for path in self.development_cut_files):
-            raise ValueError(f"development_cuts must be a file or a list of files, not {self.development_cuts!r}")
+        given = self.development_cuts
+        if not isinstance(given, str | list) or not all(isinstance(path, str) for path in given):
+            raise ValueError(f"development_cuts must be a file or a list of files, not {given!r}")
         check_range("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "0 to below 1")
         for part in ("separator", "acoustic"):
             _check_part(part, getattr(self, part))
@@ -444,7 +445,7 @@ class TrainingConfig:
     @property
     def development_cut_files(self) -> list[str]:
         """The files of validation cuts."""
-        given = self.development_cuts
+        given: str | list[str] = self.development_cuts
         return list(given) if isinstance(given, list) else [given] if given else []
 
     @property
