@@ -10,7 +10,7 @@ Conventions
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -157,7 +157,10 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
     @contextmanager
     def load(self) -> Iterator[None]:
         """See `Task`."""
-        with super().load(), self.beam_search() as self._decode:
+        with super().load(), ExitStack() as stack:
+            self._decode = None
+            if self.model.transcriber_name is None:
+                self._decode = stack.enter_context(self.beam_search())
             self._cache = None
             self._networks_keys: dict[Path, str] = {}
             if self.request.cache is not None:

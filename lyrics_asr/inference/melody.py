@@ -10,7 +10,7 @@ from lyrics_asr.audio import Audio
 from lyrics_asr.inference.jobs import write_transcript
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch
-from lyrics_asr.inference.tasks import AlignTask, separate_to_16k_mono
+from lyrics_asr.inference.tasks import AlignTask, run_networks
 from lyrics_asr.melody.notes import with_notes
 from lyrics_asr.melody.pitch import PitchTrack, track_pitch
 from lyrics_asr.types import Emissions, SungTranscript
@@ -28,10 +28,8 @@ class MelodyTask(AlignTask):
     ) -> list[tuple[Emissions, PitchTrack]]:
         """See `Task`."""
         _, mixtures = zip(*songs, strict=True)
-        with self.in_progress(songs) as progress, stopwatch("separation"):
-            voices = separate_to_16k_mono(mixtures, self.model, self.options.separation, progress)
-        with stopwatch("acoustic"):
-            emissions = self.model.emissions(voices, self.options.acoustic)
+        with self.in_progress(songs) as progress:
+            voices, emissions = run_networks(mixtures, self.model, self.options, progress, stopwatch)
         with stopwatch("melody"):
             tracks = [track_pitch(voice.cpu()) for voice in voices]
         return list(zip(emissions, tracks, strict=True))

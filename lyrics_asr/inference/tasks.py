@@ -146,6 +146,17 @@ def compute_emissions(
     progress: Progress | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Emissions]:
+    """The emissions of songs, see `run_networks`."""
+    return run_networks(mixtures, model, options, progress, stopwatch)[1]
+
+
+def run_networks(
+    mixtures: Sequence[Audio | AudioFile],
+    model: LyricsModel,
+    options: InferenceOptions,
+    progress: Progress | None = None,
+    stopwatch: Stopwatch | None = None,
+) -> tuple[list[Audio], list[Emissions]]:
     """Run separator and acoustic model on songs.
 
     Args:
@@ -155,6 +166,9 @@ def compute_emissions(
         progress: progress callback for the separation, with a fraction in 0..1.
         stopwatch: times the stages "separation" and "acoustic".
 
+    Returns:
+        The vocals of each song, mono at 16 kHz, and its emissions.
+
     Raises:
         MemoryError: memory runs out even with the shortest segments and windows.
         AudioError: a long song is silent.
@@ -163,7 +177,7 @@ def compute_emissions(
     with stopwatch("separation"):
         voices = separate_to_16k_mono(mixtures, model, options.separation, progress)
     with stopwatch("acoustic"):
-        return model.emissions(voices, options.acoustic)
+        return voices, model.emissions(voices, options.acoustic)
 
 
 def compute_texts(
@@ -439,7 +453,7 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
                 self.transcriber_fingerprint,
                 asdict(self.options.transcriber),
                 song.hot_words,
-                song.language,
+                self._given_language(song),
             ]
         language_model = None if self.request.greedy else self.language_model_fingerprint
         decoding = None if self.request.greedy else asdict(self.options.decoding)
@@ -452,16 +466,17 @@ class TranscribeTask(ModelTask[TranscribeRequest]):
         if not self._uses_transcriber:
             return [(emissions, None) for emissions in super().infer(songs, stopwatch)]
         _, mixtures = zip(*songs, strict=True)
-        with self.in_progress(songs) as progress, stopwatch("separation"):
-            voices = separate_to_16k_mono(mixtures, self.model, self.options.separation, progress)
-        with stopwatch("acoustic"):
-            emissions = self.model.emissions(voices, self.options.acoustic)
+        with self.in_progress(songs) as progress:
+            voices, emissions = run_networks(mixtures, self.model, self.options, progress, stopwatch)
         with stopwatch("transcriber"):
             hot_words = [song.hot_words for song, _ in songs]
-            hears = self.request.language == AUTO
-            languages = [AUTO if hears else song.language for song, _ in songs]
+            languages = [self._given_language(song) for song, _ in songs]
             texts = compute_texts(voices, self.model, self.options, languages, hot_words)
         return list(zip(emissions, texts, strict=True))
+
+    def _given_language(self, song: Song) -> str:
+        """What the transcriber is told: "auto" to hear the language, whatever the hot words are in."""
+        return AUTO if self.request.language == AUTO else song.language
 
     def decoded_seconds(self, song: Song, inferred: tuple[Emissions, SongText | None]) -> float:
         """See `Task`."""

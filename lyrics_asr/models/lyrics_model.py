@@ -4,8 +4,9 @@
 
 Folder layout of a model:
 
-    model.json                  {"schema": "lyrics-asr/model/1", "separator"}; "separator" is null if the folder below
-                                is used, else a name that `load_separator` takes, such as "none" or "htdemucs"
+    model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber"}; "separator" is null if the
+                                folder below is used, else a name that `load_separator` takes, such as "none" or
+                                "htdemucs"; "transcriber", if it is there, a name that `load_transcriber` takes
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
     transcriber/                optional attention model, see `load_transcriber`
@@ -241,13 +242,18 @@ class LyricsModel(nn.Module):
             if self.separator.networks:
                 save_separator(self.separator, new / "separator", half=half)
             save_acoustic(self.acoustic, new / "acoustic", half=half)
-            if self.transcriber_name is not None:
-                shutil.copytree(self.transcriber_name, new / "transcriber")
+            transcriber = self.transcriber_name
+            if transcriber is not None and Path(transcriber).is_dir():
+                shutil.copytree(transcriber, new / "transcriber")
+                transcriber = None
             if self.language_model_path is not None:
                 suffix = language_model_suffix(self.language_model_path)
                 shutil.copyfile(self.language_model_path, new / f"language_model{suffix}")
             write_text(new / "decoder.yaml", dump_config(self.decoding))
-            description = {"schema": SCHEMA, "separator": None if self.separator.networks else "none"}
+            separator = None if self.separator.networks else "none"
+            description = {"schema": SCHEMA, "separator": separator}
+            if transcriber is not None:
+                description["transcriber"] = transcriber
             write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
 
     def _resample_mono(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:

@@ -184,9 +184,12 @@ def _read_folder(name: str) -> _Parts:
         raise ValueError(f"{path}: not JSON ({error}); the model is damaged, copy it again") from error
     if not isinstance(description, dict) or description.get("schema") != SCHEMA:
         raise ValueError(f"{path}: not a model of this version; its schema must be {SCHEMA!r}")
-    separator = description.get("separator")
-    if not isinstance(separator, str | None):
-        raise ValueError(f"{path}: 'separator' must be a name or null, not {separator!r}")
+    separator, transcriber = description.get("separator"), description.get("transcriber")
+    for key, value in (("separator", separator), ("transcriber", transcriber)):
+        if not isinstance(value, str | None):
+            raise ValueError(f"{path}: {key!r} must be a name or null, not {value!r}")
+    if (folder / "transcriber").is_dir():
+        transcriber = f"{name.rstrip('/')}/transcriber"
     language_model = None
     for file_name in LANGUAGE_MODEL_FILES:
         if (folder / file_name).is_file():
@@ -196,7 +199,7 @@ def _read_folder(name: str) -> _Parts:
     return _Parts(
         separator=separator or f"{name.rstrip('/')}/separator",
         acoustic=f"{name.rstrip('/')}/acoustic",
-        transcriber=f"{name.rstrip('/')}/transcriber" if (folder / "transcriber").is_dir() else None,
+        transcriber=transcriber,
         language_model=language_model,
         decoding=decoder if decoder.is_file() else None,
     )

@@ -60,3 +60,7 @@ def test_the_command_writes_the_words_of_the_checkpoint(tmp_path, tiny_model_fol
     assert transcript["lines"]
     assert main(list(map(str, command))) == 0
     assert (tmp_path / "out" / "run.jsonl").read_text().count("\n") == 1  # kept, not done again
+    assert main([*map(str, command), "--language", "en"]) == 0
+    assert json.loads((tmp_path / "out" / "song.json").read_text())["language"] == "en"
+    assert main([*map(str, command), "--language", "auto"]) == 0
+    assert (tmp_path / "out" / "run.jsonl").read_text().count("\n") == 3  # heard, which is another thing than given

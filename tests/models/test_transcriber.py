@@ -14,6 +14,8 @@ from transformers import (
 )
 
 from lyrics_asr.models.int8 import save_int8
+from lyrics_asr.models.lyrics_model import weights_fingerprint
+from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.models.transcriber import load_transcriber
 from lyrics_asr.options import SilenceOptions
@@ -128,6 +130,18 @@ def test_hot_words_stand_before_the_text(checkpoint):
     transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     assert transcriber._prompt("en", " ne\nna ") == [BEFORE, 9, 8, START, ENGLISH, TRANSCRIBE]
     assert len(transcriber._prompt("en", "la " * 1000)) == 1 + POSITIONS // 2 - 1 + 3
+
+
+def test_a_saved_model_keeps_its_transcriber_by_folder_or_by_name(checkpoint, tiny_model_folder, tmp_path):
+    model = load_model(str(tiny_model_folder), transcriber=str(checkpoint), device="cpu")
+    model.save(tmp_path / "with folder")
+    again = load_model(str(tmp_path / "with folder"), device="cpu")
+    assert again.transcriber_name == str(tmp_path / "with folder" / "transcriber")
+    assert weights_fingerprint(again.transcriber.network) == weights_fingerprint(model.transcriber.network)
+    model.transcriber_name = "someone/whisper"
+    model.save(tmp_path / "with name")
+    assert load_model(str(tmp_path / "with name"), device="cpu").transcriber_name == "someone/whisper"
+    assert load_model(str(tmp_path / "with name"), transcriber="none", device="cpu").transcriber_name is None
 
 
 def test_unknown_languages_and_checkpoints_are_named(checkpoint, tmp_path):
