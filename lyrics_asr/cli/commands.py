@@ -192,7 +192,14 @@ def declare_render(parser: "VerbParser") -> None:
     """Arguments of `lyrics-asr render`."""
     parser.runs(render, "lyrics-asr render song.json --format srt > song.srt")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="JSON", help="transcripts, or folders of them")
-    _add_transcript_options(parser, "txt")
+    _add_transcript_options(parser, "txt", "; html, a page to sing along")
+    parser.add_argument(
+        "--vocals",
+        type=Path,
+        metavar="FOLDER",
+        help="for html: what lyrics-asr separate wrote (default: vocals and accompaniment beside the transcript, as in "
+        "the server's zip)",
+    )
 
 
 def render(args: argparse.Namespace) -> int:
@@ -202,10 +209,17 @@ def render(args: argparse.Namespace) -> int:
     from lyrics_asr.inference.requests import RenderRequest
 
     jobs = find_jobs(args.inputs, {".json"}, args.output)
-    return run_songs(args, RenderRequest(**_transcript_arguments(args, jobs, "txt")), jobs, RenderTask)
+    request = RenderRequest(**_transcript_arguments(args, jobs, "txt", ("html",)), vocals=args.vocals)
+    if "html" in request.formats:
+        from lyrics_asr.server.share_task import ShareTask
+
+        return run_songs(args, request, jobs, ShareTask)
+    if args.vocals is not None:
+        raise UsageError("--vocals is for --format html; drop it, or add html to the formats")
+    return run_songs(args, request, jobs, RenderTask)
 
 
-def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str) -> None:
+def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str, further: str = "") -> None:
     parser.add_argument(
         "-o",
         "--output",
@@ -217,7 +231,7 @@ def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str
         "--format",
         metavar="F[,F...]",
         help="json, txt, lrc (line times), lrc-ends, elrc (word times), srt, srt-words, vtt, vtt-words, ass (karaoke), "
-        "ttml, textgrid, ctm, jams, audacity; with a melody, ultrastar and midi "
+        f"ttml, textgrid, ctm, jams, audacity; with a melody, ultrastar and midi{further} "
         f"(default: {default_format} on stdout, json in a folder)",
     )
     add_overwrite(parser)
@@ -424,13 +438,15 @@ def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
     return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
 
 
-def _transcript_arguments(args: argparse.Namespace, jobs: Sequence["Job"], default_format: str) -> dict[str, Any]:
-    """The fields of `Request`, from the arguments of the verbs that write transcripts."""
+def _transcript_arguments(
+    args: argparse.Namespace, jobs: Sequence["Job"], default_format: str, further: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fields of `Request`, from the arguments of the verbs that write transcripts; `further` are more formats."""
     from lyrics_asr.formats import BINARY_FORMATS, FORMATS
 
     given = args.format or (default_format if args.output is None else "json")
     names = tuple(dict.fromkeys(given.split(",")))
-    known = [*FORMATS, *BINARY_FORMATS]
+    known = [*FORMATS, *BINARY_FORMATS, *further]
     if unknown := set(names) - set(known):
         raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(known)}")
     if args.output is None and (len(names) > 1 or len(jobs) > 1):

@@ -44,6 +44,7 @@ _SUFFIXES = {
     "audacity": ".labels.txt",
     "ultrastar": ".ultrastar.txt",
     "midi": ".mid",
+    "html": ".share.html",
 }
 
 

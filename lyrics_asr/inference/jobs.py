@@ -244,8 +244,16 @@ def write_results(job: Job, request: Request, write: Callable[[str, Path], None]
     return tuple(writable.values())
 
 
-def write_transcript(job: Job, transcript: Transcript, request: Request) -> tuple[Path, ...]:
+def write_transcript(
+    job: Job, transcript: Transcript, request: Request, encode_as: Callable[[Transcript, str], bytes] = encode
+) -> tuple[Path, ...]:
     """Write a transcript in each format, as UTF-8, and return the paths; without `output`, to stdout in the first.
+
+    Args:
+        job: the job.
+        transcript: its transcript.
+        request: formats, and the output folder.
+        encode_as: returns a transcript in a format.
 
     Raises:
         OutputError: a file cannot be written.
@@ -254,12 +262,12 @@ def write_transcript(job: Job, transcript: Transcript, request: Request) -> tupl
         if request.formats[0] in FORMATS:
             sys.stdout.write(FORMATS[request.formats[0]](transcript))
         else:
-            sys.stdout.buffer.write(encode(transcript, request.formats[0]))
+            sys.stdout.buffer.write(encode_as(transcript, request.formats[0]))
         sys.stdout.flush()
         return ()
 
     def write(name: str, path: Path) -> None:
-        path.write_bytes(encode(transcript, name))
+        path.write_bytes(encode_as(transcript, name))
 
     return write_results(job, request, write)
 

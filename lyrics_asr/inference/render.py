@@ -20,7 +20,7 @@ class RenderTask(Task[Transcript, Transcript]):
     """`lyrics-asr render`."""
 
     def __init__(self, request: RenderRequest, progress: BatchProgress, cores: int | None = None) -> None:
-        self._request = request
+        self.request = request
 
     def check(self, job: Job) -> Song:
         """See `Task`."""
@@ -49,4 +49,4 @@ class RenderTask(Task[Transcript, Transcript]):
     def finish(self, song: Song, inferred: Transcript, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
         with stopwatch("writing"):
-            return write_transcript(song.job, inferred, self._request)
+            return write_transcript(song.job, inferred, self.request)

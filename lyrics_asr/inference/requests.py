@@ -31,9 +31,14 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderRequest(Request):
-    """Render transcripts in other formats."""
+    """Render transcripts in other formats.
+
+    Args:
+        vocals: folder of separated vocals, for pages to sing along (`server.share_task`).
+    """
 
     verb: ClassVar[str] = "render"
+    vocals: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

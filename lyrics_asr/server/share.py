@@ -55,6 +55,13 @@ def share_html(title: str, transcript: Transcript, stems: dict[str, Path], offse
     )
 
 
+def display_name(filename: str) -> str:
+    """A song's name for people: its file's without folders and suffix, with spaces for underscores."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    stem = (name.rsplit(".", 1)[0] or name).replace("_", " ")
+    return "".join(character for character in stem if character.isprintable())[:200].strip() or "song"
+
+
 def _module(name: str) -> str:
     """A module as a data: URL, which imports the others by their bare names."""
     text = (_STATIC / f"{name}.js").read_text(encoding="utf-8")

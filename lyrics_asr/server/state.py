@@ -20,6 +20,7 @@ from lyrics_asr.server.errors import ApiError
 from lyrics_asr.server.library import CANCELLED, FAILED, QUEUED, RUNNING, Library, NewSong, StoredSong
 from lyrics_asr.server.metrics import Metrics
 from lyrics_asr.server.settings import ServerSettings
+from lyrics_asr.server.share import display_name
 from lyrics_asr.server.supervisor import Supervisor
 from lyrics_asr.version import RESULTS_VERSION
 
@@ -219,10 +220,3 @@ class ServerState:
             if song.status not in (QUEUED, RUNNING):
                 return song
         raise AssertionError("changes never end")
-
-
-def display_name(filename: str) -> str:
-    """A file's name without folders and suffix, with spaces for underscores."""
-    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
-    stem = (name.rsplit(".", 1)[0] or name).replace("_", " ")
-    return "".join(character for character in stem if character.isprintable())[:200].strip() or "song"
