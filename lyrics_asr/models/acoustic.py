@@ -1,12 +1,13 @@
 """The acoustic model: vocals in, CTC log-probabilities out.
 
-Any Hugging Face CTC checkpoint over raw audio, and Whisper's encoder with a CTC head (`whisper_ctc`).
+Any Hugging Face CTC checkpoint over raw audio, Wav2Vec2-BERT, Parakeet, and Whisper's encoder with a CTC head
+(`whisper_ctc`).
 
 Conventions
 - Waveforms are mono float32 at 16 kHz.
 - The checkpoint's tokenizer names the columns. Its padding token is the CTC blank.
 - The checkpoint's feature extractor decides whether the input is normalized, whether padding is masked, and whether
-  the network takes a log-mel spectrogram, which is computed in the graph (`log_mel`).
+  the network takes a log-mel spectrogram, which is computed in the graph (`front_ends`).
 - A song of n samples has exactly `grid.count(n)` frames, with or without windows.
 
 With `feat_extract_norm="layer"` (e.g. wav2vec2-large-960h-lv60-self), running over windows only changes values near
@@ -14,6 +15,7 @@ window boundaries, and those frames are dropped. With "group" (e.g. wav2vec2-bas
 time axis of its input, so windows change all values slightly.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -23,23 +25,18 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Wav2Vec2FeatureExtractor,
-    WhisperFeatureExtractor,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
+from lyrics_asr.models.ctc_heads import head_name
+from lyrics_asr.models.front_ends import FeatureExtractor, front_end_of, grid_of
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import Emissions, Vocabulary
 
 _VARIANCE_FLOOR = 1e-7  # as in the Hugging Face feature extractor
 _WINDOW_SECONDS, _CONTEXT_SECONDS = 20.0, 1.0
-_LOG_MEL_CONTEXT_SECONDS = 2.5
+_LOG_MEL_WINDOW_SECONDS, _LOG_MEL_CONTEXT_SECONDS = 30.0, 2.5
 _MASKED_LOG_PROB = -1e4  # finite, because infinities become NaN in the decoders' sums
 _SILENCE_LOG_PROB = -10.0  # of each letter in a silence: low, but forced alignment can still place lyrics there
 _DELIMITER_LOG_ODDS = 2.0  # of the word delimiter against the blank, at the frame in mid-silence that ends a word
@@ -60,7 +57,7 @@ class AcousticModel(nn.Module):
 
     Args:
         name: the name that `load_acoustic` takes.
-        network: a Hugging Face `...ForCTC` network over raw audio, or a `whisper_ctc.WhisperForCTC`.
+        network: a Hugging Face `...ForCTC` network, or a `whisper_ctc.WhisperForCTC`.
         tokenizer: the one the network was trained with; its columns are the network's outputs.
         feature_extractor: the one the network was trained with; 16 kHz.
 
@@ -76,7 +73,7 @@ class AcousticModel(nn.Module):
         name: str,
         network: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        feature_extractor: Wav2Vec2FeatureExtractor | WhisperFeatureExtractor,
+        feature_extractor: FeatureExtractor,
     ) -> None:
         super().__init__()
         self.name = name
@@ -84,9 +81,8 @@ class AcousticModel(nn.Module):
         self.tokenizer = tokenizer
         self.feature_extractor = feature_extractor
         self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
-        self.grid = _grid(name, network, feature_extractor)
-        whisper = feature_extractor if isinstance(feature_extractor, WhisperFeatureExtractor) else None
-        self.log_mel = None if whisper is None else LogMelSpectrogram(whisper)
+        self.log_mel = front_end_of(network, feature_extractor)
+        self.grid = grid_of(name, network, feature_extractor, self.log_mel)
         self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
         self._feature_encoder_name = ""
         for module_name, module in network.named_modules():
@@ -116,16 +112,23 @@ class AcousticModel(nn.Module):
         return cast(nn.ModuleList, cast(Any, self.network.base_model).encoder.layers)
 
     @property
+    def head(self) -> nn.Module:
+        """The CTC head of the network."""
+        return self.network.get_submodule(head_name(self.network))
+
+    @property
     def feature_encoder(self) -> tuple[nn.Module, ...]:
-        """The convolutions at the input of the network."""
+        """The convolutions at the input of the network; Wav2Vec2-BERT has none."""
         base = cast(Any, self.network.base_model)
-        return (base.feature_extractor,) if self.log_mel is None else (base.encoder.conv1, base.encoder.conv2)
+        parts = [(base, "feature_extractor"), *((base.encoder, name) for name in ("subsampling", "conv1", "conv2"))]
+        return tuple(getattr(owner, name) for owner, name in parts if hasattr(owner, name))
 
     @property
     def feature_projection(self) -> tuple[nn.Module, ...]:
         """What stands between the convolutions and the transformer layers."""
         base = cast(Any, self.network.base_model)
-        return (base.feature_projection, base.encoder.pos_conv_embed) if self.log_mel is None else ()
+        parts = ((base, "feature_projection"), (base.encoder, "pos_conv_embed"))
+        return tuple(getattr(owner, name) for owner, name in parts if hasattr(owner, name))
 
     def with_windows(self, options: AcousticOptions) -> AcousticOptions:
         """The same options, with the windows that suit the network where they give none.
@@ -135,12 +138,15 @@ class AcousticModel(nn.Module):
         """
         window_seconds, context_seconds = _WINDOW_SECONDS, _CONTEXT_SECONDS
         if self.log_mel is not None:
-            window_seconds, context_seconds = self.log_mel.samples / self.grid.sample_rate_hz, _LOG_MEL_CONTEXT_SECONDS
+            window_seconds, context_seconds = _LOG_MEL_WINDOW_SECONDS, _LOG_MEL_CONTEXT_SECONDS
+        longest_seconds = math.inf
+        if isinstance(self.log_mel, LogMelSpectrogram):
+            window_seconds = longest_seconds = self.log_mel.samples / self.grid.sample_rate_hz
         window = window_seconds if options.window_seconds is None else options.window_seconds
         context = context_seconds if options.context_seconds is None else options.context_seconds
-        if self.log_mel is not None and window > window_seconds:
+        if window > longest_seconds:
             raise ValueError(
-                f"acoustic.window_seconds {window:g} is more than {self.name} takes; use at most {window_seconds:g}"
+                f"acoustic.window_seconds {window:g} is more than {self.name} takes; use at most {longest_seconds:g}"
             )
         return replace(options, window_seconds=window, context_seconds=context)
 
@@ -236,9 +242,14 @@ class AcousticModel(nn.Module):
     def _log_probs(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch frames vocab"]:
-        if self.log_mel is not None:
+        if isinstance(self.log_mel, LogMelSpectrogram):
             logits: Tensor = self.network(self.log_mel(waveform)).logits
             return logits[:, : self.grid.count(waveform.shape[1])].float().log_softmax(-1)
+        if self.log_mel is not None:
+            features = self.log_mel(waveform, lengths)
+            present = None if lengths is None else self.log_mel.mask(lengths, features)
+            logits = self.network(features, attention_mask=present).logits
+            return logits.float().log_softmax(-1)
         mask = None
         if lengths is not None and self.feature_extractor.return_attention_mask:
             mask = (
@@ -257,8 +268,10 @@ class AcousticModel(nn.Module):
         if window.end_frame - window.start_frame == self.grid.count(samples):
             return 0, samples
         strides = window.end_frame - 1 - window.start_frame
-        stride, receptive_field = self.grid.stride_samples, self.grid.receptive_field_samples
-        return window.start_frame * stride, strides * stride + receptive_field
+        start, frame_samples = window.start_frame * self.grid.stride_samples, self.grid.receptive_field_samples
+        if self.log_mel is not None and not isinstance(self.log_mel, LogMelSpectrogram):  # columns of 10 ms in a frame
+            frame_samples = max(frame_samples, self.grid.stride_samples)
+        return start, min(strides * self.grid.stride_samples + frame_samples, samples - start)
 
 
 def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> Vocabulary:
@@ -277,25 +290,3 @@ def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> 
     delimiter_id = tokens.get(delimiter)
     names = tuple(map(by_column.get, range(columns), repeat("")))
     return Vocabulary(names, blank, delimiter_id if delimiter_id is not None and delimiter_id < columns else None)
-
-
-def _grid(
-    name: str, network: PreTrainedModel, feature_extractor: Wav2Vec2FeatureExtractor | WhisperFeatureExtractor
-) -> FrameGrid:
-    config = network.config
-    if isinstance(network, WhisperForCTC) and isinstance(feature_extractor, WhisperFeatureExtractor):
-        # Spectrogram and convolutions are padded on both sides, so a frame stands at the sample that begins its stride.
-        columns = feature_extractor.nb_max_frames // config.max_source_positions
-        return FrameGrid(columns * feature_extractor.hop_length, 1, feature_extractor.sampling_rate)
-    if not hasattr(config, "conv_kernel") or getattr(config, "add_adapter", False) or hasattr(config, "squeeze_factor"):
-        raise ValueError(f"{name}: {config.model_type} does not have one frame for each stride of its convolutions")
-    if feature_extractor.sampling_rate != ACOUSTIC_SAMPLE_RATE_HZ:
-        raise ValueError(
-            f"{name}: its input is {feature_extractor.sampling_rate} Hz; choose a checkpoint for "
-            f"{ACOUSTIC_SAMPLE_RATE_HZ} Hz"
-        )
-    stride, receptive_field = 1, 1
-    for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
-        receptive_field += (cast(int, kernel) - 1) * stride
-        stride *= step
-    return FrameGrid(stride, receptive_field, ACOUSTIC_SAMPLE_RATE_HZ)

@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 from transformers import (
     MODEL_FOR_CTC_MAPPING,
     AutoConfig,
@@ -34,13 +33,16 @@ from transformers.utils import logging
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.lyrics.languages import AUTO, NAMES, require_language
 from lyrics_asr.models.acoustic import AcousticModel
+from lyrics_asr.models.ctc_heads import is_head, replace_head
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.languages import adapter_of
-from lyrics_asr.models.whisper_ctc import WhisperForCTC, with_ctc_head
+from lyrics_asr.models.whisper_ctc import with_ctc_head
 
 # Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
 ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
+
+_WORD_PIECE_START = "▁"  # of SentencePiece
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
@@ -118,6 +120,8 @@ def load_acoustic(
             )
         if _has_tokenizer(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        if letters is None and tokenizer is not None:
+            _require_letters(name, tokenizer)
         with _quiet_transformers():
             network, missing = _read_network(folder, options)
         if language is not None and tokenizer is not None:
@@ -125,43 +129,23 @@ def load_acoustic(
     except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
     if letters is not None:
-        old = {} if tokenizer is None or any(map(_is_head, missing)) else tokenizer.get_vocab()
+        old = {} if tokenizer is None or any(map(is_head, missing)) else tokenizer.get_vocab()
         tokenizer = _letter_tokenizer(letters)
-        _replace_head(network, {token: column for token, column in old.items() if isinstance(column, int)}, tokenizer)
-        missing = [key for key in missing if not _is_head(key)]
+        replace_head(network, {token: column for token, column in old.items() if isinstance(column, int)}, tokenizer)
+        missing = [key for key in missing if not is_head(key)]
     if missing:
         raise ValueError(f"{name}: weights {', '.join(missing[:3])} are missing; use a checkpoint fine-tuned with CTC")
     assert tokenizer is not None
     return AcousticModel(name, network, tokenizer, feature_extractor).eval()
 
 
-def _is_head(key: str) -> bool:
-    return key.startswith("lm_head.")
-
-
-def _replace_head(network: PreTrainedModel, old: Mapping[str, int], tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a network an output for each token, with the old weights of the tokens that it had.
-
-    Args:
-        network: its last layer is replaced.
-        old: columns of the old tokens.
-        tokenizer: of the new ones.
-    """
-    place = "lm_head.output" if isinstance(network, WhisperForCTC) else "lm_head"
-    before = cast(nn.Linear, network.get_submodule(place))
-    tokens = tokenizer.get_vocab()
-    after = nn.Linear(before.in_features, len(tokens))
-    nn.init.normal_(after.weight, std=network.config.initializer_range)
-    nn.init.zeros_(after.bias)
-    with torch.no_grad():
-        for token, column in tokens.items():
-            for variant in (token, token.upper(), token.lower()):
-                if variant in old:
-                    after.weight[column] = before.weight[old[variant]]
-                    after.bias[column] = before.bias[old[variant]]
-                    break
-    network.set_submodule(place, after)
-    network.config.update({"vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None})
+def _require_letters(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    pieces = [token for token in tokenizer.get_vocab() if token.startswith(_WORD_PIECE_START) and len(token) > 2]
+    if pieces:
+        raise ValueError(
+            f"{name}: its vocabulary is word pieces such as {pieces[0]!r}, and lyrics are spelled by letters; give it "
+            "letters by training with `vocabulary: text`"
+        )
 
 
 def _require_ctc(name: str, folder: Path) -> None:
@@ -201,8 +185,12 @@ def _read_network(folder: Path, options: Mapping[str, Any]) -> tuple[PreTrainedM
     if state := load_int8(folder):
         network: PreTrainedModel = AutoModelForCTC.from_config(AutoConfig.from_pretrained(folder, **options))
         return network, sorted(network.load_state_dict(state, strict=False).missing_keys)
+    config = AutoConfig.from_pretrained(folder, **options)
+    if config.vocab_size is None:  # self-supervised; its head is replaced
+        config.vocab_size = 1
     network, report = AutoModelForCTC.from_pretrained(
         folder,
+        config=config,
         use_safetensors=any(folder.glob("model.safetensors*")),
         dtype=torch.float32,
         output_loading_info=True,

@@ -11,9 +11,11 @@ from torch import nn
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.training.config import FreezingPhase, LoraOptions, StageOptions
 
-_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]
+# The projections of attention, as the Wav2Vec2 family and Whisper, Wav2Vec2-BERT, and Parakeet name them.
+_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj", "linear_q", "linear_k", "linear_v", "linear_out", "o_proj"]
 _ADAPTER = "lora_"  # in the names of an adapter's weights
 
 
@@ -66,7 +68,7 @@ def freeze(model: LyricsModel, stage: StageOptions, phase: FreezingPhase) -> Tra
         raise ValueError(
             f"stage {stage.name!r}: nothing is trained from step {phase.from_step} on; freeze fewer layers"
         )
-    head = _trained(cast(nn.Module, cast(Any, acoustic.network).lm_head))
+    head = _trained(acoustic.head)
     return TrainedParts(
         stage.name, phase.from_step, counts["separator"], counts["acoustic"], head, _total(separator), _total(acoustic)
     )
@@ -111,7 +113,7 @@ def _freeze_acoustic(acoustic: AcousticModel, phase: FreezingPhase) -> None:
     if phase.frozen_layers:
         for module in (*acoustic.feature_projection, *layers[: phase.frozen_layers]):
             module.requires_grad_(False)
-    if acoustic.log_mel is not None:  # sinusoids, not weights
+    if isinstance(acoustic.network, WhisperForCTC):  # sinusoids, not weights
         cast(Any, base).encoder.embed_positions.requires_grad_(False)
     adapted = any(_ADAPTER in name for name, _ in base.named_parameters())
     for name, parameter in base.named_parameters():

@@ -13,11 +13,11 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
+from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.config import OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import first_trained_step
 
-HEAD = "lm_head"  # of every Hugging Face CTC network over raw audio
 _BETAS = (0.9, 0.98)
 
 
@@ -122,8 +122,9 @@ def restore(optimizers: Mapping[str, OptimizerState], state: Mapping[str, Mappin
 def _parameter_groups(
     name: str, module: nn.Module, options: OptimizerOptions, head_learning_rate: float | None
 ) -> Iterator[dict[str, Any]]:
-    head = [parameter for key, parameter in module.named_parameters() if f"{HEAD}." in key]
-    rest = [parameter for key, parameter in module.named_parameters() if f"{HEAD}." not in key]
+    in_head = set(module.head.parameters()) if isinstance(module, AcousticModel) else set[nn.Parameter]()
+    head = [parameter for parameter in module.parameters() if parameter in in_head]
+    rest = [parameter for parameter in module.parameters() if parameter not in in_head]
     if head_learning_rate is None or not head:
         yield {"name": name, "params": [*module.parameters()]}
     else:

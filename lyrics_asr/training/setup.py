@@ -11,6 +11,7 @@ import torch
 
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
+from lyrics_asr.models.front_ends import NemoFilterBank
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import PUBLISHED, load_model
 from lyrics_asr.models.separators.base import Separator
@@ -87,9 +88,10 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
     network.config.apply_spec_augment = config.spec_augment is not None
     network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
     network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
-    if model.acoustic.log_mel is None and not hasattr(
-        network.base_model, "masked_spec_embed"
-    ):  # a network built without masks
+    if config.spec_augment is not None and isinstance(model.acoustic.log_mel, NemoFilterBank):
+        raise ValueError(f"spec_augment: {model.acoustic.name} has no masks of features; set it to null")
+    # A network built without masks lacks the embedding of a masked frame.
+    if hasattr(network.base_model, "feature_projection") and not hasattr(network.base_model, "masked_spec_embed"):
         nothing = torch.zeros(network.config.hidden_size)
         network.base_model.register_buffer("masked_spec_embed", nothing, persistent=False)
     if config.gradient_checkpointing:
