@@ -64,6 +64,9 @@ class CutLoaderOptions:
 
     Args:
         cuts: files of cuts (.jsonl, .jsonl.gz) and folders of Lhotse Shar; empty for a stream, which makes its own.
+        weights: weight of each of `cuts` in the sampling; empty for equal weights.
+        temperature: a file of n cuts is sampled in proportion to weight * n ** (1 / temperature): 1 in proportion to
+            the sizes; higher values favour small files, such as those of languages with little data.
         batch_seconds: maximum audio per batch, including padding, before speed augmentation.
         batch_cuts: maximum number of cuts per batch; None for as many as `batch_seconds` allows.
         shuffle: use a different order in each epoch. Otherwise cuts keep the order of the files, apart from bucketing.
@@ -78,6 +81,8 @@ class CutLoaderOptions:
     """
 
     cuts: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    temperature: float = 1.0
     batch_seconds: float = 160.0
     batch_cuts: int | None = None
     shuffle: bool = True
@@ -90,6 +95,11 @@ class CutLoaderOptions:
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.cuts):
+            raise ValueError(f"cuts.weights has {len(self.weights)} weights for {len(self.cuts)} files; give one each")
+        for weight in self.weights:
+            check_range("cuts.weights", weight, 0 < weight < math.inf, "finite, above 0")
+        check_range("cuts.temperature", self.temperature, self.temperature >= 1, "at least 1")
         check_range("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
         check_range("silence_prob", self.silence_prob, 0 <= self.silence_prob < 1, "0 to below 1")
         for key in ("batch_cuts", "limit"):

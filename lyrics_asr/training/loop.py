@@ -319,7 +319,7 @@ class _Run:
         if stage.frame_weight or stage.phone_weight:
             labeller = labeller_of(cuts, model.acoustic.vocabulary, self.phone_names)
         if stage.input == "separated":
-            cuts = [self._separated(cuts, cache)]
+            cuts = self._separated(cuts, cache)
         return CutLoader(
             replace(config.cuts, cuts=[str(path) for path in cuts]),
             labeller,
@@ -334,7 +334,7 @@ class _Run:
         """The sample rate of a stage's batches."""
         return self.model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
 
-    def _separated(self, cuts: Sequence[Path], cache: Path) -> Path:
+    def _separated(self, cuts: Sequence[Path], cache: Path) -> list[Path]:
         """The cuts with the vocals that the present separator gives; every process separates some of the songs."""
         config, accelerator = self.config, self.accelerator
         separated = SeparatedCuts(self.model, cuts, cache, augmentation=config.cuts.augmentation, seed=config.seed)
@@ -343,7 +343,7 @@ class _Run:
         if accelerator.is_main_process:
             separated.write_cuts(config.vocals_cache_gb)
         accelerator.wait_for_everyone()
-        return separated.path
+        return separated.paths
 
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]

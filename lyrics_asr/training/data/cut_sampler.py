@@ -6,6 +6,8 @@ Conventions
   with W batches per step does.
 - A position counts the batches of an epoch that all processes have taken, so that it does not depend on their number.
   To resume, the epoch is started again and that many batches are skipped; that reads cuts but no audio, but for Shar.
+- An epoch has as many cuts as all files together. Of a file whose share is not its size (`weights`, `temperature`),
+  cuts are used several times, with -1, -2 and so on after their ids, or a random part of them, drawn anew each epoch.
 - Cuts without words are drawn anew for each epoch, so that their expected share is `silence_prob`.
 - Bucketing and shuffling are Lhotse's (`DynamicBucketingSampler`). Its state counts the batches that were sampled, not
   those that prefetching workers have returned, and its choice of buckets depends on the number of processes; so it is
@@ -13,6 +15,7 @@ Conventions
 """
 
 import hashlib
+import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +91,8 @@ class CutOrder:
         if not options.cuts:
             raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
         self._buckets = self._find_buckets()
+        self._sizes = [1] if len(self._paths) == 1 else [_count(files) for files in self._manifests]
+        self._passes = passes_of(self._sizes, options.weights, options.temperature)
         self._silence_share = self._find_silence_share() if options.silence_prob else 0.0
 
     def shares(self, start: Position) -> Iterator[Share]:
@@ -133,15 +138,17 @@ class CutOrder:
 
     def _cuts(self, seed: int) -> Iterable[Any]:
         shuffling = {"shuffle_shards": self._options.shuffle, "seed": seed, "stateful_shuffle": False}
-        sets = [
-            CutSet.from_shar(in_dir=path, **shuffling) if path.is_dir() else CutSet.from_jsonl_lazy(path)
-            for path in self._paths
-        ]
-        if len(sets) == 1:
-            cuts = sets[0]
-        else:  # mixed evenly over the epoch, whatever their sizes
-            sizes = [sum(len(CutSet.from_jsonl_lazy(file)) for file in files) for files in self._manifests]
-            cuts = CutSet.mux(*sets, weights=[max(1, size) for size in sizes], seed=seed)
+        sets, sizes = [], []
+        for path, size, passes in zip(self._paths, self._sizes, self._passes, strict=True):
+            for number in range(math.ceil(passes)):
+                cuts = CutSet.from_shar(in_dir=path, **shuffling) if path.is_dir() else CutSet.from_jsonl_lazy(path)
+                share = min(1.0, passes - number)
+                if share < 1:
+                    cuts = cuts.filter(partial(_is_drawn, seed=f"part {seed}", share=share))
+                sets.append(cuts.map(partial(_numbered, number=number)) if number else cuts)
+                sizes.append(share * size)
+        # mixed evenly over the epoch, whatever their sizes
+        cuts = sets[0] if len(sets) == 1 else CutSet.mux(*sets, weights=sizes, seed=seed)
         cuts = cuts.filter(partial(_is_used, seed=seed, silence_share=self._silence_share))
         return cuts if self._options.limit is None else list(islice(cuts, self._options.limit))
 
@@ -169,8 +176,10 @@ class CutOrder:
         Raises:
             ValueError: there are no cuts without words.
         """
-        files = chain.from_iterable(self._manifests)
-        counts = Counter(has_words(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
+        counts: Counter[bool] = Counter()
+        for files, passes in zip(self._manifests, self._passes, strict=True):
+            own = Counter(has_words(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
+            counts.update({key: passes * number for key, number in own.items()})
         if not counts[False]:
             names = ", ".join(map(str, self._paths))
             raise ValueError(
@@ -181,10 +190,36 @@ class CutOrder:
         return min(1.0, prob / (1 - prob) * counts[True] / counts[False])
 
 
+def passes_of(sizes: Sequence[int], weights: Sequence[float], temperature: float) -> list[float]:
+    """How often the cuts of each file are used in an epoch, on average.
+
+    A file of n cuts is sampled in proportion to weight * n ** (1 / temperature) (Arivazhagan et al. 2019, "Massively
+    Multilingual Neural Machine Translation in the Wild", section 4.2), and an epoch has as many cuts as all files.
+
+    Args:
+        sizes: number of cuts of each file.
+        weights: of each file; empty for equal weights.
+        temperature: 1 for shares in proportion to the sizes, infinity for equal shares.
+    """
+    shares = np.array(weights or [1.0] * len(sizes)) * np.array(sizes, dtype=float) ** (1 / temperature)
+    passes = shares / shares.sum() * sum(sizes) / np.array(sizes)
+    return [round(each, 9) for each in passes.tolist()]
+
+
+def _count(files: Sequence[Path]) -> int:
+    return max(1, sum(len(CutSet.from_jsonl_lazy(file)) for file in files))
+
+
+def _numbered(cut: Any, number: int) -> Any:
+    return cut.with_id(f"{cut.id}-{number}")
+
+
 def _is_used(cut: Any, seed: int, silence_share: float) -> bool:
-    if has_words(cut):
-        return True
-    return int(hashlib.sha256(f"{seed} {cut.id}".encode()).hexdigest()[:8], 16) < silence_share * 2**32
+    return has_words(cut) or _is_drawn(cut, str(seed), silence_share)
+
+
+def _is_drawn(cut: Any, seed: str, share: float) -> bool:
+    return int(hashlib.sha256(f"{seed} {cut.id}".encode()).hexdigest()[:8], 16) < share * 2**32
 
 
 @dataclass

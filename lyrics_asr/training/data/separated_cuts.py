@@ -6,7 +6,7 @@ step. Songs with stems are there twice: in their own mixture, and remixed with t
 The cache folder has one entry per separator and cuts, named by a hash of both:
 
     KEY/audio/ID-N.flac   vocals of the recording ID, variant N, mono at the acoustic model's rate, 16 bit
-    KEY/cuts.jsonl.gz     the cuts, written last, see `vocals_cache`; with the suffix -N to their ids
+    KEY/cuts-M.jsonl.gz   the cuts of file M, written last, see `vocals_cache`; with the suffix -N to their ids
 
 Songs that cannot be read are logged, and their cuts are left out.
 """
@@ -67,9 +67,9 @@ class SeparatedCuts:
         self._entry = cache / hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
 
     @property
-    def path(self) -> Path:
-        """The file of cuts."""
-        return self._entry / "cuts.jsonl.gz"
+    def paths(self) -> list[Path]:
+        """The files of cuts, one for each that was given."""
+        return [self._entry / f"cuts-{number}.jsonl.gz" for number in range(len(self._cuts))]
 
     def separate(self, rank: int = 0, world_size: int = 1) -> None:
         """Separate every `world_size`-th song, starting with song `rank`; files that exist are kept.
@@ -77,7 +77,7 @@ class SeparatedCuts:
         Raises:
             OutputError: the cache cannot be written.
         """
-        if self.path.exists():
+        if self.paths[-1].exists():
             return
         separator = self._model.separator
         was_training = separator.training
@@ -102,27 +102,27 @@ class SeparatedCuts:
         Raises:
             OutputError: the cache cannot be written.
         """
-        if not self.path.exists():
-            write_cuts(self.path, self._lines())
-        os.utime(self.path)
+        if not self.paths[-1].exists():
+            for source, path in zip(self._cuts, self.paths, strict=True):
+                write_cuts(path, self._lines(source))
+        os.utime(self.paths[0])
         _trim(self._entry.parent, self._entry, limit_gb)
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self, source: Path) -> Iterator[str]:
         recordings: dict[Path, dict[str, Any]] = {}
         left_out = 0
-        for path in self._cuts:
-            for cut in read_cuts(path):
-                song_id, _ = song_of(path, cut)
-                for variant in range(self._variants):
-                    audio = self._audio(song_id, variant)
-                    if not audio.exists():
-                        left_out += 1
-                        continue
-                    if audio not in recordings:
-                        recordings[audio] = make_recording(f"{song_id}-{variant}", audio, read_header(audio))
-                    yield render_separated(cut, recordings[audio], self._separator, f"-{variant}")
+        for cut in read_cuts(source):
+            song_id, _ = song_of(source, cut)
+            for variant in range(self._variants):
+                audio = self._audio(song_id, variant)
+                if not audio.exists():
+                    left_out += 1
+                    continue
+                if audio not in recordings:
+                    recordings[audio] = make_recording(f"{song_id}-{variant}", audio, read_header(audio))
+                yield render_separated(cut, recordings[audio], self._separator, f"-{variant}")
         if left_out:
-            _logger.warning("%d cuts are left out, of songs that cannot be read", left_out)
+            _logger.warning("%s: %d cuts are left out, of songs that cannot be read", source, left_out)
 
     def _audio(self, song_id: str, variant: int) -> Path:
         return self._entry / "audio" / f"{song_id}-{variant}{AUDIO_SUFFIX}"
@@ -202,5 +202,5 @@ def _trim(cache: Path, kept: Path, limit_gb: float) -> None:
 
 
 def _last_used(entry: Path) -> float:
-    cuts = entry / "cuts.jsonl.gz"
+    cuts = entry / "cuts-0.jsonl.gz"
     return (cuts if cuts.exists() else entry).stat().st_mtime

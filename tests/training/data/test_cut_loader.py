@@ -12,6 +12,7 @@ from lyrics_asr.training.config import AugmentationOptions, ChunkOptions, CutLoa
 from lyrics_asr.training.data.batch_sources import RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.cut_reader import has_words
+from lyrics_asr.training.data.cut_sampler import CutOrder, Position, passes_of
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, write_shar
 from lyrics_asr.training.data.phones import labeller_of, phone_names
@@ -490,3 +491,39 @@ def test_options_out_of_range_are_named():
         loader([])
     with pytest.raises(ValueError, match="batch_cuts 0"):
         CutLoaderOptions(["a"], batch_cuts=0)
+
+
+def test_passes_follow_weights_and_temperature():
+    """Known answers: shares proportional to weight * n ** (1 / temperature)."""
+    assert passes_of([300, 100], [], 1.0) == [1.0, 1.0]
+    assert passes_of([300, 100], [], float("inf")) == pytest.approx([200 / 300, 2.0])
+    assert passes_of([300, 100], [1.0, 3.0], 1.0) == pytest.approx([200 / 300, 2.0])
+    assert passes_of([900, 100], [], 2.0) == pytest.approx([750 / 900, 2.5])
+
+
+def test_files_are_sampled_by_their_weights(cuts, tmp_path):
+    """A small file is repeated under ids of its own; of a large one, every epoch has another part."""
+    large = rewritten(cuts, tmp_path / "large.jsonl", lambda cut: cut)
+    small = rewritten(cuts, tmp_path / "small.jsonl", lambda cut: cut | {"id": f"small {cut['id']}"})
+    small.write_text("".join(small.read_text().splitlines(keepends=True)[:4]))
+    count = len(large.read_text().splitlines())
+    options = CutLoaderOptions([str(large), str(small)], weights=[(count - 6) / count, 10 / 4], batch_seconds=10.0)
+    epochs = 40
+    shares = list(CutOrder(options, seed=1, epochs=epochs).shares(Position()))
+    drawn = [[cut.id for share in shares if share.epoch == epoch for cut in share.cuts] for epoch in range(epochs)]
+    assert all(len(set(ids)) == len(ids) for ids in drawn)
+    of_small = [sorted(cut_id for cut_id in ids if cut_id.startswith("small")) for ids in drawn]
+    of_large = [sorted(cut_id for cut_id in ids if not cut_id.startswith("small")) for ids in drawn]
+    assert all(8 <= len(ids) <= 12 for ids in of_small)
+    assert sum(map(len, of_small)) / epochs == pytest.approx(10, abs=0.5)
+    assert sum(map(len, of_large)) / epochs == pytest.approx(count - 6, abs=1.0)
+    assert len({tuple(ids) for ids in of_large}) > epochs / 2
+    first = [cut.id for cut in shares[0].cuts]
+    assert first == [cut.id for cut in next(CutOrder(options, seed=1).shares(Position())).cuts]
+
+
+def test_weights_are_one_for_each_file():
+    with pytest.raises(ValueError, match=r"cuts\.weights has 1 weights for 2 files; give one each"):
+        CutLoaderOptions(["a.jsonl", "b.jsonl"], weights=[1.0])
+    with pytest.raises(ValueError, match=r"cuts\.temperature 0\.5 is out of range; it must be at least 1"):
+        CutLoaderOptions(["a.jsonl"], temperature=0.5)
