@@ -1,5 +1,6 @@
 """The page in Chromium: upload, stage, slider, keys, phone; axe-core finds no violations."""
 
+import json
 import shutil
 
 import pytest
@@ -202,10 +203,10 @@ def test_editor(page, song, tmp_path):
     """A word is added, an edge is dragged, the song is aligned again; undo and redo; what is saved is what was seen."""
     add(page, song, tmp_path, name="edited", lyrics="sun rain")
     page.click("#edit")
-    line = page.locator("#editor-lines input").first
+    line = page.locator("#editor-lines .line").first
     line.fill("sun moon rain")
     line.press("Tab")
-    assert "moon" in page.locator(".note").first.inner_text()
+    assert page.locator("#editor-lines mark").all_inner_texts() == ["moon"]
     edge = page.locator(".edge.end[data-index='0']").bounding_box()
     before = page.locator(".wave-word").first.bounding_box()["width"]
     page.mouse.move(edge["x"] + 5, edge["y"] + 50)
@@ -223,11 +224,12 @@ def test_editor(page, song, tmp_path):
     assert page.locator(".wave-word.is-set").count() == 0
     page.click("#redo")
     page.click("#redo")
-    line = page.locator("#editor-lines input").first
+    line = page.locator("#editor-lines .line").first
     line.click()
-    line.evaluate("(input) => input.setSelectionRange(3, 3)")
-    line.press("Enter")
-    assert page.locator("#editor-lines li").count() == 2
+    line.evaluate("(field) => getSelection().collapse(field.firstChild, 3)")
+    for count in (2, 1, 2):  # the caret is where the line was split or joined
+        page.keyboard.press("Backspace" if count == 1 else "Enter")
+        assert page.locator("#editor-lines li").count() == count
     page.click("#save")
     page.wait_for_selector("#editor", state="hidden")
     page.wait_for_function("() => document.querySelectorAll('#lines li').length === 2")
@@ -243,6 +245,42 @@ def test_editor(page, song, tmp_path):
     free = max(grid.seconds(WORD_FRAMES["moon"]), sun["end_seconds"])  # the end that was dragged stays
     assert moon["start_seconds"] == pytest.approx(free, abs=0.03)
     assert rain["start_seconds"] == pytest.approx(grid.seconds(WORD_FRAMES["rain"]), abs=0.03)
+
+
+def test_doubts(page, song, tmp_path):
+    """Unsure words are marked in their line; a line that was not found is placed by hand."""
+    add(page, song, tmp_path, name="doubtful", lyrics="sun moon\nrain")
+    address = f"/v1/jobs/{page.evaluate('location.hash').partition('=')[2]}"
+    transcript = page.evaluate(f"fetch('{address}/results/transcript.json').then((answer) => answer.json())")
+    first, second = transcript["lines"]
+    first["words"][1]["confidence"] = 0.49
+    for timed in (second, *second["words"]):
+        timed.update(start_seconds=None, end_seconds=None)
+    second["status"] = "not_found"
+    request = {"method": "PUT", "body": json.dumps(transcript)}
+    page.evaluate("([address, request]) => fetch(`${address}/transcript`, request)", [address, request])
+    page.reload()
+    page.wait_for_function("() => window.player && document.querySelectorAll('.word').length")
+    page.click("#edit")
+    assert page.locator("#editor-lines mark").all_inner_texts() == ["moon"]
+    assert page.inner_text("#doubts").startswith("1 unsure word, 1 line not found")
+    assert page.locator(".wave-word.is-unsure").all_inner_texts() == ["moon"]
+    page.click("#next-doubt")  # from the first line
+    assert page.evaluate("document.activeElement.textContent") == "Place"
+    page.evaluate("player.seek(1.5)")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#doubts").startswith("1 unsure word, 0 lines not found")
+    edge = page.locator(".edge.end[data-index='0']")
+    edge.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert violations(page) == {}
+    page.click("#save")
+    page.wait_for_selector("#editor", state="hidden")
+    saved = page.evaluate(f"fetch('{address}/results/transcript.json').then((answer) => answer.json())")
+    assert saved["lines"][1]["status"] == "sung"
+    (rain,) = saved["lines"][1]["words"]
+    assert (rain["start_seconds"], rain["end_seconds"], rain["confidence"]) == (1.5, pytest.approx(1.92), 1)
 
 
 def test_share(browser, page, song, tmp_path):

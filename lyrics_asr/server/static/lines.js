@@ -2,7 +2,8 @@
 // A word is { text, start, end, confidence, isSet }; one that a person has set has confidence 1, which is how the
 // transcript keeps it. Times of words in lines that were not found are null.
 
-export const DOUBTFUL_CONFIDENCE = 0.3;
+const UNSURE_CONFIDENCE = 0.5;
+const PLACED_WORD_SECONDS = 0.4;
 
 export function fromTranscript(transcript) {
   return transcript.lines.map((line) => ({
@@ -42,6 +43,31 @@ export function toEditedLyrics(lines) {
 
 export function textOf(line) {
   return line.words.map((word) => word.text).join(" ");
+}
+
+// Whether a word may be at the wrong time.
+export function isUnsure(word) {
+  return !word.isSet && word.confidence < UNSURE_CONFIDENCE;
+}
+
+// How many words are unsure, and how many lines were not found.
+export function countDoubts(lines) {
+  const found = lines.filter((line) => !line.isMissing);
+  return { words: found.flatMap((line) => line.words).filter(isUnsure).length, lines: lines.length - found.length };
+}
+
+// The next line after this one, from the first again after the last, that has an unsure word or was not found; or -1.
+export function nextDoubt(lines, number) {
+  const order = [...lines.keys()].map((step) => (number + 1 + step) % lines.length);
+  return order.find((n) => lines[n].isMissing || lines[n].words.some(isUnsure)) ?? -1;
+}
+
+// The lines with one that was not found placed by hand.
+export function place(lines, number, seconds) {
+  const words = lines[number].words.map((word, i) => ({
+    ...word, start: seconds + i * PLACED_WORD_SECONDS, end: seconds + (i + 1) * PLACED_WORD_SECONDS, isSet: true,
+  }));
+  return lines.map((line, n) => (n === number ? { isMissing: false, words } : line));
 }
 
 // The line with another text: words at its start and end that are the same keep their times, the others share the rest.

@@ -105,7 +105,8 @@ function frame() {
     if (filled === word.shown) continue;
     word.shown = filled;
     word.span.style.setProperty("--filled", `${100 * filled}%`);
-    word.span.classList.toggle("is-active", filled > 0 && filled < 1);
+    word.span.classList.toggle("is-active", filled > 0 && filled < 1); // only this one is painted in every frame
+    word.span.classList.toggle("is-sung", filled === 1);
   }
   const current = currentLine(stage.lines, seconds);
   if (current !== stage.current) showLine(current);
@@ -114,13 +115,14 @@ function frame() {
   stage.frame = requestAnimationFrame(frame);
 }
 
-// Ten times a second is often enough for a slider.
+// Ten times a second is often enough for a slider; a text that is set again is laid out again.
 function showPosition(position) {
   const tenth = Math.round(10 * position);
   if (tenth === stage.shownTenth) return;
   stage.shownTenth = tenth;
   element("position").value = position;
-  element("time").textContent = clock(position);
+  const time = clock(position);
+  if (time !== element("time").textContent) element("time").textContent = time;
 }
 
 function showLine(current) {
@@ -138,14 +140,16 @@ function showLine(current) {
 
 function showCountdown(left) {
   const dots = element("countdown");
+  const lit = left === null ? 0 : Math.ceil(COUNTDOWN_SECONDS - left);
+  if (stage.lit === lit) return;
+  stage.lit = lit;
   dots.hidden = left === null;
-  if (left === null) return;
-  [...dots.children].forEach((dot, index) => dot.classList.toggle("is-on", left <= COUNTDOWN_SECONDS - index));
+  [...dots.children].forEach((dot, index) => dot.classList.toggle("is-on", index < lit));
 }
 
 function showPlaying() {
   const { isPlaying } = stage.player;
-  element("play").textContent = isPlaying ? "❚❚" : "▶";
+  element("play").classList.toggle("is-playing", isPlaying);
   element("play").setAttribute("aria-label", isPlaying ? "Pause" : "Play");
   keepAwake(isPlaying);
 }

@@ -1,9 +1,12 @@
 // The waveform of the vocals around a line, with the words over it; their edges are dragged.
 
+import { isUnsure } from "/static/lines.js";
+
 const MARGIN_SECONDS = 0.8;
+const KEY_SECONDS = 0.01;
 
 export class Waveform {
-  // onDrag(index, edge, seconds) while an edge is dragged, onDrop() at its end.
+  // onDrag(index, edge, seconds) while an edge is dragged or moved by arrow keys, onDrop() at its end.
   constructor(root, { onDrag, onDrop }) {
     this.root = root;
     this.canvas = root.querySelector("canvas");
@@ -22,6 +25,15 @@ export class Waveform {
         this.words.removeEventListener("pointermove", move);
         onDrop();
       }, { once: true });
+    });
+    this.words.addEventListener("keydown", (event) => {
+      const { edge, index } = event.target.dataset;
+      const step = { ArrowLeft: -KEY_SECONDS, ArrowRight: KEY_SECONDS }[event.key];
+      if (!edge || !step) return;
+      event.preventDefault();
+      onDrag(Number(index), edge, Number(event.target.ariaValueNow) + step);
+      onDrop();
+      this.words.querySelector(`[data-index="${index}"][data-edge="${edge}"]`).focus();
     });
   }
 
@@ -42,7 +54,9 @@ export class Waveform {
   showWords(line) {
     this.words.replaceChildren(...line.words.map((word, index) => {
       const block = document.createElement("div");
-      block.className = `wave-word${word.isSet ? " is-set" : ""}`;
+      block.className = "wave-word";
+      block.classList.toggle("is-set", word.isSet);
+      block.classList.toggle("is-unsure", isUnsure(word));
       block.style.left = `${this.#percent(word.start)}%`;
       block.style.width = `${this.#percent(word.end) - this.#percent(word.start)}%`;
       block.textContent = word.text;
@@ -51,6 +65,12 @@ export class Waveform {
         handle.className = `edge ${edge}`;
         handle.dataset.edge = edge;
         handle.dataset.index = index;
+        handle.tabIndex = 0;
+        handle.role = "slider";
+        handle.ariaLabel = `${edge === "start" ? "Start" : "End"} of ${word.text}, in seconds`;
+        handle.ariaValueNow = word[edge].toFixed(2);
+        handle.ariaValueMin = this.first.toFixed(2);
+        handle.ariaValueMax = this.last.toFixed(2);
         block.append(handle);
       }
       return block;
@@ -74,12 +94,15 @@ export class Waveform {
     const samples = buffer.getChannelData(0);
     context.fillStyle = getComputedStyle(canvas).color;
     const perColumn = ((this.last - this.first) * buffer.sampleRate) / canvas.width;
+    const peaks = new Float32Array(canvas.width);
     for (let x = 0; x < canvas.width; x += 1) {
       const from = Math.floor(this.first * buffer.sampleRate + x * perColumn);
-      let peak = 0;
-      for (let i = from; i < from + perColumn; i += 1) peak = Math.max(peak, Math.abs(samples[i] ?? 0));
-      const height = Math.max(1, peak * canvas.height);
-      context.fillRect(x, (canvas.height - height) / 2, 1, height);
+      for (let i = from; i < from + perColumn; i += 1) peaks[x] = Math.max(peaks[x], Math.abs(samples[i] ?? 0));
     }
+    const scale = (0.9 * canvas.height) / Math.max(0.01, ...peaks);
+    peaks.forEach((peak, x) => {
+      const height = Math.max(1, scale * peak);
+      context.fillRect(x, (canvas.height - height) / 2, 1, height);
+    });
   }
 }
