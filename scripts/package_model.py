@@ -2,24 +2,21 @@
 
     python -m scripts.package_model build/trained build/whisper-base lyrics_asr/assets/embedded
 
-The encoder of the acoustic model must be that of the Whisper checkpoint, unchanged. It is stored once: the transcriber
-has the decoder alone.
+Layers of the encoder that training left as they are in the Whisper checkpoint are stored once, with the acoustic
+model: the transcriber has the decoder, and the layers that differ.
 """
 
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from lyrics_asr.models.int8 import SUFFIX, save_int8
 from lyrics_asr.models.registry import load_model
-
-_ENCODER, _DECODER = "model.encoder.", "model.decoder."
+from lyrics_asr.models.transcriber import ENCODER
 
 
 def main() -> None:
@@ -32,8 +29,12 @@ def main() -> None:
     model = load_model(str(args.model), device="cpu")
     acoustic = model.acoustic.network.state_dict()
     whisper = {key: value.float() for key, value in load_file(args.whisper / "model.safetensors").items()}
-    if not _equal(_part(acoustic, "encoder."), _part(whisper, _ENCODER)):
-        sys.exit(f"{args.model}: its encoder is not that of {args.whisper}; train the head alone")
+    shared = {f"{ENCODER}{key.removeprefix('encoder.')}": value for key, value in acoustic.items()}
+    apart = {key: value for key, value in whisper.items() if key not in shared or not torch.equal(value, shared[key])}
+    if f"{ENCODER}conv1.weight" in apart:  # only upper layers are trained
+        sys.exit(
+            f"{args.model}: its encoder is not that of {args.whisper}; name the checkpoint that it was trained from"
+        )
     model.save(args.folder)
     (args.folder / "acoustic" / "model.safetensors").unlink()
     (args.folder / "separator" / "unet.safetensors").unlink()
@@ -43,16 +44,7 @@ def main() -> None:
     save_int8(model.separator.state_dict(), args.folder / "separator" / f"unet{SUFFIX}")
     ignored = shutil.ignore_patterns("*.safetensors")
     shutil.copytree(args.whisper, args.folder / "transcriber", ignore=ignored, dirs_exist_ok=True)
-    decoder = {key: value for key, value in whisper.items() if key.startswith(_DECODER)}
-    save_int8(decoder, args.folder / "transcriber" / f"decoder{SUFFIX}")
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _equal(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    save_int8(apart, args.folder / "transcriber" / f"model{SUFFIX}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ _SHORTEST_SECONDS = 1.0  # of what is decoded again
 _LANGUAGE_SEGMENTS = 3  # that the language is guessed from
 _UNCLEAR_LANGUAGES = ("cy", "la")  # Whisper takes unclear singing for Welsh and Latin; they have to be given
 _TIMESTAMP_SECONDS = 0.02
+ENCODER = "model.encoder."
+"""How the names of the encoder's weights begin."""
 _DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
 
 
@@ -210,7 +212,7 @@ def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None 
     Args:
         name: folder or name on the Hugging Face hub of a Whisper checkpoint.
         device: it runs there.
-        encoder: encoder of the acoustic model, for a folder without an encoder of its own.
+        encoder: encoder of the acoustic model, for a folder without an encoder, or without some of its layers.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
@@ -237,16 +239,14 @@ def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None 
 
 
 def _from_int8(folder: Path, state: dict[str, Tensor], encoder: nn.Module | None) -> WhisperForConditionalGeneration:
-    """A network from weights in int8, which may leave the encoder to the acoustic model."""
+    """A network from weights in int8, which may leave layers of the encoder to the acoustic model; they are shared."""
     network = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder, local_files_only=True))
     network.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    has_encoder = any(key.startswith("model.encoder.") for key in state)
-    if not has_encoder:
-        if encoder is None:
-            raise ValueError("it has no encoder; use it with the acoustic model that it was saved with")
-        network.model.encoder = encoder
-        state |= {f"model.encoder.{key}": value for key, value in encoder.state_dict().items()}
-    network.load_state_dict(state | {"proj_out.weight": state["model.decoder.embed_tokens.weight"]})
+    shared = {} if encoder is None else {f"{ENCODER}{key}": value for key, value in encoder.state_dict().items()}
+    if not any(key.startswith(ENCODER) for key in state | shared):
+        raise ValueError("it has no encoder; use it with the acoustic model that it was saved with")
+    state = shared | state
+    network.load_state_dict(state | {"proj_out.weight": state["model.decoder.embed_tokens.weight"]}, assign=True)
     return network
 
 

@@ -63,9 +63,31 @@ def test_an_interrupted_cache_goes_on_with_other_augmentations(whisper, training
     assert not any(torch.equal(a, b) for i, a in enumerate(states) for b in states[:i])
 
 
+@pytest.mark.parametrize("upper_layers", [0, 1, 2])
+def test_upper_layers_go_on_from_cached_outputs_as_the_whole_network_does(whisper, upper_layers):
+    network = build_acoustic({"encoder": str(whisper)}, LETTERS).network.eval()
+    features = torch.randn(2, network.config.num_mel_bins, 2 * network.config.max_source_positions)
+    with torch.inference_mode():
+        expected = network(features).logits.log_softmax(-1)
+        cached = list(network.hidden_states(features).unbind(1))
+        found = train_head._log_probs(network, cached, upper_layers)
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+
+
+def test_only_layers_with_cached_inputs_can_be_trained(whisper):
+    network = build_acoustic({"encoder": str(whisper)}, LETTERS).network
+    trained = train_head._train_upper_layers(network, 1)
+    frozen = {id(weight) for weight in network.encoder.layers[:-1].parameters()}
+    assert trained
+    assert all(weight.requires_grad and id(weight) not in frozen for weight in trained)
+    assert not any(weight.requires_grad for weight in network.encoder.layers[:-1].parameters())
+    with pytest.raises(ValueError, match="3 upper layers"):
+        train_head._train_upper_layers(network, 3)
+
+
 def test_a_head_learns_and_an_interrupted_run_ends_as_a_whole_one(whisper, features, tmp_path, monkeypatch):
     monkeypatch.setattr(train_head, "_VALIDATE_EVERY", 10)
-    train_head.train(whisper, tmp_path / "whole", [features], [features], separator="none", steps=30)
+    train_head.train(whisper, tmp_path / "whole", [features], [features], steps=30)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30]
     assert lines[-1]["development_ctc"] < 0.95 * lines[0]["development_ctc"]
@@ -73,9 +95,20 @@ def test_a_head_learns_and_an_interrupted_run_ends_as_a_whole_one(whisper, featu
     validate = train_head.validate
     monkeypatch.setattr(train_head, "validate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train_head.train(whisper, tmp_path / "parts", [features], [features], separator="none", steps=30)
+        train_head.train(whisper, tmp_path / "parts", [features], [features], steps=30)
     monkeypatch.setattr(train_head, "validate", validate)
-    train_head.train(whisper, tmp_path / "parts", [features], [features], separator="none", steps=30)
+    train_head.train(whisper, tmp_path / "parts", [features], [features], steps=30)
+
+    start = tmp_path / "whole" / "model"
+    train_head.train(whisper, tmp_path / "upper", [features], [features], start=start, upper_layers=1, steps=10)
+    (line,) = map(json.loads, (tmp_path / "upper" / "log.jsonl").read_text().splitlines())
+    assert line["development_ctc"] < 1.02 * lines[-1]["development_ctc"]
+    first, last = (
+        load_model(str(each), device="cpu").acoustic.network
+        for each in (start, start.parent.parent / "upper" / "model")
+    )
+    assert torch.equal(first.encoder.conv1.weight, last.encoder.conv1.weight)
+    assert not torch.equal(first.encoder.layers[-1].fc1.weight, last.encoder.layers[-1].fc1.weight)
     whole, parts = (load_model(str(tmp_path / each / "model"), device="cpu") for each in ("whole", "parts"))
     assert whole.state_dict().keys() == parts.state_dict().keys()
     for name, weight in whole.state_dict().items():
