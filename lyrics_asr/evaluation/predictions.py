@@ -29,6 +29,7 @@ from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.tasks import (
     ModelTask,
+    acoustic_inputs,
     align_emissions,
     compute_texts,
     decode_transcript,
@@ -268,7 +269,8 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             vocals = Audio(raised.samples.cpu() / leveling_gain(content), raised.sample_rate_hz)
             separation = separation_scores(reference.vocals, stem, content, vocals, with_bss_eval=with_bss_eval)
         with stopwatch("acoustic"):
-            (emissions,) = model.emissions(voices, options.acoustic)
+            inputs = acoustic_inputs([content], model, options.separation, voices=voices)
+            (emissions,) = model.emissions(inputs, options.acoustic)
         with stopwatch("transcriber"):
             (text,) = compute_texts(voices, model, options, [reference.language], [""])
         if self._cache is not None:

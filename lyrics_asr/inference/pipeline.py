@@ -13,6 +13,7 @@ from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
+from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.melody import MelodyTask
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run
@@ -22,12 +23,13 @@ from lyrics_asr.inference.tasks import (
     SeparateTask,
     TranscribeTask,
     align_emissions,
+    compute_emissions,
     compute_texts,
     decode_transcript,
     options_for,
     read_mixture,
     read_song,
-    separate_to_16k_mono,
+    run_networks,
 )
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.lyrics.text import Lyrics
@@ -66,14 +68,16 @@ def transcribe(
         AudioError: the file has no audio, or is silent.
     """
     options = options or options_for(model)
-    audio, (voice,) = _voices_of(Path(path), model, options, progress)
-    (emissions,) = model.emissions([voice], options.acoustic)
-    audio = replace(audio, duration_seconds=emissions.duration_seconds)
     text, decode = None, None
-    if not greedy:
-        (text,) = compute_texts([voice], model, options, [language], [hot_words])
-        if text is None:
+    if greedy or model.transcriber is None:
+        audio, emissions = _emissions_of(Path(path), model, options, progress)
+        if not greedy:
             decode = _beam_search(emissions.vocabulary, model.language_model_path, options.decoding).decode
+    else:
+        audio, mixture = _read(Path(path), model)
+        voices, (emissions,) = run_networks([mixture], model, options, progress)
+        audio = replace(audio, duration_seconds=emissions.duration_seconds)
+        (text,) = compute_texts(voices, model, options, [language], [hot_words])
     return decode_transcript(
         audio,
         emissions,
@@ -203,17 +207,14 @@ def separate(
 def _emissions_of(
     path: Path, model: LyricsModel, options: InferenceOptions, progress: Progress | None
 ) -> tuple[AudioInfo, Emissions]:
-    audio, voices = _voices_of(path, model, options, progress)
-    (emissions,) = model.emissions(voices, options.acoustic)
+    audio, mixture = _read(path, model)
+    (emissions,) = compute_emissions([mixture], model, options, progress)
     return replace(audio, duration_seconds=emissions.duration_seconds), emissions
 
 
-def _voices_of(
-    path: Path, model: LyricsModel, options: InferenceOptions, progress: Progress | None
-) -> tuple[AudioInfo, list[Audio]]:
+def _read(path: Path, model: LyricsModel) -> tuple[AudioInfo, Audio | AudioFile]:
     audio = probe(path)
-    mixture = read_song(Song(Job(path, Path(path.stem)), audio), model)
-    return audio, separate_to_16k_mono([mixture], model, options.separation, progress)
+    return audio, read_song(Song(Job(path, Path(path.stem)), audio), model)
 
 
 @lru_cache(maxsize=1)

@@ -139,6 +139,27 @@ def separate_to_16k_mono(
     return voices
 
 
+def acoustic_inputs(
+    mixtures: Sequence[Audio | AudioFile],
+    model: LyricsModel,
+    options: SeparationOptions,
+    progress: Progress | None = None,
+    voices: list[Audio] | None = None,
+) -> list[Audio]:
+    """What the acoustic model hears, mono at 16 kHz: vocals, or the leveled mixtures, as `model.acoustic_input` says.
+
+    Args:
+        mixtures: mixtures or files from `read_song`.
+        model: model from `load_model`.
+        options: options of the separator.
+        progress: progress callback for the separation, with a fraction in 0..1.
+        voices: vocals from `separate_to_16k_mono`; None to separate them if they are needed.
+    """
+    if model.acoustic_input == "mixture":
+        return separate_to_16k_mono(mixtures, model.unseparated, options)
+    return separate_to_16k_mono(mixtures, model, options, progress) if voices is None else voices
+
+
 def compute_emissions(
     mixtures: Sequence[Audio | AudioFile],
     model: LyricsModel,
@@ -146,8 +167,12 @@ def compute_emissions(
     progress: Progress | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Emissions]:
-    """The emissions of songs, see `run_networks`."""
-    return run_networks(mixtures, model, options, progress, stopwatch)[1]
+    """The emissions of songs; the separator runs only if the acoustic model hears vocals. See `run_networks`."""
+    stopwatch = Stopwatch() if stopwatch is None else stopwatch
+    with stopwatch("separation"):
+        inputs = acoustic_inputs(mixtures, model, options.separation, progress)
+    with stopwatch("acoustic"):
+        return model.emissions(inputs, options.acoustic)
 
 
 def run_networks(
@@ -176,8 +201,9 @@ def run_networks(
     stopwatch = Stopwatch() if stopwatch is None else stopwatch
     with stopwatch("separation"):
         voices = separate_to_16k_mono(mixtures, model, options.separation, progress)
+        inputs = acoustic_inputs(mixtures, model, options.separation, voices=voices)
     with stopwatch("acoustic"):
-        return voices, model.emissions(voices, options.acoustic)
+        return voices, model.emissions(inputs, options.acoustic)
 
 
 def compute_texts(

@@ -4,9 +4,10 @@
 
 Folder layout of a model:
 
-    model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber"}; "separator" is null if the
-                                folder below is used, else a name that `load_separator` takes, such as "none" or
-                                "htdemucs"; "transcriber", if it is there, a name that `load_transcriber` takes
+    model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber", "acoustic_input"};
+                                "separator" is null if the folder below is used, else a name that `load_separator`
+                                takes, such as "none" or "htdemucs"; "transcriber", if it is there, a name that
+                                `load_transcriber` takes; "acoustic_input" "vocals" (the default) or "mixture"
     separator/                  Demucs' hub layout
     acoustic/                   a Hugging Face `save_pretrained` folder
     transcriber/                optional attention model, see `load_transcriber`
@@ -25,7 +26,7 @@ from functools import cached_property
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -40,7 +41,7 @@ from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import save_acoustic
 from lyrics_asr.models.separators.base import Separator
-from lyrics_asr.models.separators.loading import save_separator
+from lyrics_asr.models.separators.loading import load_separator, save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import Emissions, ModelInfo
 from lyrics_asr.version import RESULTS_VERSION
@@ -48,6 +49,7 @@ from lyrics_asr.version import RESULTS_VERSION
 if TYPE_CHECKING:
     from lyrics_asr.models.transcriber import Transcriber
 
+AcousticInput = Literal["vocals", "mixture"]
 NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
 
 SCHEMA = "lyrics-asr/model/1"
@@ -69,6 +71,8 @@ class LyricsModel(nn.Module):
             None.
         transcriber: attention model that finds the words, by the name that `load_transcriber` takes; loaded on first
             use. None if the words come from the beam search.
+        acoustic_input: what the acoustic model hears in inference: the separated vocals, or the mixture, which spares
+            alignment the separation. Training always goes through the separator, see `forward`.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class LyricsModel(nn.Module):
         language_model_path: Path | None = None,
         decoding: DecodingOptions | Path | None = None,
         transcriber: str | None = None,
+        acoustic_input: AcousticInput = "vocals",
     ) -> None:
         super().__init__()
         self.name = name
@@ -88,6 +93,7 @@ class LyricsModel(nn.Module):
         self.language_model_path = language_model_path
         self._tuned_decoding = decoding
         self.transcriber_name = transcriber
+        self.acoustic_input = acoustic_input
 
     @cached_property
     def decoding(self) -> DecodingOptions:
@@ -112,6 +118,11 @@ class LyricsModel(nn.Module):
         from lyrics_asr.models.transcriber import load_transcriber
 
         return load_transcriber(self.transcriber_name, self.device, getattr(self.acoustic.network, "encoder", None))
+
+    @cached_property
+    def unseparated(self) -> "LyricsModel":
+        """A model with the same acoustic model whose vocals are the mixture."""
+        return LyricsModel(load_separator("none"), self.acoustic, name=self.name)
 
     def forward(
         self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None
@@ -197,7 +208,9 @@ class LyricsModel(nn.Module):
 
     def fingerprint(self, separation: SeparationOptions, acoustic: AcousticOptions) -> str:
         """A SHA-256 of everything that emissions depend on beside the song: weights, their use, and options."""
-        options = [RESULTS_VERSION, asdict(separation), asdict(acoustic)]
+        options: list[Any] = [RESULTS_VERSION, asdict(separation), asdict(acoustic)]
+        if self.acoustic_input != "vocals":
+            options.append(self.acoustic_input)
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
         digest.update(repr((self.acoustic.vocabulary, self.acoustic.grid, self.separator.sample_rate_hz)).encode())
         digest.update(weights_fingerprint(self).encode())
@@ -254,6 +267,8 @@ class LyricsModel(nn.Module):
             description = {"schema": SCHEMA, "separator": separator}
             if transcriber is not None:
                 description["transcriber"] = transcriber
+            if self.acoustic_input != "vocals":
+                description["acoustic_input"] = self.acoustic_input
             write_text(new / "model.json", json.dumps(description, indent=2) + "\n")
 
     def _resample_mono(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch resampled"]:

@@ -10,6 +10,7 @@ Conventions
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, is_complete, load_acoustic
@@ -19,6 +20,7 @@ from lyrics_asr.models.lyrics_model import (
     ASSETS_FOLDER,
     LANGUAGE_MODEL_FILES,
     SCHEMA,
+    AcousticInput,
     LyricsModel,
     language_model_suffix,
 )
@@ -73,6 +75,7 @@ def load_model(
             or a folder written by `LyricsModel.save`.
         separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.
+            With another separator or acoustic model, the acoustic model hears the vocals.
         transcriber: replaces the model's transcriber; a name that `load_transcriber` takes, "none" to use no
             transcriber.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
@@ -86,7 +89,7 @@ def load_model(
         ValueError: the model is damaged, or the device is unknown.
     """
     target = find_device(device)
-    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, None, None, None)
+    published = _Parts(PUBLISHED_SEPARATOR, PUBLISHED_ACOUSTIC, "vocals", None, None, None)
     parts = published if name == PUBLISHED else _read_folder(name)
     language_model_path = parts.language_model
     if language_model is not None:
@@ -103,6 +106,7 @@ def load_model(
         language_model_path=language_model_path,
         decoding=parts.decoding,
         transcriber=None if transcriber in (None, "none") else _expanded(transcriber),
+        acoustic_input=parts.acoustic_input if separator is None and acoustic is None else "vocals",
     )
     return model.to(target).eval()
 
@@ -167,6 +171,7 @@ class _Parts:
 
     separator: str
     acoustic: str
+    acoustic_input: AcousticInput
     transcriber: str | None
     language_model: Path | None
     decoding: Path | None
@@ -188,6 +193,9 @@ def _read_folder(name: str) -> _Parts:
     for key, value in (("separator", separator), ("transcriber", transcriber)):
         if not isinstance(value, str | None):
             raise ValueError(f"{path}: {key!r} must be a name or null, not {value!r}")
+    acoustic_input = description.get("acoustic_input", "vocals")
+    if acoustic_input not in get_args(AcousticInput):
+        raise ValueError(f"{path}: 'acoustic_input' must be one of {get_args(AcousticInput)}, not {acoustic_input!r}")
     if (folder / "transcriber").is_dir():
         transcriber = f"{name.rstrip('/')}/transcriber"
     language_model = None
@@ -199,6 +207,7 @@ def _read_folder(name: str) -> _Parts:
     return _Parts(
         separator=separator or f"{name.rstrip('/')}/separator",
         acoustic=f"{name.rstrip('/')}/acoustic",
+        acoustic_input=acoustic_input,
         transcriber=transcriber,
         language_model=language_model,
         decoding=decoder if decoder.is_file() else None,

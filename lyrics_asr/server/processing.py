@@ -13,14 +13,21 @@ from threading import Thread
 
 import torch
 
-from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.audio import Audio, leveled, leveling_gain, write_audio
 from lyrics_asr.console import describe, quiet
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import end_with_caller
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.tasks import AlignTask, Decode, TranscribeTask, compute_texts, read_mixture
+from lyrics_asr.inference.tasks import (
+    AlignTask,
+    Decode,
+    TranscribeTask,
+    acoustic_inputs,
+    compute_texts,
+    read_mixture,
+)
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions
@@ -169,20 +176,22 @@ class _SongTask(Task[Audio, _Inferred]):
         options = InferenceOptions() if self._verb is None else self._verb.options
         self._report("separation", 0.0)
         with stopwatch("separation"):
-            (vocals,) = model.vocals([mixture], options.separation, partial(self._report, "separation"))
-            voice = model.to_16k_mono(vocals)
+            (raised,) = model.vocals([leveled(mixture)], options.separation, partial(self._report, "separation"))
+            vocals = Audio(raised.samples.cpu() / leveling_gain(mixture), raised.sample_rate_hz)
         if self._verb is None:
-            return [_Inferred(mixture, vocals.cpu())]
+            return [_Inferred(mixture, vocals)]
         self._report("acoustic", 0.0)
         with stopwatch("acoustic"):
-            (emissions,) = model.emissions([voice], options.acoustic)
+            voice = model.to_16k_mono(raised)
+            inputs = acoustic_inputs([mixture], model, options.separation, voices=[voice])
+            (emissions,) = model.emissions(inputs, options.acoustic)
         text = None
         if self._order.task == "transcribe" and model.transcriber is not None:
             self._report("transcriber", 0.0)
             language = AUTO if self._order.language == AUTO else song.language
             with stopwatch("transcriber"):
                 (text,) = compute_texts([voice], model, options, [language], [song.hot_words])
-        return [_Inferred(mixture, vocals.cpu(), emissions, text)]
+        return [_Inferred(mixture, vocals, emissions, text)]
 
     def finish(self, song: Song, inferred: _Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""

@@ -64,6 +64,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         device="cpu",
     )
     model.name = str(Path(config.output, "model"))
+    model.acoustic_input = "vocals"  # what it is trained on
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model

@@ -16,6 +16,7 @@ from lyrics_asr import (
 )
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
+from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.inference.tasks import options_for, read_mixture
 from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError
@@ -177,6 +178,20 @@ def test_the_mixture_is_read_as_the_separator_takes_it(model, song, monkeypatch)
     monkeypatch.setattr(model.separator, "audio_channels", 4)
     with pytest.raises(ValueError, match="takes 4 channels; use one for mono or stereo"):
         read_mixture(song, model)
+
+
+def test_an_acoustic_model_that_hears_the_mixture_needs_no_separator(model, tiny_model_folder, song, monkeypatch):
+    mixed = load_model(str(tiny_model_folder), device="cpu")
+    mixed.acoustic_input = "mixture"
+    expected = emissions_of(song, load_model(str(tiny_model_folder), separator="none", device="cpu"))
+    monkeypatch.setattr(mixed.separator, "separate", lambda *_: 1 / 0)
+    found = emissions_of(song, mixed)
+    assert torch.equal(found.log_probs, expected.log_probs)
+    assert not torch.equal(found.log_probs, emissions_of(song, model).log_probs)
+    options = SeparationOptions(), AcousticOptions()
+    assert mixed.fingerprint(*options) != model.fingerprint(*options)
+    with pytest.raises(ZeroDivisionError):
+        separate(song, mixed)
 
 
 def test_silence_is_an_error(model, tmp_path):

@@ -283,6 +283,18 @@ def test_parts_can_be_replaced(tmp_path):
     assert model.language_model_path == language_model
 
 
+def test_what_the_acoustic_model_hears_belongs_to_both_parts(tmp_path):
+    tiny_model(acoustic_input="mixture").save(tmp_path)
+    folder = str(tmp_path)
+    assert load_model(folder, device="cpu").acoustic_input == "mixture"
+    assert load_model(folder, separator="none", device="cpu").acoustic_input == "vocals"
+    assert load_model(folder, acoustic=tiny_acoustic(), device="cpu").acoustic_input == "vocals"
+    description = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**description, "acoustic_input": "stems"}))
+    with pytest.raises(ValueError, match=r"'acoustic_input' must be one of .*, not 'stems'"):
+        load_model(folder, device="cpu")
+
+
 def test_published_pair_comes_from_the_cache(offline_cache):
     assert cached_paths("published") == ()
     fill_cache(offline_cache)
