@@ -26,9 +26,11 @@ from accelerate import Accelerator
 
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.data.options import CutLoaderOptions
 from lyrics_asr.training.examples import examples_of
 from lyrics_asr.training.loop import train
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.validation import measure
 
 METRICS = ("si_sdr_to_initial_db", "si_sdr_improvement_db", "wer", "lm_wer")

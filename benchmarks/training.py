@@ -44,22 +44,17 @@ from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator
-from lyrics_asr.training.config import (
-    AugmentationOptions,
-    CutLoaderOptions,
-    LoraOptions,
-    OptimizerOptions,
-    StageOptions,
-    TrainingConfig,
-)
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.cut_loader import CutLoader, make_batch
 from lyrics_asr.training.data.cut_reader import Row, labels_of
 from lyrics_asr.training.data.labels import Labeller
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.freezing import freeze, phase_at
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers
 from lyrics_asr.training.setup import prepare_networks, starting_model
+from lyrics_asr.training.stages import LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.step import take_step
 from lyrics_asr.types import TimedWord
 

@@ -134,8 +134,9 @@ class DecodingOptions:
 class LineOptions:
     """How a transcript is split into lines.
 
-    A line ends at a pause of at least `pause_seconds`. Lines of more than `max_words` words are then split at their
-    longest pause until none is too long.
+    Args:
+        pause_seconds: a line ends at a pause of at least this length.
+        max_words: lines of more words are split at their longest pause until none is too long.
     """
 
     pause_seconds: float = 0.6

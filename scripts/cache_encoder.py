@@ -22,9 +22,9 @@ from lyrics_asr.files import write_text
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
-from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.phones import labeller_of
 from lyrics_asr.training.from_scratch.frame_targets import frame_targets
 

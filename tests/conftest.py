@@ -123,7 +123,7 @@ def training_corpus(tmp_path_factory):
 @pytest.fixture(scope="session")
 def training_cuts(training_corpus, tmp_path_factory):
     """Cuts of the corpus, of 3 s at most, with stems and phones."""
-    from lyrics_asr.training.config import ChunkOptions
+    from lyrics_asr.training.data.options import ChunkOptions
     from lyrics_asr.training.data.prepare_manifest import cut_songs
 
     folder = tmp_path_factory.mktemp("cuts")
@@ -136,13 +136,9 @@ def training_config(training_corpus, training_cuts, tmp_path):
     """A run of one step from scratch, with networks of a few thousand weights."""
     from accelerate.state import AcceleratorState
 
-    from lyrics_asr.training.config import (
-        CutLoaderOptions,
-        OptimizerOptions,
-        SpecAugmentOptions,
-        StageOptions,
-        TrainingConfig,
-    )
+    from lyrics_asr.training.config import TrainingConfig
+    from lyrics_asr.training.data.options import CutLoaderOptions
+    from lyrics_asr.training.stages import OptimizerOptions, SpecAugmentOptions, StageOptions
 
     yield TrainingConfig(
         cuts=CutLoaderOptions([str(training_cuts)], batch_cuts=2, batch_seconds=6.0, buckets=2, workers=0),

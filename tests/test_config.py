@@ -13,7 +13,8 @@ from lyrics_asr.options import (
     SeparationOptions,
     SilenceOptions,
 )
-from lyrics_asr.training.config import StageOptions, TrackingOptions, TrainingConfig
+from lyrics_asr.training.config import TrackingOptions, TrainingConfig
+from lyrics_asr.training.stages import StageOptions
 from tests.paths import CONFIGS
 
 

@@ -19,6 +19,7 @@ from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.training.config import TrainingConfig
+from scripts.document_config import PAGE, page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(path for folder in (".", "docs", "data", "benchmarks") for path in (ROOT / folder).glob("*.md"))
@@ -110,6 +111,10 @@ def test_keys_of_training_are_read(name: str) -> None:
         given = {"stages[0].freezing": given["freezing"]}
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items()]
     load_config(TrainingConfig, ROOT / "configs" / "stream.yaml", overrides)
+
+
+def test_the_page_of_the_configuration_is_up_to_date() -> None:
+    assert page() == _text(PAGE), "run `python -m scripts.document_config`"
 
 
 @pytest.mark.slow

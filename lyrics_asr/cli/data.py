@@ -63,7 +63,7 @@ def _declare_cuts(parser: "VerbParser") -> None:
 
 def _cuts(args: argparse.Namespace) -> int:
     from lyrics_asr.cli import data_cuts
-    from lyrics_asr.training.config import ChunkOptions
+    from lyrics_asr.training.data.options import ChunkOptions
 
     try:
         options = ChunkOptions(args.chunk_seconds, args.pause_seconds)

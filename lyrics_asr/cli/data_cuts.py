@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lyrics_asr.cli.data_dali import add_chunk_arguments, dropped_chunks, render_dropped
 from lyrics_asr.console import say
-from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.options import ChunkOptions
 
 if TYPE_CHECKING:  # Lhotse takes seconds to load
     from lyrics_asr.training.data.prepare_manifest import SongCutReport

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lyrics_asr.console import say
 from lyrics_asr.corpora.dali_splits import SPLITS, SplitThresholds
-from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.options import ChunkOptions
 
 _MAX_SLOW_FILES = 10
 """Slow files that the table names; report.json names all."""

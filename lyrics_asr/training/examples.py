@@ -19,11 +19,12 @@ from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.tasks import read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.training.config import AugmentationOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch, SoundFormat
 from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
+from lyrics_asr.training.data.options import AugmentationOptions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
-from lyrics_asr.training.config import FreezingPhase, LoraOptions, StageOptions
+from lyrics_asr.training.stages import FreezingPhase, LoraOptions, StageOptions
 
 # The projections of attention, as the Wav2Vec2 family and Whisper, Wav2Vec2-BERT, and Parakeet name them.
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj", "linear_q", "linear_k", "linear_v", "linear_out", "o_proj"]

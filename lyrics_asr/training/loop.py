@@ -35,7 +35,7 @@ from lyrics_asr.training.checkpoints import (
     packages,
     save_checkpoint,
 )
-from lyrics_asr.training.config import StageOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, RoundCuts, first_rows
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.labels import Labeller
@@ -61,6 +61,7 @@ from lyrics_asr.training.setup import (
     with_letters_of_text,
 )
 from lyrics_asr.training.signals import asked_to_stop
+from lyrics_asr.training.stages import StageOptions
 from lyrics_asr.training.step import StepReport, take_step
 from lyrics_asr.training.trackers import Log, Tracker
 from lyrics_asr.training.validation import measure, rates_by_group, summary

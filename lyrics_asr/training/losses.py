@@ -20,10 +20,10 @@ from torch.nn.functional import ctc_loss
 
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
-from lyrics_asr.training.config import StageOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, frame_cross_entropy, frame_targets
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
+from lyrics_asr.training.stages import StageOptions
 
 _FRAMES_PER_LABEL = 6  # of singing, on average
 _EPSILON = 1e-4  # added to the level by which distances are divided

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.training.config import OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import first_trained_step
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 
 _BETAS = (0.9, 0.98)
 

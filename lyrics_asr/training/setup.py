@@ -17,12 +17,13 @@ from lyrics_asr.models.registry import PUBLISHED, load_model
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
-from lyrics_asr.training.config import SpecAugmentOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.letters import letters_of_cuts
 from lyrics_asr.training.data.phones import phone_names
 from lyrics_asr.training.data.song_stream import stream_phones
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
 from lyrics_asr.training.from_scratch.filterbank import init_filterbank
+from lyrics_asr.training.stages import SpecAugmentOptions
 
 
 def with_letters_of_text(config: TrainingConfig) -> TrainingConfig:

@@ -12,10 +12,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from lyrics_asr.training.config import StageOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.losses import Losses, LossGraph
 from lyrics_asr.training.optimizers import OptimizerState
+from lyrics_asr.training.stages import StageOptions
 
 
 @dataclass(frozen=True)

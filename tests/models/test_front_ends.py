@@ -24,10 +24,10 @@ from lyrics_asr.models.segments import split_windows
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.training import loop
-from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import add_adapters, freeze
 from lyrics_asr.training.optimizers import build_optimizers
 from lyrics_asr.training.setup import prepare_networks, starting_model
+from lyrics_asr.training.stages import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 
 RATE_HZ = 16_000

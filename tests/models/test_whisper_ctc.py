@@ -24,9 +24,9 @@ from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.training import loop
-from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import add_adapters, freeze, merge_adapters
 from lyrics_asr.training.setup import starting_model
+from lyrics_asr.training.stages import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 
 RATE_HZ = 16_000

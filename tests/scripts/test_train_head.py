@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.phones import labeller_of
 from scripts import train_head
 from scripts.cache_encoder import LETTERS, cache, encode

@@ -9,12 +9,12 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint
-from lyrics_asr.training.config import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.freezing import add_adapters, freeze, freezing_table, merge_adapters
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers
 from lyrics_asr.training.setup import trained_model
+from lyrics_asr.training.stages import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
 

@@ -20,7 +20,7 @@ from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training import loop
-from lyrics_asr.training.config import OptimizerOptions, SpecAugmentOptions, StageOptions, TrackingOptions
+from lyrics_asr.training.config import TrackingOptions
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.examples import examples_of
 from lyrics_asr.training.freezing import freeze, phase_at
@@ -28,6 +28,7 @@ from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, restore, state_of
 from lyrics_asr.training.processes import TrainingAccelerator, create_accelerator
 from lyrics_asr.training.setup import prepare_networks, starting_model
+from lyrics_asr.training.stages import OptimizerOptions, SpecAugmentOptions, StageOptions
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.training.validation import MAX_SI_SDR_DB, measure

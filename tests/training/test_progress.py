@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lyrics_asr.training import loop
-from lyrics_asr.training.config import OptimizerOptions, StageOptions
 from lyrics_asr.training.progress import Progress
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 
 

@@ -19,10 +19,11 @@ from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint, newest_checkpoint, read_run
-from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.data.cut_loader import CutLoader
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 from tests import fork_server
 

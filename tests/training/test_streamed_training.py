@@ -12,7 +12,9 @@ from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import read_manifest, write_manifest
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import newest_checkpoint, read_run
-from lyrics_asr.training.config import CutLoaderOptions, OptimizerOptions, StageOptions, StreamOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.data.options import CutLoaderOptions, StreamOptions
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.training.validation import Hypothesis, rates_by_group
 

@@ -16,7 +16,7 @@ from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.synthesis.options import LANGUAGE_NAMES
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run
-from lyrics_asr.training.config import OptimizerOptions, StageOptions, TrainingConfig
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.prepare_manifest import cut_songs
@@ -26,6 +26,7 @@ from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import Losses, LossGraph
 from lyrics_asr.training.optimizers import build_optimizers, warmup_cosine
 from lyrics_asr.training.setup import starting_model
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.step import take_step
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.types import FrameGrid

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
-from lyrics_asr.training.config import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.batch import Batch, SoundFormat, concatenated
 from lyrics_asr.training.data.cut_reader import UNREADABLE, Row, read_row, remix
 from lyrics_asr.training.data.cut_sampler import CutOrder, Position, Share
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import our_decoder
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.signals import leave_to_parent
 
 _logger = logging.getLogger(__name__)

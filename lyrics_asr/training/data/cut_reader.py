@@ -23,9 +23,9 @@ from torch import Tensor
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError
 from lyrics_asr.corpora.manifest import TimedPhone
-from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.batch import SoundFormat
 from lyrics_asr.training.data.labels import Label, Labeller, with_word_delimiters
+from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.types import TimedWord
 
 UNREADABLE = (AudioError, OSError, AudioLoadingError, DurationMismatchError)

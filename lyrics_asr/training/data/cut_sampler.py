@@ -31,9 +31,9 @@ from lhotse.dataset import DynamicBucketingSampler
 from lhotse.dataset.sampling.base import TimeConstraint
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
-from lyrics_asr.training.config import CutLoaderOptions
 from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.data.lhotse_io import manifest_files
+from lyrics_asr.training.data.options import CutLoaderOptions
 
 _CUTS_FOR_BUCKETS = 10_000
 

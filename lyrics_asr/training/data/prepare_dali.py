@@ -36,9 +36,9 @@ from lyrics_asr.corpora.dali_splits import SPLITS, Split, SplitThresholds
 from lyrics_asr.corpora.duplicates import find_duplicates
 from lyrics_asr.files import require_writable_folder, write_text
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.finite_audio import drop_nonfinite
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts, write_shar
+from lyrics_asr.training.data.options import ChunkOptions
 from lyrics_asr.training.data.segmentation import PAST_THE_END, chunk_song
 
 _MOST_OUTSIDE_SHARE = 0.1

@@ -19,10 +19,10 @@ from typing import Any
 from lyrics_asr.audio import AudioError, AudioHeader, read_header
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.files import require_writable_folder, write_text
-from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.cut_reader import STEMS
 from lyrics_asr.training.data.finite_audio import drop_nonfinite, finite_chunks
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts
+from lyrics_asr.training.data.options import ChunkOptions
 from lyrics_asr.training.data.segmentation import chunk_song, silent_chunks
 
 CUTS_FILE = "cuts.jsonl.gz"

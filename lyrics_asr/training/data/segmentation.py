@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
-from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.options import ChunkOptions
 from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary, min_frames
 
 WAV2VEC2_GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)

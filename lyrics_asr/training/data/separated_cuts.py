@@ -27,10 +27,10 @@ import numpy as np
 from lyrics_asr.audio import Audio, AudioError, read_audio, read_header, write_audio
 from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.training.config import AugmentationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
 from lyrics_asr.training.data.finite_audio import require_finite
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, make_recording, write_cuts
+from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, read_cuts, render_separated, song_of
 
 _logger = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from lyrics_asr.synthesis.lyrics import load_lyrics, words_of
 from lyrics_asr.synthesis.options import SyntheticOptions
 from lyrics_asr.synthesis.singers import draw_voice
 from lyrics_asr.synthesis.tts import speak
-from lyrics_asr.training.config import ChunkOptions, StreamOptions
+from lyrics_asr.training.data.options import ChunkOptions, StreamOptions
 from lyrics_asr.training.data.prepare_manifest import CUTS_FILE, cut_songs
 
 _NICENESS = 10

@@ -14,8 +14,8 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.training.config import FreezingPhase, OptimizerOptions, StageOptions
 from lyrics_asr.training.freezing import freeze
+from lyrics_asr.training.stages import FreezingPhase, OptimizerOptions, StageOptions
 from scripts.convert_spleeter import converted
 from scripts.spleeter_reference import SAMPLES, STEP, TINY_CHANNELS, TINY_SAMPLES, TINY_STEP, waveform
 from scripts.tensor_bundle import read_tensor_bundle

@@ -8,13 +8,13 @@ from lhotse import CutSet
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
-from lyrics_asr.training.config import AugmentationOptions, ChunkOptions, CutLoaderOptions
 from lyrics_asr.training.data.batch_sources import RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.data.cut_sampler import CutOrder, Position, passes_of
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, write_shar
+from lyrics_asr.training.data.options import AugmentationOptions, ChunkOptions, CutLoaderOptions
 from lyrics_asr.training.data.phones import labeller_of, phone_names
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED

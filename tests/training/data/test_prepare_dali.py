@@ -12,8 +12,8 @@ from lhotse.qa import validate
 from lyrics_asr.audio import Audio, AudioError, read_audio, reading, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.dali_splits import SplitThresholds
-from lyrics_asr.training.config import ChunkOptions
 from lyrics_asr.training.data.lhotse_io import our_decoder
+from lyrics_asr.training.data.options import ChunkOptions
 from lyrics_asr.training.data.prepare_dali import CutOptions, cut_dali
 from tests.audio.test_reading import encode
 from tests.corpora.test_dali import song_content, write, write_ground_truth

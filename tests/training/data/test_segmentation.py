@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lyrics_asr.config import load_config
-from lyrics_asr.training.config import ChunkOptions
+from lyrics_asr.training.data.options import ChunkOptions
 from lyrics_asr.training.data.segmentation import WAV2VEC2_GRID, chunk_song, silent_chunks
 from lyrics_asr.types import FrameGrid, TimedWord
 

@@ -11,7 +11,7 @@ from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.training.config import AugmentationOptions
+from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.separated_cuts import SeparatedCuts
 from lyrics_asr.training.data.vocals_cache import require_separator

@@ -9,8 +9,8 @@ from lhotse import CutSet
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.synthesis import corpus as synthetic
 from lyrics_asr.synthesis.options import SyntheticOptions
-from lyrics_asr.training.config import ChunkOptions, StreamOptions
 from lyrics_asr.training.data import song_stream
+from lyrics_asr.training.data.options import ChunkOptions, StreamOptions
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.song_stream import SongSource, SongStream, StreamError, stream_phones
 from tests import fork_server

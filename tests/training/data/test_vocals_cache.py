@@ -13,18 +13,14 @@ from lyrics_asr.inference.tasks import read_mixture, separate_to_16k_mono
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training import loop
-from lyrics_asr.training.config import (
-    AugmentationOptions,
-    CutLoaderOptions,
-    OptimizerOptions,
-    StageOptions,
-    TrainingConfig,
-)
+from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.data.labels import Labeller
+from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.data.vocals_cache import require_separator
+from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.types import TimedWord
 
 RATE_HZ = 44_100
