@@ -22,7 +22,10 @@ from lyrics_asr.training.config import TrainingConfig
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "config.md"
 _ROOTS = {
     "Training": (TrainingConfig, "`lyrics-asr train NAME.yaml key=value ...`"),
-    "Inference": (InferenceOptions, "`lyrics-asr transcribe song.mp3 --set lines.max_words=8`, and `align` and `separate`"),
+    "Inference": (
+        InferenceOptions,
+        "`lyrics-asr transcribe song.mp3 --set lines.max_words=8`, also `align`, `separate`",
+    ),
     "Evaluation": (EvaluationConfig, "`lyrics-asr evaluate NAME.yaml key=value ...`"),
 }
 _INTRODUCTION = """# Configuration

@@ -56,9 +56,9 @@ def draw_equalizer(rng: np.random.Generator) -> tuple[Bell, ...]:
     )
 
 
-def equalize(signal: Samples, bells: Sequence[Bell]) -> Samples:
+def equalize(signal: Samples, bells: Sequence[Bell], sample_rate_hz: int = SAMPLE_RATE_HZ) -> Samples:
     """Filter with peaks and shelves (Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filters")."""
-    sections = np.array([_biquad(bell) for bell in bells], dtype=np.float32)
+    sections = np.array([_biquad(bell, sample_rate_hz) for bell in bells], dtype=np.float32)
     return np.asarray(sosfilt(sections, signal))
 
 
@@ -127,7 +127,7 @@ def draw_room(rng: np.random.Generator) -> int:
 
 def reverberate(stereo: Samples, send: Samples, room: int, level: float) -> Samples:
     """Add the reverberation of a mono signal; `level` is its fraction of the amplitude."""
-    tail = oaconvolve(send[None], _impulse_response(room), axes=1)[:, : stereo.shape[1]]
+    tail = oaconvolve(send[None], impulse_response(room), axes=1)[:, : stereo.shape[1]]
     return np.asarray(stereo * np.float32(1 - level) + tail.astype(np.float32) * np.float32(2 * level))
 
 
@@ -243,9 +243,9 @@ def _delay(original: Samples, decoded: Samples) -> int:
     return int(np.argmax(oaconvolve(delayed, piece[::-1])[window - 1 : window + _CODEC_DELAY_LIMIT]))
 
 
-def _biquad(bell: Bell) -> list[float]:
+def _biquad(bell: Bell, sample_rate_hz: int) -> list[float]:
     amplitude = 10 ** (bell.gain_db / 40)
-    angle = 2 * np.pi * bell.hz / SAMPLE_RATE_HZ
+    angle = 2 * np.pi * bell.hz / sample_rate_hz
     cosine = np.cos(angle)
     if bell.kind == "peak":
         alpha = np.sin(angle) / (2 * bell.width)
@@ -269,7 +269,7 @@ def _biquad(bell: Bell) -> list[float]:
 
 
 @cache
-def _impulse_response(room: int) -> Samples:
+def impulse_response(room: int) -> Samples:
     """Stereo impulse response: early reflections and decaying noise, with a faster decay of high frequencies.
 
     Source: Moorer 1979, About This Reverberation Business.

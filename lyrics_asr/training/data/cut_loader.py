@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
+from lyrics_asr.training.data.augment import augment
 from lyrics_asr.training.data.batch import Batch, SoundFormat, concatenated
 from lyrics_asr.training.data.cut_reader import UNREADABLE, Row, read_row, remix
 from lyrics_asr.training.data.cut_sampler import CutOrder, Position, Share
@@ -154,8 +155,11 @@ class _Reader(Dataset[_Read]):
                     rows.append(self._row(cut, share.epoch))
                 except UNREADABLE as error:
                     failures[cut.id] = str(error).partition("\n[extra info]")[0]  # Lhotse adds whole recordings
-        batch = make_batch(remix(rows, self.augmentation)) if rows else None
-        return _Read(batch, failures, share.after)
+        if not rows:
+            return _Read(None, failures, share.after)
+        remixed = remix(rows, self.augmentation)
+        augmented = [augment(row, self.augmentation, self.sound.sample_rate_hz) for row in remixed]
+        return _Read(make_batch(augmented), failures, share.after)
 
     def _row(self, cut: Any, epoch: int) -> Row:
         return read_row(

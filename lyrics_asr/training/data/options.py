@@ -35,6 +35,12 @@ class AugmentationOptions:
             batch. Cuts whose accompaniment is silent are always remixed, unless it is 0.
         min_vocals_gain_db: minimum level of the vocals relative to the accompaniment in a remix.
         max_vocals_gain_db: maximum level; the level is drawn uniformly.
+        equalizer_prob: probability of a random equalizer, within 6 dB.
+        reverberation_prob: probability of the reverberation of a synthetic room.
+        noise_prob: probability of stationary noise, white to brown.
+        min_noise_snr_db: lowest signal-to-noise ratio; the ratio is drawn uniformly.
+        max_noise_snr_db: highest one.
+        codec_prob: probability of a round trip through MP3 or Opus, at a random bit rate.
     """
 
     speeds: list[float] = field(default_factory=lambda: [0.95, 1.0, 1.05])
@@ -42,6 +48,12 @@ class AugmentationOptions:
     remix_prob: float = 0.5
     min_vocals_gain_db: float = -6.0
     max_vocals_gain_db: float = 6.0
+    equalizer_prob: float = 0.0
+    reverberation_prob: float = 0.0
+    noise_prob: float = 0.0
+    min_noise_snr_db: float = 5.0
+    max_noise_snr_db: float = 30.0
+    codec_prob: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.speeds:
@@ -49,7 +61,12 @@ class AugmentationOptions:
         for speed in self.speeds:
             check_range("augmentation.speeds", speed, 0.5 <= speed <= 2, "0.5 to 2")
         check_range("augmentation.gain_db", self.gain_db, 0 <= self.gain_db <= 40, "0 to 40")
-        check_range("augmentation.remix_prob", self.remix_prob, 0 <= self.remix_prob <= 1, "0 to 1")
+        for key in ("remix_prob", "equalizer_prob", "reverberation_prob", "noise_prob", "codec_prob"):
+            check_range(f"augmentation.{key}", getattr(self, key), 0 <= getattr(self, key) <= 1, "0 to 1")
+        least_snr, most_snr = self.min_noise_snr_db, self.max_noise_snr_db
+        check_range("augmentation.min_noise_snr_db", least_snr, -20 <= least_snr <= 60, "-20 to 60")
+        allowed = f"augmentation.min_noise_snr_db {least_snr} to 60"
+        check_range("augmentation.max_noise_snr_db", most_snr, least_snr <= most_snr <= 60, allowed)
         lowest, highest = self.min_vocals_gain_db, self.max_vocals_gain_db
         check_range("augmentation.min_vocals_gain_db", lowest, -60 <= lowest <= 60, "-60 to 60")
         allowed = f"augmentation.min_vocals_gain_db {lowest} to 60"
