@@ -41,7 +41,7 @@ from lyrics_asr.decoding.pool import decode_all
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.pipeline import emissions_of
-from lyrics_asr.inference.tasks import options_for
+from lyrics_asr.inference.stages import options_for
 from lyrics_asr.language_model import build_language_model, read_unigrams
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel

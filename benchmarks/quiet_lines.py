@@ -14,7 +14,7 @@ import torch
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import Audio, read_audio
-from lyrics_asr.inference import tasks
+from lyrics_asr.inference import stages
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
@@ -40,7 +40,7 @@ def turned_down(audio: Audio, spans: list[tuple[float, float]]) -> Audio:
 def right_words(model: LyricsModel, mixture: Audio, lines: list[list[dict]], language: str) -> list[bool]:
     """Whether each word starts within the tolerance."""
     options = InferenceOptions()
-    (emissions,) = tasks.compute_emissions([mixture], model, options)
+    (emissions,) = stages.compute_emissions([mixture], model, options)
     lyrics = parse_lyrics("\n".join(" ".join(word["text"] for word in line) for line in lines))
     aligned = align_lyrics(emissions, lyrics, language=language, keep_all=True)
     found = [word.start_seconds for line in aligned.lines for word in line.words]
@@ -79,7 +79,7 @@ def main() -> None:
         for kind, mixture in (("plain", plain), ("quiet", turned_down(plain, spans[:count:2]))):
             language = folder.name.split("_")[0]
             leveled = right_words(model, mixture, lines, language)
-            with mock.patch.object(tasks, "leveled", side_effect=lambda audio: audio):
+            with mock.patch.object(stages, "leveled", side_effect=lambda audio: audio):
                 unchanged = right_words(model, mixture, lines, language)
             results.setdefault((kind, "as it is"), []).extend(unchanged)
             results.setdefault((kind, "leveled"), []).extend(leveled)

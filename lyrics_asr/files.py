@@ -1,4 +1,4 @@
-"""Atomic writes, and hashes of files.
+"""Atomic writes, hashes and names of files.
 
 Readers see the old file or the complete new one. A full disk or Ctrl-C during a write leaves the old file unchanged,
 and no temporary file.
@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,6 +158,11 @@ def file_fingerprint(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def composed(name: str) -> str:
+    """A file's name in Unicode's composed form (NFC), to compare names: archives of macOS have decomposed ones."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

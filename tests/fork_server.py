@@ -11,7 +11,7 @@ import pytest
 
 # Not the server of `multiprocessing`, which has imported what the first of its users in this process needs.
 _server = forkserver.ForkServer()
-_server.set_forkserver_preload(["lyrics_asr.inference.tasks", "lyrics_asr.training.loop"])
+_server.set_forkserver_preload(["lyrics_asr.inference.transcribe", "lyrics_asr.training.loop"])
 
 
 @contextmanager

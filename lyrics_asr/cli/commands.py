@@ -74,7 +74,7 @@ def declare_transcribe(parser: "VerbParser") -> None:
 def transcribe(args: argparse.Namespace) -> int:
     """Transcribe songs."""
     from lyrics_asr.inference.requests import TranscribeRequest
-    from lyrics_asr.inference.tasks import TranscribeTask
+    from lyrics_asr.inference.transcribe import TranscribeTask
 
     if args.greedy and args.hotwords:
         raise UsageError("--hotwords needs the beam search; drop --hotwords or --greedy")

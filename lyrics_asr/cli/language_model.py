@@ -173,7 +173,7 @@ def _tune(args: argparse.Namespace) -> int:
     from lyrics_asr.files import require_writable_folder, write_text
     from lyrics_asr.inference import pipeline
     from lyrics_asr.inference.emission_cache import EmissionCache
-    from lyrics_asr.inference.tasks import options_for
+    from lyrics_asr.inference.stages import options_for
     from lyrics_asr.lyrics.normalization import normalize
     from lyrics_asr.models.registry import load_model
 

@@ -31,7 +31,8 @@ from praatio.utilities.errors import PraatioException
 from lyrics_asr.audio import AUDIO_SUFFIXES
 from lyrics_asr.corpora.jamendo import LINE_COLUMNS, WORD_COLUMNS, read_line_times, read_word_times
 from lyrics_asr.corpora.manifest import LineTimes, Song, fit_lines, fit_words
-from lyrics_asr.corpora.parsing import check_keys, composed, read_csv, read_text, seconds_value, text_value
+from lyrics_asr.corpora.parsing import check_keys, read_csv, read_text, seconds_value, text_value
+from lyrics_asr.files import composed
 from lyrics_asr.formats import parse_json
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_corpus_lyrics
 from lyrics_asr.types import TimedWord

@@ -20,7 +20,6 @@ from lyrics_asr.corpora.jamendo import read_song_table
 from lyrics_asr.corpora.manifest import LineTimes, Song, require_distinct_ids
 from lyrics_asr.corpora.parsing import (
     check_keys,
-    composed,
     files_by_name,
     inside,
     language_code,
@@ -29,6 +28,7 @@ from lyrics_asr.corpora.parsing import (
     seconds_value,
     text_value,
 )
+from lyrics_asr.files import composed
 from lyrics_asr.lyrics.text import parse_corpus_lyrics, read_corpus_lyrics
 
 _logger = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from lyrics_asr.corpora.jam_alt import read_published_lines
 from lyrics_asr.corpora.manifest import LineTimes, Song
 from lyrics_asr.corpora.parsing import (
     check_keys,
-    composed,
     language_code,
     plain_name,
     read_csv,
     read_json_lines,
     text_value,
 )
+from lyrics_asr.files import composed
 from lyrics_asr.lyrics.text import parse_corpus_lyrics, read_corpus_lyrics
 
 _logger = logging.getLogger(__name__)

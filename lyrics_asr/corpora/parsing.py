@@ -11,10 +11,11 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+from lyrics_asr.files import composed
 
 _LANGUAGE_CODES = {"English": "en", "French": "fr", "German": "de", "Spanish": "es"}
 
@@ -187,8 +188,3 @@ def plain_name(name: str) -> str:
 def files_by_name(folder: Path) -> dict[str, Path]:
     """The contents of `folder`, by composed name; empty if it does not exist."""
     return {composed(path.name): path for path in folder.iterdir()} if folder.is_dir() else {}
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC)."""
-    return unicodedata.normalize("NFC", name)

@@ -17,15 +17,9 @@ from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.corpora.musdb_alt import read_musdb_alt
 from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.damage import Damage, DamagedLyrics, damage
-from lyrics_asr.evaluation.predictions import (
-    EvaluateRequest,
-    EvaluateTask,
-    Prediction,
-    job_of,
-    kept_prediction,
-    read_prediction,
-)
+from lyrics_asr.evaluation.predictions import Prediction, job_of, kept_prediction, read_prediction
 from lyrics_asr.evaluation.scores import SongScores, score_song
+from lyrics_asr.evaluation.task import EvaluateRequest, EvaluateTask
 from lyrics_asr.files import OutputError
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.run import run

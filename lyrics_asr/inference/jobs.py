@@ -7,24 +7,19 @@ Conventions
 - A list of songs is a manifest (.jsonl, see `corpora.manifest`), whose ids name the results, or a .csv with a column
   `audio` and, for their lyrics, `lyrics`: files below the list's folder, whose tree is mirrored.
 - `song.mp3` becomes `song.json`. If two songs collide, both keep their suffix: `song.mp3.json` and `song.wav.json`.
-- Results replace earlier results, but no file that a user wrote or changed, except with `force`; see `ownership`.
 """
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lyrics_asr.console import UsageError
 from lyrics_asr.corpora.manifest import read_manifest
-from lyrics_asr.corpora.parsing import composed, inside, read_csv
-from lyrics_asr.formats import FORMATS, encode, suffix_of
-from lyrics_asr.inference.ownership import may_replace, own_path
-from lyrics_asr.inference.requests import Request
+from lyrics_asr.corpora.parsing import inside, read_csv
+from lyrics_asr.files import composed
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics, read_lyrics
-from lyrics_asr.types import Transcript
 
 LIST_SUFFIXES = frozenset({".jsonl", ".csv"})
 """Suffixes of lists of songs."""
@@ -208,86 +203,6 @@ def left_out(inputs: Sequence[Path], jobs: Iterable[Job], output: Path | None) -
 def can_name_results(stem: Path) -> bool:
     """Whether results that are named so lie below their folder."""
     return bool(stem.name) and not stem.is_absolute() and ".." not in stem.parts
-
-
-def targets(job: Job, request: Request) -> dict[str, Path]:
-    """The result of a job in each format."""
-    assert request.output is not None
-    return {name: job.target(request.output, suffix_of(name)) for name in request.formats}
-
-
-def writable_targets(job: Job, request: Request) -> dict[str, Path]:
-    """The results of a job that may be written: all with `force`, else those that replace no file of a user."""
-    assert request.output is not None
-    found = targets(job, request)
-    if request.force:
-        return found
-    return {name: path for name, path in found.items() if may_replace(path, request.output)}
-
-
-def write_results(job: Job, request: Request, write: Callable[[str, Path], None]) -> tuple[Path, ...]:
-    """Write the results of a job that may be written, and return their paths.
-
-    Args:
-        job: the job.
-        request: its formats, and the output folder.
-        write: writes the result in a format to a path.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    assert request.output is not None
-    writable = writable_targets(job, request)
-    for name, path in writable.items():
-        with own_path(path, request.output) as temporary:
-            write(name, temporary)
-    return tuple(writable.values())
-
-
-def write_transcript(
-    job: Job, transcript: Transcript, request: Request, encode_as: Callable[[Transcript, str], bytes] = encode
-) -> tuple[Path, ...]:
-    """Write a transcript in each format, as UTF-8, and return the paths; without `output`, to stdout in the first.
-
-    Args:
-        job: the job.
-        transcript: its transcript.
-        request: formats, and the output folder.
-        encode_as: returns a transcript in a format.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    if request.output is None:
-        if request.formats[0] in FORMATS:
-            sys.stdout.write(FORMATS[request.formats[0]](transcript))
-        else:
-            sys.stdout.buffer.write(encode_as(transcript, request.formats[0]))
-        sys.stdout.flush()
-        return ()
-
-    def write(name: str, path: Path) -> None:
-        path.write_bytes(encode_as(transcript, name))
-
-    return write_results(job, request, write)
-
-
-def check_targets(jobs: Iterable[Job], output: Path, formats: Sequence[str]) -> None:
-    """Make sure that no result overwrites an input song, or leaves the output folder.
-
-    Raises:
-        LayoutError: one would; the message names it.
-    """
-    jobs = tuple(jobs)
-    sources = {job.source.resolve() for job in jobs if job.source.exists()}
-    root = output.resolve()
-    for job in jobs:
-        for name in formats:
-            target = job.target(output, suffix_of(name))
-            if target.resolve() in sources:
-                raise LayoutError(f"{target}: is an input and would be overwritten; choose another --output")
-            if not target.resolve().is_relative_to(root):
-                raise LayoutError(f"{target}: leads out of {output} by a symbolic link; choose another --output")
 
 
 def _listed(path: Path) -> tuple[Job, ...]:

@@ -1,6 +1,6 @@
 """The Python API: `transcribe`, `align` and `separate` for one song, `process` for many.
 
-The first three run the stages of `tasks` in this process and return results. `process` works like the command line:
+The first three run the `stages` in this process and return results. `process` works like the command line:
 several devices, results in files, interrupted runs resume.
 """
 
@@ -18,10 +18,7 @@ from lyrics_asr.inference.melody import MelodyTask
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Song
-from lyrics_asr.inference.tasks import (
-    AlignTask,
-    SeparateTask,
-    TranscribeTask,
+from lyrics_asr.inference.stages import (
     align_emissions,
     compute_emissions,
     compute_texts,
@@ -31,6 +28,8 @@ from lyrics_asr.inference.tasks import (
     read_song,
     run_networks,
 )
+from lyrics_asr.inference.tasks import AlignTask, SeparateTask
+from lyrics_asr.inference.transcribe import TranscribeTask
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel

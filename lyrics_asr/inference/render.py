@@ -9,8 +9,9 @@ from pathlib import Path
 from lyrics_asr.console import BatchProgress
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.formats import parse_json
-from lyrics_asr.inference.jobs import Job, write_transcript
+from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.requests import RenderRequest
+from lyrics_asr.inference.results import write_transcript
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
 from lyrics_asr.types import Transcript
 from lyrics_asr.version import RESULTS_VERSION

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from lyrics_asr.console import BatchProgress, describe, duration
 from lyrics_asr.files import append_line, require_writable_folder
 from lyrics_asr.formats import suffix_of
-from lyrics_asr.inference.jobs import Job, Outcome, check_targets, targets, writable_targets
+from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import ModelRequest, Request
+from lyrics_asr.inference.results import check_targets, targets, writable_targets
 from lyrics_asr.inference.runner import ResumeLookup, Song, Task, check, work
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)

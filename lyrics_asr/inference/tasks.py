@@ -1,312 +1,47 @@
-"""The stages of a song, and the tasks that combine them, one per verb.
-
-read_song -> compute_emissions (separator, acoustic model) -> decode_transcript or align_emissions -> files
-"""
+"""The tasks of `align` and `separate`, and the base of all tasks with a model: stages, and what results depend on."""
 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.alignment.summary import summarize
-from lyrics_asr.audio import (
-    Audio,
-    ChannelCorrection,
-    encode_audio,
-    leveled,
-    peak_of,
-    probe,
-    read_audio,
-    read_tags,
-    require_peak,
-    require_sound,
-)
+from lyrics_asr.audio import Audio, encode_audio, probe
 from lyrics_asr.config import load_config
 from lyrics_asr.console import BatchProgress, say
 from lyrics_asr.decoding.beam_search import BeamSearch
-from lyrics_asr.decoding.greedy import greedy as greedy_search
-from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
 from lyrics_asr.files import file_fingerprint
-from lyrics_asr.inference.attention import timed_lines
-from lyrics_asr.inference.jobs import Job, write_results, write_transcript
-from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in_blocks
-from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest, TranscribeRequest
+from lyrics_asr.inference.jobs import Job
+from lyrics_asr.inference.long_audio import AudioFile
+from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest
+from lyrics_asr.inference.results import write_results, write_transcript
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
+from lyrics_asr.inference.stages import (
+    Decode,
+    align_emissions,
+    compute_emissions,
+    read_mixture,
+    read_song,
+)
 from lyrics_asr.language_model.files import read_header
-from lyrics_asr.lyrics.languages import AUTO, NAMES, base_code, resolve_language
-from lyrics_asr.lyrics.normalization import spellable_words
-from lyrics_asr.lyrics.text import Lyrics, read_lyrics
+from lyrics_asr.lyrics.languages import NAMES, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.options import InferenceOptions, SeparationOptions
-from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SongText, TimedWord, Transcript
+from lyrics_asr.options import InferenceOptions
+from lyrics_asr.types import AudioInfo, Emissions, Transcript
 from lyrics_asr.version import RESULTS_VERSION
 
-Progress = Callable[[float], None]
-Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
 AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
 
 _logger = logging.getLogger(__name__)
 
-_SURE_OF_LANGUAGE = 0.8
 _GROUP_SECONDS = 300.0  # enough to fill the batches of both networks, with bounded memory
-
-
-def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceOptions:
-    """The default options, overridden by those tuned for `model` and then by `key.sub=value` overrides.
-
-    Raises:
-        ValueError: an override has an unknown key or a wrong value.
-    """
-    if not overrides:
-        return InferenceOptions(decoding=model.decoding)
-    tuned = [f"decoding.{key}={value}" for key, value in asdict(model.decoding).items()]
-    return load_config(InferenceOptions, overrides=[*tuned, *overrides])
-
-
-def read_mixture(path: Path, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio:
-    """Read a song at the sample rate and with the channels of the separator; faulty channels are corrected.
-
-    Args:
-        path: audio or video file.
-        model: model with the separator.
-        track: number of the audio track, from 1; None for the default track.
-        strict: refuse damaged and truncated files.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AudioError: the file has no audio, or is silent.
-        ValueError: the separator is neither mono nor stereo.
-    """
-    rate = model.separator.sample_rate_hz
-    audio = read_audio(path, sample_rate_hz=rate, channels=2, track=track, strict=strict)
-    require_sound(audio, path)
-    audio = ChannelCorrection.measure(audio, path).apply(audio)
-    require_peak(peak_of(audio.to_channels(1)), path)
-    return audio.to_channels(model.mixture_channels)
-
-
-def read_song(song: Song, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio | AudioFile:
-    """Read a song's mixture, see `read_mixture`; return its file instead if it is too long to hold in memory.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AudioError: the file has no audio, or is silent.
-        ValueError: the separator is neither mono nor stereo.
-    """
-    if song.audio_seconds > LONG_SECONDS:
-        return AudioFile(song.job.source, track, strict)
-    return read_mixture(song.job.source, model, track=track, strict=strict)
-
-
-def separate_to_16k_mono(
-    mixtures: Sequence[Audio | AudioFile],
-    model: LyricsModel,
-    options: SeparationOptions,
-    progress: Progress | None = None,
-) -> list[Audio]:
-    """Separate the vocals of leveled songs, as input of the acoustic model; those of long songs are on the CPU.
-
-    Args:
-        mixtures: mixtures or files from `read_song`.
-        model: model with the separator.
-        options: options of the separator.
-        progress: progress callback, with a fraction in 0..1.
-
-    Raises:
-        MemoryError: memory runs out even with the shortest segments.
-        AudioError: a long song is silent.
-    """
-    in_memory: list[Audio] = []
-    for mixture in mixtures:
-        if isinstance(mixture, Audio):
-            in_memory.append(leveled(mixture))
-    vocals = iter(model.vocals(in_memory, options, progress))
-    voices = []
-    for mixture in mixtures:
-        if isinstance(mixture, Audio):
-            voices.append(model.to_16k_mono(next(vocals)))
-        else:
-            voices.append(separate_in_blocks(mixture, model, options, progress))
-    return voices
-
-
-def acoustic_inputs(
-    mixtures: Sequence[Audio | AudioFile],
-    model: LyricsModel,
-    options: SeparationOptions,
-    progress: Progress | None = None,
-    voices: list[Audio] | None = None,
-) -> list[Audio]:
-    """What the acoustic model hears, mono at 16 kHz: vocals, or the leveled mixtures, as `model.acoustic_input` says.
-
-    Args:
-        mixtures: mixtures or files from `read_song`.
-        model: model from `load_model`.
-        options: options of the separator.
-        progress: progress callback for the separation, with a fraction in 0..1.
-        voices: vocals from `separate_to_16k_mono`; None to separate them if they are needed.
-    """
-    if model.acoustic_input == "mixture":
-        return separate_to_16k_mono(mixtures, model.unseparated, options)
-    return separate_to_16k_mono(mixtures, model, options, progress) if voices is None else voices
-
-
-def compute_emissions(
-    mixtures: Sequence[Audio | AudioFile],
-    model: LyricsModel,
-    options: InferenceOptions,
-    progress: Progress | None = None,
-    stopwatch: Stopwatch | None = None,
-) -> list[Emissions]:
-    """The emissions of songs; the separator runs only if the acoustic model hears vocals. See `run_networks`."""
-    stopwatch = Stopwatch() if stopwatch is None else stopwatch
-    with stopwatch("separation"):
-        inputs = acoustic_inputs(mixtures, model, options.separation, progress)
-    with stopwatch("acoustic"):
-        return model.emissions(inputs, options.acoustic)
-
-
-def run_networks(
-    mixtures: Sequence[Audio | AudioFile],
-    model: LyricsModel,
-    options: InferenceOptions,
-    progress: Progress | None = None,
-    stopwatch: Stopwatch | None = None,
-) -> tuple[list[Audio], list[Emissions]]:
-    """Run separator and acoustic model on songs.
-
-    Args:
-        mixtures: mixtures or files from `read_song`. Songs in memory share batches.
-        model: model from `load_model`.
-        options: options of both networks.
-        progress: progress callback for the separation, with a fraction in 0..1.
-        stopwatch: times the stages "separation" and "acoustic".
-
-    Returns:
-        The vocals of each song, mono at 16 kHz, and its emissions.
-
-    Raises:
-        MemoryError: memory runs out even with the shortest segments and windows.
-        AudioError: a long song is silent.
-    """
-    stopwatch = Stopwatch() if stopwatch is None else stopwatch
-    with stopwatch("separation"):
-        voices = separate_to_16k_mono(mixtures, model, options.separation, progress)
-        inputs = acoustic_inputs(mixtures, model, options.separation, voices=voices)
-    with stopwatch("acoustic"):
-        return voices, model.emissions(inputs, options.acoustic)
-
-
-def compute_texts(
-    voices: Sequence[Audio],
-    model: LyricsModel,
-    options: InferenceOptions,
-    languages: Sequence[str],
-    hot_words: Sequence[str],
-) -> list[SongText | None]:
-    """Run the model's transcriber on vocals; None for each song if it has none.
-
-    Args:
-        voices: vocals from `separate_to_16k_mono`.
-        model: model with the transcriber.
-        options: options of the transcriber.
-        languages: language of the lyrics of each song; "auto" for the one that it sounds like.
-        hot_words: text whose words are likely to be sung, for each song.
-    """
-    if model.transcriber is None:
-        return [None] * len(voices)
-    texts: list[SongText | None] = []
-    for voice, language, expected in zip(voices, languages, hot_words, strict=True):
-        beams = options.transcriber.beams or (1 if model.device.type == "cpu" else 5)
-        voice_language = base_code(language)
-        found = model.transcriber.transcribe(voice.samples[0], voice_language, hot_words=expected, beams=beams)
-        texts.append(found)
-    return texts
-
-
-def decode_transcript(
-    audio: AudioInfo,
-    emissions: Emissions,
-    model: LyricsModel,
-    options: InferenceOptions,
-    *,
-    decode: Decode | None = None,
-    text: SongText | None = None,
-    hot_words: str = "",
-    language: str = "en",
-) -> Transcript:
-    """Decode emissions to a transcript.
-
-    Args:
-        audio: audio of the song.
-        emissions: emissions of `model`.
-        model: model to name in the transcript.
-        options: options for splitting words into lines.
-        decode: beam search; None for greedy decoding.
-        text: what the model's transcriber found, in place of a CTC decoding.
-        hot_words: text whose words are likely to be sung; only for the beam search.
-        language: language of the lyrics, to verbalize digits and symbols of the hot words.
-    """
-    if text is not None:
-        lines, language = timed_lines(text, emissions, options.transcriber), text.language
-        names = replace(model.info, language_model=None, transcriber=model.transcriber_name)
-        written = "\n".join(line.text for line in lines)
-        return Transcript("transcribe", audio, names, written, lines, language=language)
-    if decode is None:
-        words, names = greedy_search(emissions), replace(model.info, language_model=None)
-    else:
-        expected = frozenset(spellable_words(hot_words, emissions.vocabulary, language))
-        words, names = decode(emissions, expected), model.info
-    lines = cut_lines(words, options.lines)
-    written = "\n".join(line.text for line in lines)
-    return Transcript("transcribe", audio, names, written, lines, language=language)
-
-
-def align_emissions(
-    audio: AudioInfo,
-    emissions: Emissions,
-    lyrics: Lyrics,
-    model: LyricsModel,
-    options: InferenceOptions,
-    *,
-    language: str = "en",
-    keep_all: bool = False,
-    use_times: bool = False,
-) -> Transcript:
-    """Align lyrics with a song.
-
-    Args:
-        audio: audio of the song.
-        emissions: emissions of `model`.
-        lyrics: lyrics of the song.
-        model: model to name in the transcript.
-        options: options of the alignment.
-        language: language of the lyrics, to verbalize digits and symbols.
-        keep_all: whether every line was sung, once and in order.
-        use_times: whether the times of the lyrics guide the alignment.
-
-    Raises:
-        AlignmentError: the lyrics do not fit the song; the message names it.
-    """
-    try:
-        found = align_lyrics(
-            emissions, lyrics, language=language, options=options.alignment, keep_all=keep_all, use_times=use_times
-        )
-    except AlignmentError as error:
-        raise AlignmentError(f"{audio.path}: {error}") from error
-    names = replace(model.info, language_model=None)
-    return Transcript(
-        "align", audio, names, lyrics.text, found.lines, found.not_found, found.uncovered, language, found.confidence
-    )
 
 
 class ModelTask(Task[Any, Any], Generic[AnyRequest]):
@@ -435,98 +170,6 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
         return replace(song.audio, duration_seconds=emissions.duration_seconds)
 
 
-class TranscribeTask(ModelTask[TranscribeRequest]):
-    """`lyrics-asr transcribe`."""
-
-    _decode: Decode | None = None
-    _uses_transcriber = False
-
-    def __init__(
-        self,
-        request: TranscribeRequest,
-        progress: BatchProgress | None = None,
-        cores: int | None = None,
-        *,
-        model: LyricsModel | None = None,
-    ) -> None:
-        super().__init__(request, progress, cores, model=model)
-        if request.greedy and request.hot_words:
-            raise ValueError("hot words need the beam search; drop them, or greedy decoding")
-
-    def options_of(self, model: LyricsModel) -> InferenceOptions:
-        """The options of the run, including those tuned for the model."""
-        return options_for(model, self.request.overrides)
-
-    def check(self, job: Job) -> Song:
-        """See `Task`."""
-        hot_words = _read_hot_words(self.request.hot_words, job)
-        language = resolve_language(self.request.language, hot_words)
-        return replace(super().check(job), hot_words=hot_words, language=language)
-
-    @contextmanager
-    def load(self) -> Iterator[None]:
-        """See `Task`."""
-        with super().load(), ExitStack() as stack:
-            self._uses_transcriber = not self.request.greedy and self.model.transcriber is not None
-            if not (self.request.greedy or self._uses_transcriber):
-                self._decode = stack.enter_context(self.beam_search())
-            yield
-
-    def further_key(self, song: Song) -> list[Any]:
-        """See `Task`."""
-        if self._uses_transcriber:
-            return [
-                self.transcriber_fingerprint,
-                asdict(self.options.transcriber),
-                song.hot_words,
-                self._given_language(song),
-            ]
-        language_model = None if self.request.greedy else self.language_model_fingerprint
-        decoding = None if self.request.greedy else asdict(self.options.decoding)
-        return [language_model, decoding, asdict(self.options.lines), song.hot_words, song.language]
-
-    def infer(
-        self, songs: Sequence[tuple[Song, Audio | AudioFile]], stopwatch: Stopwatch
-    ) -> list[tuple[Emissions, SongText | None]]:
-        """See `Task`."""
-        if not self._uses_transcriber:
-            return [(emissions, None) for emissions in super().infer(songs, stopwatch)]
-        _, mixtures = zip(*songs, strict=True)
-        with self.in_progress(songs) as progress:
-            voices, emissions = run_networks(mixtures, self.model, self.options, progress, stopwatch)
-        with stopwatch("transcriber"):
-            hot_words = [song.hot_words for song, _ in songs]
-            languages = [self._given_language(song) for song, _ in songs]
-            texts = compute_texts(voices, self.model, self.options, languages, hot_words)
-        return list(zip(emissions, texts, strict=True))
-
-    def _given_language(self, song: Song) -> str:
-        """What the transcriber is told: "auto" to hear the language, whatever the hot words are in."""
-        return AUTO if self.request.language == AUTO else song.language
-
-    def decoded_seconds(self, song: Song, inferred: tuple[Emissions, SongText | None]) -> float:
-        """See `Task`."""
-        return inferred[0].duration_seconds
-
-    def finish(self, song: Song, inferred: tuple[Emissions, SongText | None], stopwatch: Stopwatch) -> Sequence[Path]:
-        """See `Task`."""
-        emissions, text = inferred
-        _warn_of_language(song, text)
-        with stopwatch("decoding"):
-            transcript = decode_transcript(
-                self.audio_of(song, emissions),
-                emissions,
-                self.model,
-                self.options,
-                decode=self._decode,
-                text=text,
-                hot_words=song.hot_words,
-                language=song.language,
-            )
-        with stopwatch("writing"):
-            return write_transcript(song.job, transcript, self.request)
-
-
 class AlignTask(ModelTask[AlignRequest]):
     """`lyrics-asr align`; jobs have lyrics."""
 
@@ -594,29 +237,3 @@ class SeparateTask(ModelTask[SeparateRequest]):
         """See `Task`."""
         with stopwatch("writing"):
             return write_results(song.job, self.request, lambda _, path: encode_audio(path, inferred))
-
-
-def _warn_of_language(song: Song, text: SongText | None) -> None:
-    if text is None or text.heard in (None, text.language) or text.heard_probability < _SURE_OF_LANGUAGE:
-        return
-    _logger.warning(
-        "%s: sounds like the language %r, not %r; --language says which it is",
-        song.job.source,
-        text.heard,
-        text.language,
-    )
-
-
-def _read_hot_words(given: Sequence[str], job: Job) -> str:
-    """The hot words of a song as text (see `TranscribeRequest`)."""
-    texts = []
-    for each in given:
-        if each == "tags":
-            tags = read_tags(job.source)
-            texts += [tags[name] for name in ("artist", "title") if name in tags]
-        elif os.path.isdir(each):  # `Path.is_dir` would raise for words longer than a path may be
-            sheet = job.target(Path(each), ".txt")
-            texts += [read_lyrics(sheet).text] if sheet.is_file() else []
-        else:
-            texts.append(read_lyrics(Path(each)).text if each.endswith(".txt") else each)
-    return "\n".join(texts)

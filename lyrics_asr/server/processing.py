@@ -20,14 +20,9 @@ from lyrics_asr.decoding.pool import end_with_caller
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.tasks import (
-    AlignTask,
-    Decode,
-    TranscribeTask,
-    acoustic_inputs,
-    compute_texts,
-    read_mixture,
-)
+from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, read_mixture
+from lyrics_asr.inference.tasks import AlignTask
+from lyrics_asr.inference.transcribe import TranscribeTask
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions

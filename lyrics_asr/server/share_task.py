@@ -9,8 +9,9 @@ from pathlib import Path
 from lyrics_asr.audio import AUDIO_SUFFIXES, Audio, ChannelCorrection, read_audio, write_audio
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.formats import encode
-from lyrics_asr.inference.jobs import Job, write_transcript
+from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.render import RenderTask
+from lyrics_asr.inference.results import write_transcript
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.server.share import display_name, share_html
 from lyrics_asr.types import Transcript

@@ -16,7 +16,7 @@ from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song
-from lyrics_asr.inference.tasks import read_mixture, read_song
+from lyrics_asr.inference.stages import read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.config import TrainingConfig

@@ -30,7 +30,7 @@ from lyrics_asr.evaluation.metrics import ErrorCounts, character_errors, si_sdr,
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.tasks import compute_emissions
+from lyrics_asr.inference.stages import compute_emissions
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions

@@ -11,8 +11,8 @@ import torch
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.formats import parse_json
-from lyrics_asr.inference import tasks
-from lyrics_asr.inference.ownership import LEDGER_NAME
+from lyrics_asr.inference import transcribe
+from lyrics_asr.inference.results import LEDGER_NAME
 from tests.fork_server import start_command
 
 RATE_HZ = 16_000
@@ -233,7 +233,7 @@ def test_an_unforeseen_error_is_named_and_shown_with_debug(cli, tmp_path, monkey
     def fail(*_, **__):
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(tasks, "decode_transcript", fail)
+    monkeypatch.setattr(transcribe, "decode_transcript", fail)
     song = write_song(tmp_path / "song.wav")
     code, message, _ = cli("transcribe", song)
     assert code == 1

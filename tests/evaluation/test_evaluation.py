@@ -12,13 +12,13 @@ from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.evaluation.aggregation import METRICS
-from lyrics_asr.evaluation.predictions import EvaluateTask
 from lyrics_asr.evaluation.results import estimates
 from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
+from lyrics_asr.evaluation.task import EvaluateTask
 from lyrics_asr.files import write_text
 from lyrics_asr.formats import render
-from lyrics_asr.inference import tasks
-from lyrics_asr.inference.tasks import read_mixture
+from lyrics_asr.inference import stages
+from lyrics_asr.inference.stages import read_mixture
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
@@ -155,8 +155,8 @@ def test_a_long_song_is_separated_in_blocks_and_one_that_runs_out_of_memory_is_m
         blocks.append(song.path)
         return model.to_16k_mono(read_mixture(song.path, model))
 
-    monkeypatch.setattr(tasks, "LONG_SECONDS", 4.0)
-    monkeypatch.setattr(tasks, "separate_in_blocks", in_blocks)
+    monkeypatch.setattr(stages, "LONG_SECONDS", 4.0)
+    monkeypatch.setattr(stages, "separate_in_blocks", in_blocks)
     assert len(run([long, scarce], model, tmp_path).songs) == 2
     assert blocks == [long.audio]
 

@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from lyrics_asr.audio import Audio
-from lyrics_asr.evaluation.predictions import (
-    EvaluateRequest,
-    EvaluateTask,
-    job_of,
-    kept_prediction,
-    read_prediction,
-    separation_scores,
-)
+from lyrics_asr.evaluation.predictions import job_of, kept_prediction, read_prediction
+from lyrics_asr.evaluation.task import EvaluateRequest, EvaluateTask, separation_scores
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference.run import run
 from lyrics_asr.options import InferenceOptions, LineOptions

@@ -8,14 +8,12 @@ from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.inference.jobs import (
     Job,
     LayoutError,
-    check_targets,
     find_jobs,
     left_out,
     with_lyrics,
-    write_results,
 )
-from lyrics_asr.inference.ownership import LEDGER_NAME, may_replace, own_path
 from lyrics_asr.inference.requests import RenderRequest
+from lyrics_asr.inference.results import LEDGER_NAME, check_targets, may_replace, own_path, write_results
 
 
 def touch(folder, *names):

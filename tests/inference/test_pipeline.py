@@ -17,7 +17,7 @@ from lyrics_asr import (
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.inference.pipeline import emissions_of
-from lyrics_asr.inference.tasks import options_for, read_mixture
+from lyrics_asr.inference.stages import options_for, read_mixture
 from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError
 from tests.fake_model import FakeModel, make_song

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lyrics_asr.inference.jobs import Job, Outcome, write_results
+from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import Request
+from lyrics_asr.inference.results import write_results
 from lyrics_asr.inference.run import FinishedResults, _keys, _log_entries, append_log, summary
 from lyrics_asr.inference.run import run as run_request
 from lyrics_asr.inference.runner import Song, Task

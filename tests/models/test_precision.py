@@ -4,7 +4,7 @@ import torch
 from lyrics_asr.audio import read_header
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.inference.pipeline import align, transcribe
-from lyrics_asr.inference.tasks import options_for
+from lyrics_asr.inference.stages import options_for
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.lyrics_model import for_device, has_bfloat16

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 from lyrics_asr.audio import Audio, encode_audio
 from lyrics_asr.files import file_fingerprint, write_text
-from lyrics_asr.inference.jobs import write_results
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.requests import ModelRequest
+from lyrics_asr.inference.results import write_results
 from lyrics_asr.inference.runner import Song, Stopwatch
-from lyrics_asr.inference.tasks import ModelTask, separate_to_16k_mono
+from lyrics_asr.inference.stages import separate_to_16k_mono
+from lyrics_asr.inference.tasks import ModelTask
 from lyrics_asr.models.lyrics_model import weights_fingerprint
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, require_same_separator
 from lyrics_asr.version import RESULTS_VERSION
