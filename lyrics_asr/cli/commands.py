@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,8 +123,8 @@ def declare_align(parser: "VerbParser") -> None:
     parser.add_argument(
         "--use-times",
         action="store_true",
-        help="look for each line near the time that its lyrics file gives: LRC, subtitles or JSON (default: such times "
-        "are not believed)",
+        help="look for each line near the time that its lyrics file gives: LRC, subtitles or JSON (default: ignore "
+        "these times)",
     )
     parser.add_argument(
         "--keep-all",
@@ -297,7 +296,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
             default=language,
             metavar="CODE",
             help="language of the lyrics, such as fr or fra, which also selects the adapter of a multilingual model; "
-            "auto guesses it from the lyrics, or from the voice where Whisper finds the words (default: %(default)s)",
+            "auto guesses it from the lyrics or, to transcribe, from the voice (with Whisper) or the hot words "
+            "(default: %(default)s)",
         )
     parser.add_argument(
         "--device",
@@ -406,21 +406,17 @@ def _listed(paths: Sequence[Path]) -> str:
 
 
 def _songs(args: argparse.Namespace) -> tuple["Job", ...]:
+    """The songs; files of the input folders that are none go to `args.left_out`, for the summary."""
     from lyrics_asr.audio import AUDIO_SUFFIXES
     from lyrics_asr.inference.jobs import find_jobs, left_out
 
     jobs = find_jobs(args.inputs, AUDIO_SUFFIXES, args.output)
-    args.left_out = _describe_left_out(left_out(args.inputs, jobs, args.output))
+    args.left_out = ""
+    if others := left_out(args.inputs, jobs, args.output):
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        files = "file" if others.total() == 1 else "files"
+        args.left_out = f"; left out {others.total()} other {files} ({kinds}{', ...' * (len(others) > 5)})"
     return jobs
-
-
-def _describe_left_out(files: Counter[str]) -> str:
-    """The files of the input folders that are no songs, for the summary."""
-    if not files:
-        return ""
-    kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.most_common(5))
-    count = files.total()
-    return f"; left out {count} other {'file' if count == 1 else 'files'} ({kinds}{', ...' * (len(files) > 5)})"
 
 
 def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:

@@ -147,7 +147,7 @@ _VERBS = (
     ("render", "convert JSON transcripts to other formats, with no model", partial(_declare, "commands", "render")),
     ("train", "train or fine-tune a model, as a configuration says", partial(_declare, "train", "train")),
     ("evaluate", "evaluate a model on songs with lyrics and times", partial(_declare, "evaluate", "evaluate")),
-    ("serve", "the web application, and OpenAI's transcription API", partial(_declare, "serve", "serve")),
+    ("serve", "run the web application and OpenAI's transcription API", partial(_declare, "serve", "serve")),
     ("models", "list, download, find, export and average models", partial(_declare, "models", "models")),
     ("lm", "build, inspect and tune language models", partial(_declare, "language_model", "lm")),
     ("data", "make training data", partial(_declare, "data", "data")),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyrics_asr.console import DONE, UsageError, say
+from lyrics_asr.server.settings import Limits
 
 if TYPE_CHECKING:
     from lyrics_asr.cli.main import VerbParser
@@ -60,22 +61,22 @@ def declare_serve(parser: "VerbParser") -> None:
         help="name that a reverse proxy gives this server; repeatable",
     )
     for name, kind, summary in _LIMITS:
-        parser.add_argument(f"--max-{name}", type=kind, metavar="N", help=f"limit: {summary}")
+        default = getattr(Limits, name.replace("-", "_"))
+        parser.add_argument(
+            f"--max-{name}", type=kind, default=default, metavar="N", help=f"{summary} (default: {default:.0f})"
+        )
 
 
 def serve(args: argparse.Namespace) -> int:
     """Run the server until it is told to end."""
-    from lyrics_asr.server.settings import Limits, ServerSettings, check_exposure, loader, read_keys
+    from lyrics_asr.server.settings import ServerSettings, check_exposure, loader, read_keys
 
     keys = () if args.api_key_file is None else read_keys(args.api_key_file)
     check_exposure(args.host, keys, args.insecure)
-    given = {}
-    for field in fields(Limits):
-        value = getattr(args, f"max_{field.name}")
-        if value is not None:
-            if value <= 0:
-                raise UsageError(f"--max-{field.name.replace('_', '-')} {value}: must be above 0")
-            given[field.name] = value
+    limits = {field.name: getattr(args, f"max_{field.name}") for field in fields(Limits)}
+    for name, value in limits.items():
+        if value <= 0:
+            raise UsageError(f"--max-{name.replace('_', '-')} {value}: must be above 0")
 
     from lyrics_asr.files import require_writable_folder
     from lyrics_asr.models.devices import find_devices
@@ -91,7 +92,7 @@ def serve(args: argparse.Namespace) -> int:
         port=args.port,
         keys=keys,
         allowed_hosts=tuple(args.allowed_host),
-        limits=Limits(**given),
+        limits=Limits(**limits),
     )
     _show_access_log()
     say(f"open http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port} in a browser; Ctrl-C ends")
