@@ -1,6 +1,5 @@
 """The splits of DALI, by how well a song's annotations match its audio; imports nothing heavy."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,12 +40,3 @@ class SongScore:
     id: str
     ncc: float
     language: str
-
-
-def assign_splits(
-    scores: Iterable[SongScore], *, language: str | None = "english", thresholds: SplitThresholds | None = None
-) -> dict[str, Split]:
-    """The split of each song, by id; without songs in no split, and of one language unless `language` is None."""
-    thresholds = thresholds or SplitThresholds()
-    splits = {score.id: thresholds.split(score.ncc) for score in scores if language in (None, score.language)}
-    return {song_id: split for song_id, split in splits.items() if split is not None}

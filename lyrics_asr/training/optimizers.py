@@ -83,7 +83,7 @@ def build_optimizers(
     for name, (module, options) in parts.items():
         if options.learning_rate > 0:
             first_step = first_trained_step(stage) if name == "separator" else 0
-            groups = list(_parameter_groups(name, module, options, stage.head_learning_rate))
+            groups = list(_parameter_groups(name, module, stage.head_learning_rate))
             optimizer = AdamW(groups, lr=options.learning_rate, betas=_BETAS, weight_decay=options.weight_decay)
             schedule, plateau = _schedules(optimizer, options, stage.steps - first_step)
             optimizers[name] = OptimizerState(module, optimizer, schedule, plateau, options.clip_norm, first_step)
@@ -119,9 +119,7 @@ def restore(optimizers: Mapping[str, OptimizerState], state: Mapping[str, Mappin
             value.load_state_dict(state[name][key])
 
 
-def _parameter_groups(
-    name: str, module: nn.Module, options: OptimizerOptions, head_learning_rate: float | None
-) -> Iterator[dict[str, Any]]:
+def _parameter_groups(name: str, module: nn.Module, head_learning_rate: float | None) -> Iterator[dict[str, Any]]:
     in_head = set(module.head.parameters()) if isinstance(module, AcousticModel) else set[nn.Parameter]()
     head = [parameter for parameter in module.parameters() if parameter in in_head]
     rest = [parameter for parameter in module.parameters() if parameter not in in_head]

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from lyrics_asr.corpora import dali
 from lyrics_asr.corpora.dali import read_dali, read_score
 from lyrics_asr.corpora.dali_pickles import MAX_BYTES
-from lyrics_asr.corpora.dali_splits import SongScore, SplitThresholds, assign_splits
+from lyrics_asr.corpora.dali_splits import SplitThresholds
 from lyrics_asr.corpora.manifest import LineTimes
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.synthesis import corpus as synthetic
@@ -260,11 +261,9 @@ def test_songs_are_chosen_by_split_and_language(tmp_path):
 def test_a_split_starts_at_its_threshold():
     edges = [0.8, 0.925, 0.95]
     nccs = [*edges, *(math.nextafter(edge, 0) for edge in edges), 1.0, math.nan, -1.0]
-    splits = assign_splits([SongScore(str(i), ncc, "polish") for i, ncc in enumerate(nccs)], language=None)
-    assert splits == {
-        "0": "train", "1": "validation", "2": "test", "4": "train", "5": "validation", "6": "test"
-    }  # fmt: skip
-    assert assign_splits([SongScore("a", 0.9, "polish")]) == {}
+    assert [SplitThresholds().split(ncc) for ncc in nccs] == [
+        *("train", "validation", "test"), *(None, "train", "validation"), "test", None, None
+    ]  # fmt: skip
 
 
 def test_thresholds_that_fall_are_refused():
@@ -464,9 +463,9 @@ def real_scores(real_dali):
     ],
 )
 def test_the_real_songs_are_split_as_published(real_scores, language, counts):
-    splits = list(assign_splits(real_scores, language=language).values())
-    assert {split: splits.count(split) for split in counts} == counts
-    assert len(splits) == (5358 if language is None else 4018)
+    splits = Counter(SplitThresholds().split(score.ncc) for score in real_scores if language in (None, score.language))
+    del splits[None]
+    assert splits == counts
 
 
 def test_every_language_of_the_real_songs_has_a_code(real_scores):
@@ -476,7 +475,7 @@ def test_every_language_of_the_real_songs_has_a_code(real_scores):
 def test_the_real_ground_truth_splits_and_moves_times_as_dali_does(real_dali, real_scores, tmp_path):
     """Against the steps of DALI's time2beat and beat2time, taken one by one with numpy."""
     clocks = pickle.loads(gzip.decompress((real_dali / "gt_v1.0.gz").read_bytes()))
-    splits = assign_splits(real_scores)
+    splits = {score.id: SplitThresholds().split(score.ncc) for score in real_scores}
     assert [[splits[song_id] for song_id in clocks].count(split) for split in ("train", "validation", "test")] == [
         93,
         10,

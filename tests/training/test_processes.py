@@ -34,12 +34,6 @@ if not main:
 accelerator.wait_for_everyone()
 say(f"together {int(accelerator.reduce(torch.tensor([1.0])))}")
 """
-SLOW_COLLECTIVE = """
-if main:
-    time.sleep(6)
-accelerator.reduce(torch.ones(1))
-say("together")
-"""
 FAILING_MAIN = """
 try:
     with accelerator.main_process_first():
@@ -50,26 +44,29 @@ except (ValueError, RuntimeError) as error:
     say(f"{type(error).__name__} {error}")
 accelerator.wait_for_everyone()
 """
+SLOW_COLLECTIVE = """
+say("before the collective")
+if main:
+    time.sleep(6)
+accelerator.reduce(torch.ones(1))
+say("should not get here")
+"""
 
 
-def launch(script, tmp_path):
+@pytest.mark.slow
+def test_the_others_wait_for_the_main_process_longer_than_a_collective_may_take_and_hear_of_its_failure(tmp_path):
     path = tmp_path / "script.py"
-    path.write_text(SCRIPT + script)
-    return subprocess.run(
+    path.write_text(SCRIPT + SLOW_MAIN + FAILING_MAIN + SLOW_COLLECTIVE)
+    done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(path)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
-
-
-@pytest.mark.slow
-def test_the_others_wait_for_the_main_process_longer_than_a_collective_may_take_and_hear_of_its_failure(tmp_path):
-    done = launch(SLOW_MAIN + FAILING_MAIN, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("together 2") == 2
+    assert done.stdout.count("together 2") == 2, done.stderr
     assert "ValueError the disk is full" in done.stdout
     assert "RuntimeError the main process failed: ValueError: the disk is full" in done.stdout
+    assert done.stdout.count("before the collective") == 2
+    assert done.returncode != 0  # the limit is in force
     assert "should not get here" not in done.stdout
-    assert launch(SLOW_COLLECTIVE, tmp_path).returncode != 0  # the limit is in force

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,13 @@ import torch
 from lhotse import CutSet, Recording, SupervisionSegment
 from lhotse.cut import MultiCut
 
+from lyrics_asr.cli.main import main
 from lyrics_asr.config import dump_config
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint, newest_checkpoint, read_run
+from lyrics_asr.training.data import cut_loader
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.export import export
@@ -29,7 +31,6 @@ from tests import fork_server
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 MOVED = OptimizerOptions(learning_rate=2e-3, warmup_steps=3)
 PARTS = tuple(Losses.__dataclass_fields__)
 
@@ -100,11 +101,11 @@ def assert_same_curve(ours, theirs, tolerance):
             assert ours[step][name] == pytest.approx(entry[name], abs=tolerance), (step, name)
 
 
-def launch(*command, **environment):
-    paths = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env={**os.environ, **paths, **environment}, capture_output=True, text=True
-    )
+def train_as_rank(rank, port, config):
+    """A process of two, with the environment that torchrun gives it."""
+    processes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), **processes}
+    sys.exit(main(["train", str(config)]))
 
 
 def train_for_five_steps(config):
@@ -155,12 +156,12 @@ def test_a_run_that_is_asked_to_stop_ends_with_a_checkpoint_of_its_last_step(tra
                 os.kill(process.pid, number)
 
     handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), fork_server.forked(cut_loader):
         loop.train(config, interrupt)
     assert asked
     assert read_run(newest_checkpoint(Path(config.output))).step == 1
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
-    loop.train(config, log)
+    loop.train(replace(config, cuts=training_config.cuts), log)
     assert list(curve(config.output)) == [1, 2, 3, 4]
 
 
@@ -210,10 +211,15 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts,
     loop.train(one, JsonLog(Path(one.output)))
     two = replace(on_cuts, stages=[stage], output=str(tmp_path / "two"))
     (tmp_path / "config.yaml").write_text(dump_config(two))
-    done = launch(
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py", str(tmp_path / "config.yaml")
-    )
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with fork_server.forked() as context:
+        ranks = [context.Process(target=train_as_rank, args=(i, port, tmp_path / "config.yaml")) for i in range(2)]
+        for process in ranks:
+            process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
     assert_same_curve(curve(two.output), curve(one.output), 1e-4)
     ours, theirs = (read_run(newest_checkpoint(Path(each.output))) for each in (two, one))
     assert ours == theirs  # with the same WER

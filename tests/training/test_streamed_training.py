@@ -13,12 +13,12 @@ from lyrics_asr.corpora.manifest import read_manifest, write_manifest
 from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import newest_checkpoint, read_run
 from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.data import song_stream
 from lyrics_asr.training.data.options import CutLoaderOptions, StreamOptions
 from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.training.validation import Hypothesis, rates_by_group
-
-pytestmark = pytest.mark.slow
+from tests import fork_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,27 +34,29 @@ def config(training_config, training_corpus, tmp_path):
     spanish = training_corpus.with_name("spanish.jsonl")
     write_manifest(spanish, songs)
     moved = OptimizerOptions(1e-3, warmup_steps=1)
-    yield replace(
-        training_config,
-        cuts=replace(training_config.cuts, cuts=[], silence_prob=0.2),
-        stream=StreamOptions(
-            songs_per_round=2,
-            steps_per_round=2,
-            seed=8,
-            lines=1,
-            lyrics=str(ROOT / "data" / "lyrics"),
-            chunk_seconds=3.0,
-        ),
-        development=[str(training_corpus), str(spanish)],
-        validation_examples=2,
-        validate_every_steps=100,
-        checkpoint_every_steps=1,
-        log_every_steps=1,
-        stages=[StageOptions("separated", 6, input="separated", acoustic=moved)],
-    )
+    with fork_server.forked(song_stream):
+        yield replace(
+            training_config,
+            cuts=replace(training_config.cuts, cuts=[], silence_prob=0.2),
+            stream=StreamOptions(
+                songs_per_round=2,
+                steps_per_round=2,
+                seed=8,
+                lines=1,
+                lyrics=str(ROOT / "data" / "lyrics"),
+                chunk_seconds=3.0,
+            ),
+            development=[str(training_corpus), str(spanish)],
+            validation_examples=2,
+            validate_every_steps=100,
+            checkpoint_every_steps=1,
+            log_every_steps=1,
+            stages=[StageOptions("separated", 6, input="separated", acoustic=moved)],
+        )
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_a_round_goes_on_as_the_uninterrupted_one(config, tmp_path):
     whole = loop.train(config, JsonLog(Path(config.output)))
     log = entries(config.output)

@@ -8,6 +8,7 @@ Conventions
 """
 
 import logging
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,7 +79,7 @@ class CutLoader:
             prefetch_factor=self._options.prefetch_batches if workers else None,
             worker_init_fn=leave_to_parent,
             # spawn: a forked child of a process whose OpenMP threads are running hangs at its first parallel region.
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=multiprocessing.get_context("spawn") if workers else None,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # the default draws from the global generator
         )

@@ -8,6 +8,7 @@ from lhotse import CutSet
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
+from lyrics_asr.training.data import cut_loader
 from lyrics_asr.training.data.batch_sources import RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.cut_reader import has_words
@@ -19,6 +20,7 @@ from lyrics_asr.training.data.phones import labeller_of, phone_names
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.types import TimedWord, Vocabulary
+from tests import fork_server
 
 LETTERS = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)
 PLAIN_LABELLER = Labeller(LETTERS)
@@ -149,20 +151,21 @@ def test_two_processes_hear_what_one_process_does(cuts):
 def test_a_run_that_is_killed_goes_on_with_the_very_batches(cuts):
     """... whatever its workers had read ahead, and with as many workers as there are."""
     settings = {"augmentation": LOUD, "batch_seconds": 20.0}
-    whole = list(islice(loader(cuts, **settings, workers=1), 12))
-    first = loader(cuts, **settings, workers=2, prefetch_batches=3)
-    taken = 0
-    for batch, expected in zip(first, whole, strict=False):
-        assert_same(batch, expected)
-        taken += 1
-        if first.state_dict() == {"epoch": 1, "batch": 2}:
-            break
-    state = json.loads(json.dumps(first.state_dict()))
-    second = loader(cuts, **settings, workers=1)
-    second.load_state_dict(state)
-    assert taken < len(whole) - 1
-    for batch, expected in zip(islice(second, len(whole) - taken), whole[taken:], strict=True):
-        assert_same(batch, expected)
+    with fork_server.forked(cut_loader):
+        whole = list(islice(loader(cuts, **settings, workers=1), 12))
+        first = loader(cuts, **settings, workers=2, prefetch_batches=3)
+        taken = 0
+        for batch, expected in zip(first, whole, strict=False):
+            assert_same(batch, expected)
+            taken += 1
+            if first.state_dict() == {"epoch": 1, "batch": 2}:
+                break
+        state = json.loads(json.dumps(first.state_dict()))
+        second = loader(cuts, **settings, workers=1)
+        second.load_state_dict(state)
+        assert taken < len(whole) - 1
+        for batch, expected in zip(islice(second, len(whole) - taken), whole[taken:], strict=True):
+            assert_same(batch, expected)
 
 
 def test_reading_draws_nothing_from_the_random_numbers_of_the_model(cuts):
@@ -430,10 +433,11 @@ def test_shar_gives_the_same_cuts(cuts, tmp_path):
     expected = {cut_id: row for batch in loader(songs, epochs=1) for cut_id, row in rows_of(batch)}
     shar = loader(tmp_path / "shar" / "train", epochs=1, workers=1)
     batches = []
-    for batch in shar:
-        batches.append(batch)
-        if len(batches) == 4:
-            state = shar.state_dict()
+    with fork_server.forked(cut_loader):
+        for batch in shar:
+            batches.append(batch)
+            if len(batches) == 4:
+                state = shar.state_dict()
     actual = {cut_id: row for batch in batches for cut_id, row in rows_of(batch)}
     assert set(actual) == set(expected)
     for cut_id, row in actual.items():
