@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -145,7 +146,7 @@ async def delete_job(state: State, job_id: str) -> None:
 async def get_result(state: State, job_id: str, name: str) -> Response:
     """A result: transcript.json, .txt, .lrc, ...; vocals.flac, accompaniment.mp3, ...; or all.zip."""
     stored = state.get(job_id)
-    result = await run_in_threadpool(result_file, state, stored, name)
+    result = await run_sync(result_file, state, stored, name, limiter=state.conversions)
     filename = f"{stored.song.name} - {name}"
     if isinstance(result, Path):
         return FileResponse(result, media_type=media_type(name), filename=filename)
@@ -175,7 +176,8 @@ async def align_edited(state: State, job_id: str, edited: EditedLyrics) -> Respo
     stored = state.get(job_id)
     transcript = await run_in_threadpool(read_transcript, state, stored)
     try:
-        aligned = await run_in_threadpool(align_again, state.settings.folder(job_id), transcript, edited)
+        folder = state.settings.folder(job_id)
+        aligned = await run_sync(align_again, folder, transcript, edited, limiter=state.conversions)
     except AlignmentError as error:
         raise ApiError(422, str(error), "not_aligned") from error
     except FileNotFoundError as error:

@@ -8,9 +8,9 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, File, Form, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from lyrics_asr.formats import render, suffix_of
 from lyrics_asr.lyrics.languages import AUTO, NAMES, base_code
@@ -111,7 +111,7 @@ async def separate(
     upload = Upload(file.file, file.filename or "song", None, "separate", AUTO, "", client)
     stored = await state.finished((await state.add(upload)).song.id)
     name = f"{stem}.{response_format}"
-    path = await run_in_threadpool(result_file, state, stored, name)
+    path = await run_sync(result_file, state, stored, name, limiter=state.conversions)
     return FileResponse(path, media_type=media_type(name), filename=f"{stored.song.name} - {name}")
 
 

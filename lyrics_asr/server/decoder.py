@@ -107,9 +107,10 @@ def _call(sender: Connection, limits: Limits, function: Callable[..., Any], argu
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         result = function(*arguments)
-    except MemoryError:
-        result = PackedError.of(AudioError("decoding takes too much memory; convert the file to FLAC"))
     except Exception as error:
+        # PyTorch says with a plain RuntimeError that memory ran out.
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            error = AudioError("decoding takes too much memory; convert the file to FLAC")
         result = PackedError.of(error)
     sender.send(result)
 

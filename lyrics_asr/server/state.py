@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.concurrency import run_in_threadpool
 
 from lyrics_asr.audio import AudioError
@@ -26,6 +28,7 @@ from lyrics_asr.version import RESULTS_VERSION
 
 _BLOCK_BYTES = 1 << 20
 _WATCH_SECONDS = 0.05
+_SIMULTANEOUS = 4
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class ServerState:
                 shutil.rmtree(folder, ignore_errors=True)
         self.metrics = Metrics(self.library)
         self.supervisors: list[Supervisor] = []
+        # Files whose header takes long, and stems that are converted, leave threads and memory for other requests.
+        self.inspections, self.conversions = CapacityLimiter(_SIMULTANEOUS), CapacityLimiter(_SIMULTANEOUS)
         self.listing = (-1, "")
         """The list of all jobs as JSON and its revision, which all watchers share."""
 
@@ -116,8 +121,12 @@ class ServerState:
         self._check_queue(upload.client)  # before the work, and again after it
         lyrics = scratch / song_files.LYRICS
         try:
-            audio = await run_in_threadpool(
-                inspect_upload, scratch / song_files.SOURCE, lyrics if lyrics.exists() else None, self.settings.limits
+            audio = await run_sync(
+                inspect_upload,
+                scratch / song_files.SOURCE,
+                lyrics if lyrics.exists() else None,
+                self.settings.limits,
+                limiter=self.inspections,
             )
         except TooLongError as error:
             raise ApiError(413, str(error), "too_long", param="file") from error

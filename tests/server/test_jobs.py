@@ -3,11 +3,13 @@
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 
-from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.formats import parse_json
 from lyrics_asr.server.settings import Limits
 from tests.fake_model import BACKING, RATE_HZ, VOICE, WORD_FRAMES, FakeModel
@@ -166,6 +168,26 @@ def test_limits(song, tmp_path):
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_long")
         answer = post(client, bytes(500_000))
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_slow_headers_leave_room_for_others(client, song, monkeypatch):
+    """More files whose headers take long than the server has threads."""
+    job = finished(client, post(client, song).json())
+    released = Event()
+
+    def inspect_slowly(*_):
+        released.wait(30)
+        raise AudioError("enough")
+
+    monkeypatch.setattr("lyrics_asr.server.state.inspect_upload", inspect_slowly)
+    with ThreadPoolExecutor(45) as clients:
+        uploads = [clients.submit(post, client, b"%d" % number) for number in range(45)]
+        try:
+            assert client.get(f"/v1/jobs/{job['id']}/results/vocals.mp3").status_code == 200
+            assert not any(upload.done() for upload in uploads)
+        finally:
+            released.set()
+    assert {upload.result().status_code for upload in uploads} == {415}
 
 
 def test_full_queue(song, tmp_path):
