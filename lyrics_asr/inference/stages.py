@@ -6,6 +6,7 @@ read_song -> compute_emissions (separator, acoustic model) -> decode_transcript 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import Audio, ChannelCorrection, leveled, peak_of, read_audio, require_peak, require_sound
@@ -18,9 +19,13 @@ from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.lyrics.languages import base_code
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics
+from lyrics_asr.models import memory
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SongText, TimedWord, Transcript
+
+if TYPE_CHECKING:
+    from lyrics_asr.models.transcriber import Transcriber
 
 Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
@@ -187,16 +192,26 @@ def compute_texts(
         options: options of the transcriber.
         languages: language of the lyrics of each song; "auto" for the one that it sounds like.
         hot_words: text whose words are likely to be sung, for each song.
+
+    Raises:
+        MemoryError: memory runs out even with one beam.
+        ValueError: a language that the transcriber does not know.
     """
-    if model.transcriber is None:
+    transcriber = model.transcriber
+    if transcriber is None:
         return [None] * len(voices)
-    texts: list[SongText | None] = []
-    for voice, language, expected in zip(voices, languages, hot_words, strict=True):
-        beams = options.transcriber.beams or (1 if model.device.type == "cpu" else 5)
-        voice_language = base_code(language)
-        found = model.transcriber.transcribe(voice.samples[0], voice_language, hot_words=expected, beams=beams)
-        texts.append(found)
-    return texts
+    beams = options.transcriber.beams or (1 if model.device.type == "cpu" else 5)
+    songs = zip(voices, map(base_code, languages), hot_words, strict=True)
+    return [_text_of(transcriber, voice, language, expected, beams) for voice, language, expected in songs]
+
+
+def _text_of(transcriber: "Transcriber", voice: Audio, language: str, hot_words: str, beams: int) -> SongText:
+    """The words of one song; where memory runs out, with fewer beams."""
+    while True:
+        try:
+            return transcriber.transcribe(voice.samples[0], language, hot_words=hot_words, beams=beams)
+        except (MemoryError, RuntimeError) as error:
+            beams = memory.fewer_beams(beams, error)
 
 
 def decode_transcript(

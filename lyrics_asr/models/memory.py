@@ -1,6 +1,6 @@
 """What to do where memory runs out: less at a time, step by step.
 
-Both functions are called while the error is handled and return what to try next. The caller's `except` clause ends
+The functions are called while the error is handled and return what to try next. The caller's `except` clause ends
 before the next try, which lets go of the error, its traceback and with them the tensors of the failed attempt.
 """
 
@@ -68,6 +68,26 @@ def smaller_windows(options: AcousticOptions, error: Exception) -> AcousticOptio
         ) from None
     _logger.warning("memory ran out; trying again with one window of %g s at a time", window_seconds)
     return replace(options, batch_size=1, window_seconds=window_seconds)
+
+
+def fewer_beams(beams: int, error: Exception) -> int:
+    """Half the beams of the transcriber.
+
+    Args:
+        beams: that memory ran out with.
+        error: raised again if it is of another kind.
+
+    Raises:
+        MemoryError: there is nothing smaller.
+    """
+    _require_out_of_memory(error)
+    if beams == 1:
+        raise MemoryError(
+            "memory ran out, even with one beam of the transcriber; close other programs, take a smaller transcriber, "
+            f"or use --device cpu ({error})"
+        ) from None
+    _logger.warning("memory ran out; transcribing again with transcriber.beams=%d", beams // 2)
+    return beams // 2
 
 
 def _require_out_of_memory(error: Exception) -> None:

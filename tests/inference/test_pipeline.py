@@ -18,8 +18,8 @@ from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.inference.stages import options_for, read_mixture
-from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions
-from lyrics_asr.types import AlignmentError
+from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions, TranscriberOptions
+from lyrics_asr.types import AlignmentError, SongText
 from tests.fake_model import FakeModel, make_song
 
 
@@ -129,6 +129,28 @@ def test_where_memory_runs_out_the_separator_takes_shorter_segments(own_model, s
         separate(song, own_model)
     assert [each.segment_seconds for each in scarce.tried] == [None, 4.0, 2.0, 1.0]
     assert len(set(scarce.tried)) == 4  # nothing is tried twice
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_where_memory_runs_out_the_transcriber_takes_fewer_beams(own_model, song, monkeypatch, error):
+    tried = []
+
+    class Whisper:
+        name = "whisper"
+
+        def transcribe(self, voice, language, *, hot_words="", beams=1):
+            tried.append(beams)
+            if beams > most:
+                raise error
+            return SongText(language, None, 0.0, ())
+
+    monkeypatch.setattr(own_model, "transcriber", Whisper())
+    options, most = InferenceOptions(transcriber=TranscriberOptions(beams=5)), 1
+    assert transcribe(song, own_model, options=options).lines == ()
+    assert tried == [5, 2, 1]
+    most = 0
+    with pytest.raises(MemoryError, match="even with one beam of the transcriber; close other programs"):
+        transcribe(song, own_model, options=options)
 
 
 def test_other_errors_of_a_network_are_no_lack_of_memory(tmp_path, monkeypatch):
