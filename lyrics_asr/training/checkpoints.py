@@ -76,6 +76,7 @@ class Checkpoint:
         optimizers: see `optimizers.state_of`.
         source: position in the data, see `BatchSource`.
         average: moving average of the weights, see `weight_average`; empty without one.
+        scaler: of the losses, for `precision: fp16`; empty without one.
     """
 
     run: RunState
@@ -84,6 +85,7 @@ class Checkpoint:
     optimizers: dict[str, dict[str, Any]]
     source: dict[str, Any]
     average: dict[str, torch.Tensor] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig) -> Path:
@@ -99,7 +101,7 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
-        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source", "average")}
+        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source", "average", "scaler")}
         torch.save(rest, scratch / "training.pt")
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}

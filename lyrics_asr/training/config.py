@@ -14,11 +14,13 @@ class TrackingOptions:
 
     Args:
         wandb: "off", "offline" (kept in the run's output until `wandb sync`) or "online".
-        project: project in Weights & Biases.
+        tensorboard: whether to write files for TensorBoard to the run's output.
+        project: project in Weights & Biases, and folder of TensorBoard's files.
         examples: number of validation examples whose texts and vocals are logged.
     """
 
     wandb: str = "off"
+    tensorboard: bool = False
     project: str = "lyrics-asr"
     examples: int = 4
 
@@ -26,6 +28,11 @@ class TrackingOptions:
         if self.wandb not in ("off", "offline", "online"):
             raise ValueError(f"tracking.wandb must be off, offline or online, not {self.wandb!r}")
         check_range("tracking.examples", self.examples, self.examples >= 0, "at least 0")
+
+    @property
+    def trackers(self) -> list[str]:
+        """Accelerate's names of the trackers."""
+        return ["wandb"] * (self.wandb != "off") + ["tensorboard"] * self.tensorboard
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ class TrainingConfig:
         seed: seed of the initial weights and of every step.
         ema_decay: decay per step of an exponential moving average of the weights, such as 0.999, which is validated and
             exported in their place; 0 for none.
-        precision: "fp32", or "bf16" for mixed precision.
+        precision: "fp32"; "tf32" for matrix products of fewer bits, on GPUs that have them; "bf16" or "fp16" for mixed
+            precision. With "fp16" the loss is scaled, and steps that overflow are skipped.
         gradient_checkpointing: recompute the acoustic model's layers in the backward pass; slower, with less memory.
         compile: compile both networks with `torch.compile`.
         vocals_cache_gb: maximum size of the separated vocals of a run, for `input: separated`; the oldest are removed.
@@ -110,8 +118,8 @@ class TrainingConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be fp32 or bf16, not {self.precision!r}")
+        if self.precision not in ("fp32", "tf32", "bf16", "fp16"):
+            raise ValueError(f"precision must be fp32, tf32, bf16 or fp16, not {self.precision!r}")
         if not self.stages:
             raise ValueError("stages is empty; give at least one")
         if bool(self.cuts.cuts) == (self.stream is not None):

@@ -6,22 +6,17 @@ resume from their last checkpoint, with the batches and random numbers of an uni
 processes.
 """
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.config import dump_config
 from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
@@ -36,13 +31,9 @@ from lyrics_asr.training.checkpoints import (
     save_checkpoint,
 )
 from lyrics_asr.training.config import TrainingConfig
-from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, RoundCuts, first_rows
-from lyrics_asr.training.data.cut_loader import CutLoader
-from lyrics_asr.training.data.labels import Labeller
+from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, first_rows
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint
-from lyrics_asr.training.data.phones import labeller_of
-from lyrics_asr.training.data.separated_cuts import SeparatedCuts
-from lyrics_asr.training.data.song_stream import SongSource, SongStream
+from lyrics_asr.training.data.song_stream import SongSource
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.examples import development_examples, examples_in
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
@@ -56,11 +47,11 @@ from lyrics_asr.training.setup import (
     prepare_networks,
     starting_model,
     starting_separator,
-    stream_folder,
     training_phones,
     with_letters_of_text,
 )
 from lyrics_asr.training.signals import asked_to_stop
+from lyrics_asr.training.stage_sources import StageSources
 from lyrics_asr.training.stages import StageOptions
 from lyrics_asr.training.step import StepReport, take_step
 from lyrics_asr.training.trackers import Log, Tracker
@@ -118,7 +109,7 @@ class _Run:
         with accelerator.main_process_first():  # the phones of a stream are listed once
             self.phone_names = training_phones(config)
         self.phones = PhoneClassifier(self.model.acoustic, len(self.phone_names)) if self.phone_names else None
-        self.stream = self._stream()
+        self.sources = StageSources(config, self.model, self.phone_names, accelerator, self.log)
         # With `overfit_chunks`, the examples are the chunks themselves.
         self.examples = [] if config.overfit_chunks else development_examples(config, self.model)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
@@ -131,8 +122,7 @@ class _Run:
         try:
             return self._carry_out()
         finally:
-            if self.stream is not None:
-                self.stream.close()
+            self.sources.close()
 
     def _carry_out(self) -> LyricsModel:
         checkpoint = self._resume()
@@ -193,6 +183,8 @@ class _Run:
         if checkpoint is not None:
             first, self.stage_wers = checkpoint.run.step, list(checkpoint.run.stage_wers)
             restore(optimizers, checkpoint.optimizers)
+            if self.accelerator.scaler is not None and checkpoint.scaler:
+                self.accelerator.scaler.load_state_dict(checkpoint.scaler)
             source.load_state_dict(checkpoint.source)
         losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
         batches = iter(source)
@@ -225,7 +217,7 @@ class _Run:
                 self._check(stage, step, report)
                 if self.average is not None:
                     self.average.update(before + step)
-                audio_seconds = report.samples / self._input_rate_hz(stage)
+                audio_seconds = report.samples / self.sources.input_rate_hz(stage)
                 progress.add(audio_seconds)
                 show(step)
                 if step % config.log_every_steps == 0:
@@ -268,83 +260,15 @@ class _Run:
             find_unused_parameters=True,  # layers that are dropped, masks that are not drawn
         )
 
-    def _stream(self) -> SongStream | None:
-        """The rounds of all stages, one after the other."""
-        stream = self.config.stream
-        if stream is None:
-            return None
-        rounds = sum(math.ceil(stage.steps / stream.steps_per_round) for stage in self.config.stages)
-        return SongStream(stream_folder(self.config), stream, rounds)
-
     def _source(self, index: int) -> BatchSource:
         """The batches of a stage."""
         config, stage = self.config, self.config.stages[index]
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         if config.overfit_chunks:  # the same ones in every process
-            batch = first_rows(next(iter(self._batches(index, 0, 1))), config.overfit_chunks)
+            batch = first_rows(next(iter(self.sources.batches(index, 0, 1))), config.overfit_chunks)
             self.examples = examples_in(batch, self.model, is_separated=stage.input != "mixture")
             return RepeatedBatch(batch)
-        return self._batches(index, rank, processes)
-
-    def _batches(self, index: int, rank: int, processes: int) -> BatchSource:
-        config, stage = self.config, self.config.stages[index]
-        if config.stream is None:
-            return self._loader(index, self.cuts, self.output / "vocals_cache", (config.seed, index), rank, processes)
-        return RoundCuts(
-            partial(self._round_loader, index, rank, processes),
-            steps_per_round=config.stream.steps_per_round,
-            accumulation=stage.accumulation,
-        )
-
-    def _round_loader(self, index: int, rank: int, processes: int, number: int) -> CutLoader:
-        """The cuts of a round of a stage, once its songs are made."""
-        config, stage, stream = self.config, self.config.stages[index], self.stream
-        assert config.stream is not None
-        assert stream is not None
-        steps_per_round = config.stream.steps_per_round
-        in_run = number + sum(math.ceil(each.steps / steps_per_round) for each in config.stages[:index])
-        began = time.monotonic()
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
-                stream.wait_for(in_run)
-        self.log({"stage": stage.name, "round": number, "waited for songs": round(time.monotonic() - began, 1)})
-        cache = stream.folder(in_run) / "vocals_cache"
-        return self._loader(index, [stream.cuts(in_run)], cache, (config.seed, index, number), rank, processes)
-
-    def _loader(
-        self, index: int, cuts: Sequence[Path], cache: Path, seed: Sequence[int], rank: int, processes: int
-    ) -> CutLoader:
-        """The loader of cuts for a stage; their vocals are separated first if it needs that."""
-        config, stage, model = self.config, self.config.stages[index], self.model
-        labeller = Labeller(model.acoustic.vocabulary)
-        if stage.frame_weight or stage.phone_weight:
-            labeller = labeller_of(cuts, model.acoustic.vocabulary, self.phone_names)
-        if stage.input == "separated":
-            cuts = self._separated(cuts, cache)
-        return CutLoader(
-            replace(config.cuts, cuts=[str(path) for path in cuts]),
-            labeller,
-            sample_rate_hz=self._input_rate_hz(stage),
-            channels=model.mixture_channels if stage.input == "mixture" else 1,
-            seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]),
-            rank=rank,
-            world_size=processes,
-        )
-
-    def _input_rate_hz(self, stage: StageOptions) -> int:
-        """The sample rate of a stage's batches."""
-        return self.model.separator.sample_rate_hz if stage.input == "mixture" else ACOUSTIC_SAMPLE_RATE_HZ
-
-    def _separated(self, cuts: Sequence[Path], cache: Path) -> list[Path]:
-        """The cuts with the vocals that the present separator gives; every process separates some of the songs."""
-        config, accelerator = self.config, self.accelerator
-        separated = SeparatedCuts(self.model, cuts, cache, augmentation=config.cuts.augmentation, seed=config.seed)
-        separated.separate(accelerator.process_index, accelerator.num_processes)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            separated.write_cuts(config.vocals_cache_gb)
-        accelerator.wait_for_everyone()
-        return separated.paths
+        return self.sources.batches(index, rank, processes)
 
     def _validate(
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
@@ -404,7 +328,8 @@ class _Run:
         if self.accelerator.is_main_process:
             phones = {} if self.phones is None else self.phones.state_dict()
             average = {} if self.average is None else self.average.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position, average)
+            scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
+            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position, average, scaler)
             save_checkpoint(self.output, state, self.config)
         self.saved_steps = run.total_steps
         self.accelerator.wait_for_everyone()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
@@ -41,8 +42,15 @@ class OptimizerState:
     clip_norm: float
     first_step: int
 
-    def clip(self) -> float:
-        """Clip the gradient to `clip_norm` and return its norm before."""
+    def clip(self, scaler: GradScaler | None) -> float:
+        """Clip the gradient to `clip_norm` and return its norm before.
+
+        Args:
+            scaler: that scaled the loss, for `precision: fp16` (Micikevicius et al. 2018, section 3.2); the scale is
+                taken from the gradient first. It is to be updated after the step.
+        """
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
         return float(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm))
 
     def step(self, *, update: bool) -> None:

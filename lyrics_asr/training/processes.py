@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, ProjectConfiguration
 from torch import distributed
 
 from lyrics_asr.console import say
@@ -34,14 +35,16 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
     """An Accelerator whose processes can wait for each other longer than the timeout of collectives.
 
     Args:
-        precision: "no" or "bf16".
+        precision: "no", "bf16" or "fp16".
         log_with: trackers.
+        folder: of trackers that write files.
     """
 
-    def __init__(self, precision: str = "no", log_with: list[str] | None = None) -> None:
+    def __init__(self, precision: str = "no", log_with: list[str] | None = None, folder: Path | None = None) -> None:
         super().__init__(
             mixed_precision=precision,
             log_with=log_with,
+            project_config=ProjectConfiguration(logging_dir=None if folder is None else str(folder)),
             cpu=not torch.cuda.is_available(),  # else processes of torchrun would run alone
             # The losses are means over a whole step already.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
@@ -90,7 +93,8 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
         config: options of the run; only precision and trackers are used.
 
     Raises:
-        ValueError: the environment, as set by `accelerate launch`, requests unsupported parallelism.
+        ValueError: the environment, as set by `accelerate launch`, requests unsupported parallelism; or fp16 without a
+            GPU.
     """
     for variable, name in _UNSUPPORTED.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
@@ -99,11 +103,14 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
                 "or `accelerate launch --multi_gpu`, or answer no to it in `accelerate config`. To save memory, set "
                 "precision=bf16 or gradient_checkpointing=true, or lower cuts.batch_seconds and raise accumulation"
             )
-    precision = "no" if config.precision == "fp32" else config.precision
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("precision: fp16 needs a GPU; set it to bf16 or fp32")
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    precision = config.precision if config.precision in ("bf16", "fp16") else "no"
     for variable, used, option in (
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "`accumulation` of a stage"),
         ("ACCELERATE_MIXED_PRECISION", precision, "`precision`"),
     ):
         if (value := os.environ.get(variable, used)) != used:
             say(f"{variable}={value} is ignored; set {option} in the configuration")
-    return TrainingAccelerator(precision, None if config.tracking.wandb == "off" else ["wandb"])
+    return TrainingAccelerator(precision, config.tracking.trackers or None, Path(config.output))

@@ -76,11 +76,13 @@ def take_step(
         broken += batch.chunk_ids if is_broken else ()
         samples = batch.lengths.sum().float()
         total += torch.cat([parts, torch.stack([loss.detach().float(), samples, parts.new_tensor(float(is_broken))])])
-    norms = {name: each.clip() for name, each in optimizers.items()}
+    norms = {name: each.clip(accelerator.scaler) for name, each in optimizers.items()}
     total = cast(Tensor, accelerator.reduce(total, "sum"))
     is_finite = bool(total[-1] == 0) and all(map(math.isfinite, norms.values()))
     for each in optimizers.values():
         each.step(update=is_finite)
+    if accelerator.scaler is not None:
+        accelerator.scaler.update()
     skipped: tuple[str, ...] = ()
     if not is_finite:
         suspects = broken if total[-1] else [chunk_id for batch in batches for chunk_id in batch.chunk_ids]

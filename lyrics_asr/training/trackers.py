@@ -1,4 +1,4 @@
-"""Logs of a training run: the console, `log.jsonl`, and Weights & Biases through Accelerate."""
+"""Logs of a training run: the console, `log.jsonl`, and Weights & Biases and TensorBoard through Accelerate."""
 
 import json
 import math
@@ -38,7 +38,7 @@ class JsonLog:
 
 
 class Tracker:
-    """Accelerate's trackers; there are none unless the configuration enables Weights & Biases.
+    """Accelerate's trackers that the configuration enables.
 
     A resumed run continues the same Weights & Biases run.
 
@@ -49,17 +49,20 @@ class Tracker:
 
     def __init__(self, accelerator: Accelerator, config: TrainingConfig) -> None:
         self._accelerator = accelerator
-        if config.tracking.wandb == "off":
+        if not config.tracking.trackers:
             return
         output = Path(config.output)
         options = {
             "mode": config.tracking.wandb,
             "dir": str(output),
-            "id": _run_id(output) if accelerator.is_main_process else None,
+            "id": _run_id(output) if config.tracking.wandb != "off" and accelerator.is_main_process else None,
             "name": output.name,
             "resume": "allow",
         }
-        accelerator.init_trackers(config.tracking.project, yaml.safe_load(dump_config(config)), {"wandb": options})
+        accelerator.init_trackers(config.tracking.project, init_kwargs={"wandb": options})
+        for tracker in accelerator.trackers:
+            if tracker.name == "wandb":  # TensorBoard's hyperparameters cannot be nested
+                tracker.store_init_configuration(yaml.safe_load(dump_config(config)))
 
     def log_metrics(self, entry: Mapping[str, object], total_steps: int) -> None:
         """Log the numbers of an entry.

@@ -12,6 +12,7 @@ import wandb
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import WandBTracker
+from tensorboardX.proto.event_pb2 import Event
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.console import steps as step_counter
@@ -30,7 +31,7 @@ from lyrics_asr.training.processes import TrainingAccelerator, create_accelerato
 from lyrics_asr.training.setup import prepare_networks, starting_model
 from lyrics_asr.training.stages import OptimizerOptions, SpecAugmentOptions, StageOptions
 from lyrics_asr.training.step import take_step
-from lyrics_asr.training.trackers import JsonLog
+from lyrics_asr.training.trackers import JsonLog, Tracker
 from lyrics_asr.training.validation import MAX_SI_SDR_DB, measure
 
 MOVED = OptimizerOptions(learning_rate=1e-3, warmup_steps=1, clip_norm=1e9)
@@ -70,7 +71,7 @@ def rows(*numbers):
     )
 
 
-def gradients(model, stage, batches, start=None, precision="no"):
+def gradients(model, stage, batches, start=None, precision="no", scaler=None):
     """Losses of a step and its gradients, without dropout."""
     model, seen = copy.deepcopy(model), {}
     freeze(model, stage, phase_at(stage, 0))
@@ -88,6 +89,7 @@ def gradients(model, stage, batches, start=None, precision="no"):
         patch.setattr(torch.optim.AdamW, "step", see)
         optimizers = build_optimizers(model, stage)
         accelerator = TrainingAccelerator(precision)
+        accelerator.scaler = scaler
         report = take_step(accelerator, LossGraph(model, None, start), stage, batches, optimizers, (0,))
     assert not report.skipped
     return report.losses, torch.cat([seen[p].flatten() for p in model.parameters() if p in seen])
@@ -153,6 +155,58 @@ def test_bf16_is_near_fp32(model):
     assert rounded["ctc"] == pytest.approx(losses["ctc"], rel=0.03)
     assert rounded["ctc"] != losses["ctc"]
     assert torch.cosine_similarity(near, exact, dim=0) > 0.95
+
+
+def test_scaled_losses_give_the_same_gradients(model):
+    """What `precision: fp16` adds to a step, in fp32."""
+    without_chance(model)
+    losses, expected = gradients(model, STAGE, [rows(0, 1), rows(2)])
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    ours, got = gradients(model, STAGE, [rows(0, 1), rows(2)], scaler=scaler)
+    assert ours == pytest.approx(losses)
+    torch.testing.assert_close(got, expected)
+    assert scaler.get_scale() == 2.0**12
+
+
+def test_a_step_that_overflows_is_skipped_and_the_scale_halved(model):
+    without_chance(model)
+    model = copy.deepcopy(model)
+    freeze(model, STAGE, phase_at(STAGE, 0))
+    before = copy.deepcopy(model.state_dict())
+    accelerator = TrainingAccelerator()
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1e38)
+    optimizers = build_optimizers(model, STAGE)
+    report = take_step(accelerator, LossGraph(model), STAGE, [rows(0, 1)], optimizers, (0,))
+    assert report.skipped
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert accelerator.scaler.get_scale() == pytest.approx(0.5e38)
+
+
+def test_precision_is_set_up(training_config):
+    try:
+        create_accelerator(replace(training_config, precision="tf32"))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="precision: fp16 needs a GPU; set it to bf16 or fp32"):
+            create_accelerator(replace(training_config, precision="fp16"))
+
+
+def test_metrics_are_written_for_tensorboard(training_config, tmp_path):
+    config = replace(training_config, tracking=TrackingOptions(tensorboard=True, project="songs"))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    tracker = Tracker(create_accelerator(config), config)
+    tracker.log_metrics({"loss": 1.5, "wer": 0.25, "text": "left out"}, 3)
+    tracker.close()
+    (file,) = Path(config.output, "songs").glob("events.*")
+    content, scalars = file.read_bytes(), []
+    while content:  # records of TensorFlow: length, checksum, data, checksum
+        size = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + size])
+        scalars += [(value.tag, value.simple_value, event.step) for value in event.summary.value]
+        content = content[16 + size :]
+    assert sorted(scalars) == [("loss", 1.5, 3), ("wer", 0.25, 3)]
 
 
 def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_runs_out(model):
