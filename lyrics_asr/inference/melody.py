@@ -14,7 +14,7 @@ from lyrics_asr.inference.stages import run_networks
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.melody.notes import with_notes
 from lyrics_asr.melody.pitch import PitchTrack, track_pitch
-from lyrics_asr.types import Emissions, SungTranscript
+from lyrics_asr.types import Emissions, SungTranscript, Transcript
 
 
 class MelodyTask(AlignTask):
@@ -47,7 +47,13 @@ class MelodyTask(AlignTask):
         with stopwatch("alignment"):
             transcript = self.align(song, emissions)
         with stopwatch("melody"):
-            melody = with_notes(time_syllables(transcript, emissions, language=song.language), track)
-            content = {field.name: getattr(transcript, field.name) for field in fields(transcript)}
+            sung = with_melody(transcript, emissions, track, song.language)
         with stopwatch("writing"):
-            return write_transcript(song.job, SungTranscript(**content, melody=melody), self.request)
+            return write_transcript(song.job, sung, self.request)
+
+
+def with_melody(transcript: Transcript, emissions: Emissions, track: PitchTrack, language: str) -> SungTranscript:
+    """A transcript with the syllables of its words and their notes."""
+    melody = with_notes(time_syllables(transcript, emissions, language=language), track)
+    content = {field.name: getattr(transcript, field.name) for field in fields(transcript)}
+    return SungTranscript(**content, melody=melody)

@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 
 from lyrics_asr.audio import read_audio, write_audio
 from lyrics_asr.files import atomic_path
-from lyrics_asr.formats import FORMATS, MELODY_FORMATS, parse_json, render, suffix_of
+from lyrics_asr.formats import BINARY_FORMATS, FORMATS, MELODY_FORMATS, encode, parse_json, render, suffix_of
 from lyrics_asr.server import song_files
 from lyrics_asr.server.errors import ApiError
 from lyrics_asr.server.library import DONE, QUEUED, RUNNING, StoredSong
+from lyrics_asr.server.melody import sung_transcript
 from lyrics_asr.server.share import share_html
 from lyrics_asr.server.state import ServerState
 from lyrics_asr.types import Transcript
@@ -24,11 +25,12 @@ _MEDIA_TYPES = {
     "wav": "audio/wav",
     "html": "text/html; charset=utf-8",
     "zip": "application/zip",
+    "mid": "audio/midi",
 }
 STEMS = ("vocals", "accompaniment")
 STEM_FORMATS = ("flac", "mp3", "wav")
 OFFERED_FORMATS = tuple(name for name in FORMATS if name not in MELODY_FORMATS)
-_FORMATS = {f"transcript{suffix_of(name)}": name for name in OFFERED_FORMATS}
+_FORMATS = {f"transcript{suffix_of(name)}": name for name in (*FORMATS, *BINARY_FORMATS)}
 """The format of each transcript among the results."""
 
 
@@ -124,17 +126,20 @@ def read_transcript(state: ServerState, stored: StoredSong) -> Transcript:
     return parse_json(path.read_text(encoding="utf-8"), stored.song.name)
 
 
-def result_file(state: ServerState, stored: StoredSong, name: str) -> Path | str:
-    """A result of a song: a file, or the text of a transcript; what is derived from others is made on demand.
+def result_file(state: ServerState, stored: StoredSong, name: str) -> Path | str | bytes:
+    """A result of a song: a file, or the content of a transcript; what is derived from others is made on demand.
 
     Raises:
         ApiError: there is no such result.
     """
     if name not in result_names(stored):  # the names are a fixed list: nothing else is a path
         raise ApiError(404, f"no result {name[:40]!r}", "not_found")
-    if name in _FORMATS:
-        return render(read_transcript(state, stored), _FORMATS[name])
     folder = state.settings.folder(stored.song.id)
+    format = _FORMATS.get(name)
+    if format in MELODY_FORMATS:
+        return encode(sung_transcript(folder, read_transcript(state, stored), stored.song.name), format)
+    if format is not None:
+        return render(read_transcript(state, stored), format)
     if name == "all.zip":
         return _made(folder / name, lambda path: _write_zip(path, state, stored), again=True)
     if name == "share.html":

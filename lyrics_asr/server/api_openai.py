@@ -6,6 +6,7 @@ deltas of `stream=true` are whole lines.
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
@@ -112,6 +113,7 @@ async def separate(
     stored = await state.finished((await state.add(upload)).song.id)
     name = f"{stem}.{response_format}"
     path = await run_sync(result_file, state, stored, name, limiter=state.conversions)
+    assert isinstance(path, Path)
     return FileResponse(path, media_type=media_type(name), filename=f"{stored.song.name} - {name}")
 
 

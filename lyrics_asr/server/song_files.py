@@ -21,6 +21,8 @@ TRANSCRIPT, EDITED, EMISSIONS = "transcript.json", "edited.json", "emissions.saf
 """The result, the version that a person has edited, and the emissions."""
 VOCALS, ACCOMPANIMENT = "vocals.flac", "accompaniment.flac"
 """The stems: the vocals, and the mixture without them."""
+PITCH = "pitch.npy"
+"""The pitch of the vocals, once it was asked for."""
 
 
 def current_transcript(folder: Path) -> Path:

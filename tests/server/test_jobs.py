@@ -9,7 +9,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+from lyrics_asr.audio import Audio, AudioError, leveling_gain, read_audio, write_audio
 from lyrics_asr.formats import parse_json
 from lyrics_asr.server.settings import Limits
 from tests.fake_model import BACKING, RATE_HZ, VOICE, WORD_FRAMES, FakeModel
@@ -37,17 +37,32 @@ def test_upload_with_lyrics_is_aligned(client, song, tmp_path):
     starts = [word.start_seconds for line in transcript.lines for word in line.words]
     assert starts == pytest.approx([grid.seconds(frame) for frame in WORD_FRAMES.values()], abs=0.03)
     assert (transcript.audio.path, transcript.audio.sample_rate_hz) == ("A song", RATE_HZ)
-    # The fake separator's vocals are known, and the stems sum up to the mixture.
+    # The fake separator's vocals are those of the raised song, and the stems sum up to the mixture.
     stems = []
     for name in ("vocals.flac", "accompaniment.flac"):
         (tmp_path / name).write_bytes(result(name))
         stems.append(read_audio(tmp_path / name).samples.numpy())
-    np.testing.assert_allclose(stems[0], (VOICE + 0.1 * BACKING).numpy(), atol=1e-4)
+    gain = leveling_gain(Audio(VOICE + BACKING, RATE_HZ))
+    np.testing.assert_allclose(stems[0], ((VOICE + 0.1 * BACKING) / gain).numpy(), atol=1e-4)
     np.testing.assert_allclose(stems[0] + stems[1], (VOICE + BACKING).numpy(), atol=2e-4)
     with zipfile.ZipFile(io.BytesIO(result("all.zip"))) as archive:
         assert archive.read("transcript.lrc") == result("transcript.lrc")
         assert archive.read("vocals.flac") == result("vocals.flac")
     assert len(result("vocals.mp3")) > 1000
+
+
+def test_melody(client, song):
+    """The fake voice is a tone of 440 Hz, MIDI note 69; UltraStar counts from C4, 60."""
+    job = finished(client, post(client, song, lyrics="sun\nmoon\n").json())
+    address = f"/v1/jobs/{job['id']}"
+    client.patch(address, json={"name": "../A/song"})
+    edited = client.get(f"{address}/results/transcript.json").text.replace('"moon"', '"mood"')
+    client.put(f"{address}/transcript", content=edited.replace('"path": "A song"', '"path": "/etc/passwd"'))
+    rows = client.get(f"{address}/results/transcript.ultrastar.txt").text.splitlines()
+    assert rows[1] == "#TITLE:.. A song"
+    notes = [row.split(maxsplit=4) for row in rows if row[0] == ":"]
+    assert [note[3:] for note in notes] == [["9", "sun"], ["9", "mood"]]
+    assert client.get(f"{address}/results/transcript.mid").content.startswith(b"MThd")
 
 
 def test_equal_uploads_are_found(client, song):

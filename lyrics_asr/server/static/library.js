@@ -8,6 +8,7 @@ const DOWNLOADS = [
   ["all.zip", "Everything (zip)"], ["share.html", "Page to share (HTML)"],
   ["vocals.flac", "Vocals (FLAC)"], ["vocals.mp3", "Vocals (MP3)"],
   ["accompaniment.flac", "Accompaniment (FLAC)"], ["accompaniment.mp3", "Accompaniment (MP3)"],
+  ["transcript.ultrastar.txt", "Melody (UltraStar)"], ["transcript.mid", "Melody (MIDI)"],
 ];
 const STAGES = {
   decoding: "Reading the file", separation: "Separating the voice", acoustic: "Listening",
@@ -153,7 +154,8 @@ function update(item, job) {
 
 function addDownloads(select, job) {
   const known = new Map(DOWNLOADS);
-  const texts = job.results.filter((name) => name.startsWith("transcript.")).map((name) => [name, name.slice(11)]);
+  const texts = job.results.filter((name) => name.startsWith("transcript.") && !known.has(name))
+    .map((name) => [name, name.slice(11)]);
   for (const [name, title] of [...DOWNLOADS.filter(([name]) => job.results.includes(name)), ...texts]) {
     select.append(new Option(known.get(name) ?? `Lyrics (${title})`, name));
   }
