@@ -1,4 +1,4 @@
-"""`lyrics-asr models`: list, download, find, export and average models."""
+"""`lyrics-asr models`: list, download, find, export, average and publish models."""
 
 import argparse
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ def declare_models(parser: "VerbParser") -> None:
             ("path", "print the folders that hold a model", _declare_path),
             ("export", "write the best model of a training run as a folder that --model takes", _declare_export),
             ("average", "write the weighted mean of several models' weights as a model's folder", _declare_average),
+            ("push", "publish the folder of a model on the Hugging Face hub", _declare_push),
         ],
     )
 
@@ -115,6 +116,20 @@ def _average(args: argparse.Namespace) -> int:
 
     average_models(_weights(args.weighted), acoustic_only=args.acoustic_only).save(args.output, half=args.half)
     print(args.output)
+    return DONE
+
+
+def _declare_push(parser: "VerbParser") -> None:
+    parser.runs(_push, "lyrics-asr models push runs/finetune_dali/model me/my-lyrics-model")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the model")
+    parser.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; it is made if there is none")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+
+
+def _push(args: argparse.Namespace) -> int:
+    from lyrics_asr.models.push import push_model
+
+    print(push_model(args.folder, args.repository, private=args.private))
     return DONE
 
 
