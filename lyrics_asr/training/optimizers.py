@@ -20,6 +20,7 @@ from lyrics_asr.training.freezing import first_trained_step
 from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 
 _BETAS = (0.9, 0.98)
+_RANGE = 1e4  # of the learning rates of a range test
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ def _schedules(
 ) -> tuple[LambdaLR | LinearLR, ReduceLROnPlateau | None]:
     if options.schedule == "cosine":
         return LambdaLR(optimizer, lambda step: warmup_cosine(step, options.warmup_steps, steps)), None
+    if options.schedule == "range":
+        return LambdaLR(optimizer, lambda step: _RANGE ** (step / max(1, steps - 1) - 1)), None
     # The warm-up ends at the peak and then leaves the rate to the plateau schedule, which multiplies it.
     warmup = LinearLR(optimizer, 1 / max(1, options.warmup_steps), total_iters=max(0, options.warmup_steps - 1))
     plateau = ReduceLROnPlateau(optimizer, factor=options.plateau_factor, patience=options.plateau_patience)

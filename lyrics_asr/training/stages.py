@@ -15,7 +15,8 @@ class OptimizerOptions:
         learning_rate: peak learning rate; 0 freezes the part.
         warmup_steps: steps of linear warm-up, from the first step in which the part is trained.
         schedule: after the warm-up, "cosine" decays to zero at the last step of the stage and "plateau" decays when the
-            validation WER stops falling.
+            validation WER stops falling. "range" raises the rate by the same factor in every step of the stage, from a
+            ten-thousandth to the peak, to find the rate at which the loss diverges (Smith 2017, section 3.3).
         plateau_factor: factor of each decay on a plateau.
         plateau_patience: number of validations without a lower WER before a decay.
         weight_decay: decoupled weight decay (Loshchilov and Hutter 2019).
@@ -31,8 +32,8 @@ class OptimizerOptions:
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "plateau"):
-            raise ValueError(f"schedule must be cosine or plateau, not {self.schedule!r}")
+        if self.schedule not in ("cosine", "plateau", "range"):
+            raise ValueError(f"schedule must be cosine, plateau or range, not {self.schedule!r}")
         check_range("learning_rate", self.learning_rate, 0 <= self.learning_rate < math.inf, "finite, at least 0")
         check_range("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
         check_range("plateau_factor", self.plateau_factor, 0 < self.plateau_factor < 1, "between 0 and 1")

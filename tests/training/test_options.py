@@ -209,6 +209,16 @@ def test_metrics_are_written_for_tensorboard(training_config, tmp_path):
     assert sorted(scalars) == [("loss", 1.5, 3), ("wer", 0.25, 3)]
 
 
+def test_a_range_test_ends_at_the_peak(model):
+    options = OptimizerOptions(1e-2, schedule="range")
+    acoustic = build_optimizers(model, replace(STAGE, steps=5, acoustic=options))["acoustic"]
+    rates = []
+    for _ in range(5):
+        rates.append(acoustic.learning_rates["acoustic"])
+        acoustic.step(update=True)
+    assert rates == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+
+
 def test_a_plateau_lowers_the_rates_of_its_part_by_the_factor_after_patience_runs_out(model):
     plateau = OptimizerOptions(1e-3, warmup_steps=2, schedule="plateau", plateau_factor=0.5, plateau_patience=1)
     stage = replace(STAGE, acoustic=plateau, head_learning_rate=4e-3)
