@@ -22,7 +22,6 @@ from lyrics_asr.decoding.flashlight import FlashlightDecoder
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols, WordLanguageModel, require_spellable
-from lyrics_asr.decoding.pyctcdecode import PyctcdecodeDecoder
 from lyrics_asr.decoding.rescoring import SongHypothesis, join_segments
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import Emissions, FrameGrid, TimedWord, Vocabulary
@@ -67,6 +66,7 @@ class BeamSearch:
     Raises:
         FileNotFoundError: no such language model.
         ValueError: the language model cannot be read, or the vocabulary can spell almost none of its words.
+        ModuleNotFoundError: pyctcdecode is not installed.
     """
 
     def __init__(self, vocabulary: Vocabulary, language_model_path: Path | None, options: DecodingOptions) -> None:
@@ -78,8 +78,13 @@ class BeamSearch:
         if language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary):
             self._model = WordLanguageModel(language_model_path, options)
             require_spellable(self._model, self._symbols)
-        back_end = FlashlightDecoder if options.decoder == "flashlight" else PyctcdecodeDecoder
-        self._decoder: SegmentDecoder = back_end(self._symbols, self._model, options)
+        self._decoder: SegmentDecoder
+        if options.decoder == "flashlight":
+            self._decoder = FlashlightDecoder(self._symbols, self._model, options)
+        else:
+            from lyrics_asr.decoding.pyctcdecode import PyctcdecodeDecoder  # an extra
+
+            self._decoder = PyctcdecodeDecoder(self._symbols, self._model, options)
 
     def __reduce__(self) -> tuple[type["BeamSearch"], tuple[Vocabulary, Path | None, DecodingOptions]]:
         """Pickle the arguments, which are small; loading builds the decoder anew, in another process as well."""

@@ -4,6 +4,7 @@ results.json has the sufficient statistics of every metric for each song (see `l
 results can be compared and songs regrouped without their predictions.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -12,7 +13,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def collect(evaluation: Evaluation, config: EvaluationConfig) -> Results:
         config=config,
         model=model,
         decoding=decoding,
-        packages={"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
+        packages={"python": platform.python_version(), **_versions()},
         hardware=_hardware(),
         metrics=estimates(evaluation.songs),
         by_language=_grouped(evaluation.songs, [song.language for song in evaluation.songs]),
@@ -241,6 +242,15 @@ def _grouped(songs: Sequence[SongScores], names: Sequence[str | None]) -> dict[s
     return {
         group: estimates([song for song, name in zip(songs, names, strict=True) if name == group]) for group in groups
     }
+
+
+def _versions() -> dict[str, str]:
+    """The versions of the packages that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # of an extra
+            found[package] = version(package)
+    return found
 
 
 def _hardware() -> dict[str, str | int]:
