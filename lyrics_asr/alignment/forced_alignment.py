@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lyrics_asr.alignment.found import Found, WordSpan, find
+from lyrics_asr.alignment.found import Found, WordSpan, find, written_lines
 from lyrics_asr.alignment.graph import PADDING_FRAMES, Columns, Spelling, build_graph, line_windows, path_scores
 from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
@@ -80,8 +80,8 @@ def align_lyrics(
     lines, numbers = list[TimedLine](), set[int]()
     for number in spelled.unspelled_after(-1):
         lines.append(_unspelled_line(lyrics, number, emissions.seconds(0)))
-    for visit, spans in zip(found.visits, words, strict=True):
-        number = spelled.numbers[visit.line]
+    for line, spans in zip(written_lines(found.visits, spelled.spellings), words, strict=True):
+        number = spelled.numbers[line]
         is_repeated = number in numbers
         numbers.add(number)
         lines.append(_timed_line(lyrics.lines[number], number, spelled, spans, is_repeated, emissions, calibrated))

@@ -143,6 +143,33 @@ def find(
     return found, song, _word_spans(found, scores, decoy_cost, song)
 
 
+def written_lines(visits: Sequence[Visit], spellings: Sequence[Sequence[Spelling]]) -> tuple[int, ...]:
+    """The line of the lyrics that each visit sings.
+
+    Of equal lines, the path may sing one twice and leave out another, or sing them in any order, at little or no price.
+    A line is sung again only if none of its copies is left, and copies are sung in order. Of several that are left, the
+    one closest to the line after the previous visit is taken.
+    """
+    copies: dict[Sequence[Spelling], list[int]] = {}
+    for line, spelling in enumerate(spellings):
+        copies.setdefault(tuple(spelling), []).append(line)
+    left = set(range(len(spellings))) - {visit.line for visit in visits}
+    lines, first_visits = list[int](), dict[int, int]()
+    for place, visit in enumerate(visits):
+        line = visit.line
+        if line in first_visits:
+            others = [copy for copy in copies[tuple(spellings[line])] if copy in left]
+            _, line = min(((abs(copy - lines[-1] - 1), copy) for copy in others), default=(0, line))
+            left.discard(line)
+        first_visits.setdefault(line, place)
+        lines.append(line)
+    for equal in copies.values():
+        places = sorted(first_visits[line] for line in equal if line in first_visits)
+        for place, line in zip(places, sorted(lines[place] for place in places), strict=True):
+            lines[place] = line
+    return tuple(lines)
+
+
 def _visits(path: NDArray[np.int32], graph: LyricsGraph) -> tuple[Visit, ...]:
     line = np.searchsorted(graph.graph.gaps, path, side="right") - 1
     line[path < graph.graph.gaps[line] + 2] = -1

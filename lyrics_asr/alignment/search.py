@@ -9,8 +9,10 @@ Conventions
 - A path starts in the first pause and ends in the last one. Its score is the sum of its frames' scores minus prices.
 - A line may have a window of frames; outside it, each frame of the line has a price.
 - Steps of the path are kept for one block of frames at a time: the search stores the scores at the start of each block
-  on the way forward, and computes the block again on the way back. A graph that is too large for the full search is
-  searched in a window of lines, which moves along with the best path at the start of each block.
+  on the way forward, and computes the block again on the way back.
+- A graph that is too large for the full search is searched in a window of lines, which moves along with the best path.
+  The path is lost in a block of frames if the lines of the window explain little of its singing. This block and the
+  one before are then searched again in a wide window, which stays until lines are found.
 """
 
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ _MAX_BLOCK_CELLS = 1 << 26
 _WINDOW_BLOCK_FRAMES = 500
 _WINDOW_STATES = 4_000
 """Size of the window where the full search is too large: some 35 lines each way."""
+_WIDE_WINDOW_STATES = 1 << 16
+"""Its size where the path was lost: some 600 lines each way."""
+_MIN_EVIDENCE = 1.0
+"""What tells that the path is lost or found, as the logarithm of a likelihood ratio; less says nothing."""
 
 _OUTSIDE_PRICE = 10.0
 """Price of each frame of a line outside its window: far more than most frames can gain."""
@@ -103,46 +109,69 @@ def _forward(scores: NDArray[np.float32], graph: LineGraph, max_cells: int) -> l
     full = frames * states <= max_cells
     length = max(1, _MAX_BLOCK_CELLS // states) if full else _WINDOW_BLOCK_FRAMES
     before = np.full(states, -np.inf)
-    first, last = 0, graph.lines
     blocks: list[_Block] = []
-    for start in range(0, frames, length):
-        if not full:
-            first, last = _window(before, graph, start)
-        low, high = graph.gaps[first], graph.gaps[last] + 2
-        block = _Block(start, min(frames, start + length), first, last, before[low:high].copy())
-        blocks.append(block)
-        if block.end < frames:
-            _, _, after = _run(scores, graph, block, store=False)
-            before = np.full(states, -np.inf)
-            before[low:high] = after
+    wide_until, is_wide = 0, False
+    while not blocks or blocks[-1].end < frames:
+        start = blocks[-1].end if blocks else 0
+        is_wide = is_wide or start < wide_until
+        size = states if full else _WIDE_WINDOW_STATES if is_wide else _WINDOW_STATES
+        first, last = _window(before, graph, start, size)
+        block = _Block(start, min(frames, start + length), first, last, before[_states(graph, first, last)].copy())
+        _, _, after = _run(scores, graph, block, store=False)
+        explained = 0.0 if full else _explained(scores, graph, block, after)
+        if explained < -_MIN_EVIDENCE and not is_wide and size < states:
+            wide_until = block.end
+            block = blocks.pop() if blocks else block
+            after = block.before
+        else:
+            blocks.append(block)
+            is_wide = is_wide and explained <= _MIN_EVIDENCE
+        before[:] = -np.inf
+        before[_states(graph, block.first, block.last)] = after
     return blocks
 
 
-def _window(before: NDArray[np.float64], graph: LineGraph, start: int) -> tuple[int, int]:
-    """The lines around the best state."""
-    best = int(before.argmax()) if start else 0
-    half = _WINDOW_STATES // 2
-    low = max(0, min(best - half, len(before) - 2 * half))
+def _window(before: NDArray[np.float64], graph: LineGraph, start: int, size: int) -> tuple[int, int]:
+    """The lines around the best pause: in a line, the price of which is paid at its start, scores say less."""
+    best = int(graph.gaps[before[graph.gaps].argmax()]) if start else 0
+    low = max(0, min(best - size // 2, len(before) - size))
     first = int(np.searchsorted(graph.gaps, low, side="right")) - 1
-    last = int(np.searchsorted(graph.gaps, min(len(before) - 1, low + 2 * half), side="left"))
+    last = int(np.searchsorted(graph.gaps, min(len(before) - 1, low + size), side="left"))
     return first, min(max(last, first + 1), graph.lines)
+
+
+def _explained(scores: NDArray[np.float32], graph: LineGraph, block: _Block, after: NDArray[np.float64]) -> float:
+    """By how much lines explain more than half of the singing of a block: negative if the path is lost."""
+    if not np.isfinite(graph.jump_price):
+        return 0.0
+    pauses = graph.gaps[block.first : block.last + 1] - graph.gaps[block.first]
+    before = block.before[pauses].max() if block.start else 0.0
+    own = scores[block.start : block.end]
+    without_lines = own[:, graph.columns[:2]].max(axis=1)
+    price = (own.max(axis=1) - without_lines).sum(dtype=np.float64)
+    return float(after[pauses].max() - before - without_lines.sum(dtype=np.float64) - price / 2)
+
+
+def _states(graph: LineGraph, first: int, last: int) -> slice:
+    """The states of the lines [first, last) and of the gaps around them."""
+    return slice(int(graph.gaps[first]), int(graph.gaps[last]) + 2)
 
 
 def _run(
     scores: NDArray[np.float32], graph: LineGraph, block: _Block, *, store: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.float64]]:
-    low, high = int(graph.gaps[block.first]), int(graph.gaps[block.last]) + 2
+    own = _states(graph, block.first, block.last)
     frames = block.end - block.start if store else 1
-    steps = np.empty((frames, high - low), dtype=np.uint8)
+    steps = np.empty((frames, own.stop - own.start), dtype=np.uint8)
     origins = np.empty((frames, block.last - block.first + 1), dtype=np.int32)
     after = block.before.copy()
     windows = np.tile(np.array([0, ANY_FRAME]), (graph.lines, 1)) if graph.windows is None else graph.windows
     _viterbi(
         scores[block.start : block.end],
-        graph.columns[low:high],
-        graph.next_scores[low:high],
-        graph.skip_scores[low:high],
-        graph.gaps[block.first : block.last + 1] - low,
+        graph.columns[own],
+        graph.next_scores[own],
+        graph.skip_scores[own],
+        graph.gaps[block.first : block.last + 1] - own.start,
         graph.omission_prices[block.first : block.last + 1],
         windows[block.first : block.last] - block.start,
         (graph.omission_start_price, graph.jump_price),

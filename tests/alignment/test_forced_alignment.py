@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.alignment.found import Visit, written_lines
 from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.options import AlignmentOptions
@@ -256,6 +257,32 @@ def test_lines_that_are_sung_again_are_repeated():
     assert statuses(found) == (expected, [])
     times = [line.start_seconds for line in found.lines]
     assert times == sorted(times)
+
+
+def test_a_copy_of_a_line_is_taken_before_a_line_is_sung_again():
+    """The path goes back to lines 0 and 1, because line 1 is not written a second time."""
+    lyrics = parse_lyrics("\n".join((*LINES[:3], LINES[0], LINES[3])))
+    found = align_lyrics(sing(0, 1, 2, 0, 1, 3), lyrics)
+    expected = [(0, "sung"), (1, "sung"), (2, "sung"), (3, "sung"), (1, "repeated"), (4, "sung")]
+    assert statuses(found) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "lines"),
+    [
+        ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+        ([0, 1, 4, 2, 3], [0, 1, 4, 2, 3]),
+        ([0, 1, 0, 4], [0, 1, 2, 4]),  # line 2 is a copy of line 0, and 5 another
+        ([0, 1, 0, 1, 0], [0, 1, 2, 1, 5]),
+        ([2, 1, 3, 0], [0, 1, 3, 2]),
+        ([0, 2, 5, 2], [0, 2, 5, 2]),
+        ([3, 4, 0, 0], [3, 4, 0, 2]),
+        ([], []),
+    ],
+)
+def test_equal_lines_are_sung_in_order_and_all_before_one_is_sung_again(path, lines):
+    a, b, c, d = ([(1, 2)], [(2, 3)], [(3,)], [(4,)])
+    assert written_lines([Visit(line, 0, 1) for line in path], [a, b, a, c, d, a]) == tuple(lines)
 
 
 def test_lines_in_another_order_are_found():
