@@ -271,6 +271,7 @@ def test_stopped_from_outside(tiny_model_folder, tmp_path, number):
     deadline = time.monotonic() + 180
     while not (tmp_path / "out/run.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert (tmp_path / "out/run.jsonl").exists(), "the first song was not done in time"
     os.kill(process.pid, number)
     process.join(180)
     errors = (tmp_path / "stderr").read_text()

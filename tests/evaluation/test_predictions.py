@@ -49,9 +49,9 @@ def test_a_song_is_transcribed_and_aligned_by_one_run_of_each_network(tmp_path, 
 
 def test_what_is_done_is_not_done_again(tmp_path, model):
     song = make_song(tmp_path, model)
-    first = predict(model, song, tmp_path / "out", bss_eval=True)
+    first = predict(model, song, tmp_path / "out")
     model.runs.clear()
-    assert predict(model, song, tmp_path / "out", bss_eval=True) == first
+    assert predict(model, song, tmp_path / "out") == first
     assert model.runs == []
 
 

@@ -186,6 +186,12 @@ def test_values_are_shown_in_their_unit():
 # ---- report.html ----
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Drawing takes most of the time, and these tests look at the text alone."""
+    monkeypatch.setattr("lyrics_asr.evaluation.report.pictures", lambda songs: ())
+
+
 def test_the_page_has_the_headlines_and_all_metrics():
     found = results(*varied())
     page = Page(html(found))
@@ -231,6 +237,7 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert page.count("script") == 0
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_published_numbers_stand_beside_ours_and_are_marked():
     page = Page(html(results(song(), song("b"))))
     published = [row for row in page.rows if len(row) > 1 and "(published)" in row[1]]
@@ -253,6 +260,7 @@ def test_published_numbers_stand_beside_ours_and_are_marked():
     assert ours == [["theirs", measured, "0.183 s", "0.200 s", "100.0 %"], ["theirs", measured, "33.3 %"]]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_songs_that_are_not_in_the_numbers_are_said_at_the_top_and_listed():
     found = results(song(), failed=[FailedSong("bad", "ValueError: no sound")], missing=["gone"])
     page = Page(html(found))
@@ -287,6 +295,7 @@ def test_transcripts_alone_have_no_onsets():
     assert "Transcription beside" in page.text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_single_song_has_no_intervals():
     page = Page(html(results(song())))
     cards = page.text.split("Below each number")[0]
@@ -295,15 +304,18 @@ def test_a_single_song_has_no_intervals():
     assert "By language" not in page.text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_song_without_errors_has_no_worst_lines():
     assert "Worst lines" not in Page(html(results(song(text=LYRICS)))).text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_song_a_cappella_has_no_gain():
     page = Page(html(results(song(separation=SeparationScores(None, None, None, None)), song("b"))))
     assert "SI-SDR" not in page.text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_metric_of_some_songs_says_of_how_many():
     separation = SeparationScores(-3.0, 6.0, None, None)
     page = Page(html(results(song("a", separation=separation), song("b", separation=separation), song("c"))))
@@ -311,6 +323,7 @@ def test_a_metric_of_some_songs_says_of_how_many():
     assert "+9.0 dB SI-SDR gain, mean over songs +9.0 dB to +9.0 dB; 2 songs" in text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_bar_is_as_long_as_the_song_is_bad():
     found = results(song("half"), song("right", text=LYRICS), song("wrong", text="oh " * 12))
     page = Page(html(found))
@@ -318,6 +331,7 @@ def test_a_bar_is_as_long_as_the_song_is_bad():
     assert {"--share: 100.0%", "--share: 0.0%", "--share: 16.7%"} <= set(shares)  # WER 200 %, 0 % and 33.3 %
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_each_word_of_the_worst_lines_stands_once():
     text = html(results(song(lyrics="Sun and moon\n", text="sun in moon rises")))
     (line,) = re.findall(r'<div class="diff"><p>(.*?)</p>', text, re.DOTALL)
