@@ -16,9 +16,10 @@ from pathlib import Path
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import METRICS, STAGES, aggregate
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.predictions import Prediction, kept_prediction
 from lyrics_asr.evaluation.results import estimates
-from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, evaluate, load_songs
+from lyrics_asr.evaluation.run import Evaluation, evaluate, load_songs
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 
 _ERRORS = ("mean_over_songs", "median_pooled", "within_0.3")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from lyrics_asr.evaluation.run import EvaluationConfig
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.training.config import TrainingConfig
 

@@ -206,7 +206,7 @@ def test_limits_of_the_ranges_are_allowed(schema, values):
 
 
 def test_options_under_the_name_of_a_part_are_told_their_key():
-    from lyrics_asr.evaluation.run import EvaluationConfig
+    from lyrics_asr.evaluation.config import EvaluationConfig
 
     with pytest.raises(ValueError, match="acoustic is the name of a model; its options are called acoustic_options"):
         load_config(EvaluationConfig, overrides=["acoustic.window_seconds=20"])

@@ -2,7 +2,7 @@
 
 An evaluation prints its main metrics and writes results.json, report.md, report.html and every song's prediction to
 the folder `output`; interrupted evaluations resume. The keys are the fields of
-`lyrics_asr.evaluation.run.EvaluationConfig`.
+`lyrics_asr.evaluation.config.EvaluationConfig`.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from lyrics_asr.console import DONE, INTERRUPTED, SOME_FAILED, UsageError, log_f
 
 if TYPE_CHECKING:
     from lyrics_asr.cli.main import VerbParser
+    from lyrics_asr.evaluation.config import EvaluationConfig
     from lyrics_asr.evaluation.results import Comparison, Results
-    from lyrics_asr.evaluation.run import EvaluationConfig
 
 _FILTERS = {"limit": "only the first N songs", "language": "e.g. en", "genre": "e.g. Rock"}
 _COMPARE = "compare"
@@ -48,7 +48,7 @@ def declare_evaluate(parser: "VerbParser") -> None:
 def evaluate(args: argparse.Namespace) -> int:
     """Evaluate or compare, and return the exit code: songs without audio are counted, not failed."""
     from lyrics_asr.config import dump_config, load_config
-    from lyrics_asr.evaluation.run import EvaluationConfig
+    from lyrics_asr.evaluation.config import EvaluationConfig
 
     if args.config == _COMPARE:
         return _compare(args.overrides)

@@ -29,7 +29,8 @@ from lyrics_asr.evaluation.aggregation import (
     difference,
     estimate,
 )
-from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
+from lyrics_asr.evaluation.config import EvaluationConfig
+from lyrics_asr.evaluation.run import Evaluation, FailedSong
 from lyrics_asr.evaluation.scores import SongScores
 from lyrics_asr.files import write_text
 from lyrics_asr.options import DecodingOptions

@@ -9,7 +9,7 @@ import pytest
 
 from lyrics_asr.cli.main import main
 from lyrics_asr.config import dump_config, load_config
-from lyrics_asr.evaluation.run import EvaluationConfig
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.training import loop
 from lyrics_asr.training.config import TrainingConfig
 from tests.paths import CONFIGS, ROOT

@@ -12,8 +12,9 @@ from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.evaluation.aggregation import METRICS
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.results import estimates
-from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
+from lyrics_asr.evaluation.run import evaluate, load_songs
 from lyrics_asr.evaluation.task import EvaluateTask
 from lyrics_asr.files import write_text
 from lyrics_asr.formats import render

@@ -13,13 +13,14 @@ import pytest
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import METRICS, Estimate
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.metrics import BssEval
 from lyrics_asr.evaluation.pictures import pictures
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
 from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS
 from lyrics_asr.evaluation.report import HEADLINES, html, interval, markdown, shown, write_report
 from lyrics_asr.evaluation.results import collect
-from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
+from lyrics_asr.evaluation.run import Evaluation, FailedSong
 from lyrics_asr.evaluation.scores import score_song
 from lyrics_asr.files import OutputError
 from lyrics_asr.lyrics.text import parse_corpus_lyrics

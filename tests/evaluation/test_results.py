@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.predictions import Prediction
 from lyrics_asr.evaluation.results import collect, compare, read_results, write_results
-from lyrics_asr.evaluation.run import Evaluation, EvaluationConfig, FailedSong
+from lyrics_asr.evaluation.run import Evaluation, FailedSong
 from lyrics_asr.evaluation.scores import score_song
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.results import estimates
-from lyrics_asr.evaluation.run import EvaluationConfig, evaluate, load_songs
+from lyrics_asr.evaluation.run import evaluate, load_songs
 from tests.paths import DEMO, JAMENDO
 
 pytestmark = pytest.mark.slow
