@@ -313,12 +313,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
         help="ray: distribute songs over the GPUs of a Ray cluster with a shared file system; RAY_ADDRESS selects the "
         "cluster, otherwise Ray is started locally (default: %(default)s)",
     )
+    example = "acoustic.window_seconds=20 or decoding.beam_width=50" if recognition else "separation.overlap=0.25"
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="an option of a stage, such as acoustic.window_seconds=20 or decoding.beam_width=50; repeatable",
+        help=f"an option of a stage, such as {example}; repeatable; docs/config.md lists all",
     )
 
 
