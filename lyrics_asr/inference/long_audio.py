@@ -107,7 +107,7 @@ def separate_in_blocks(
         filled += len(piece)
         start += block
         if progress is not None:
-            progress(min(1.0, start / (stated_seconds * rate)))
+            progress(1.0 if is_last else min(1.0, start / (stated_seconds * rate)))
         if is_last:
             break
     require_peak(peak, path)
