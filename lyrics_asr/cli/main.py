@@ -148,7 +148,7 @@ _VERBS = (
     ("train", "train or fine-tune a model, as a configuration says", partial(_declare, "train", "train")),
     ("evaluate", "evaluate a model on songs with lyrics and times", partial(_declare, "evaluate", "evaluate")),
     ("serve", "run the web application and OpenAI's transcription API", partial(_declare, "serve", "serve")),
-    ("models", "list, download, find, export and average models", partial(_declare, "models", "models")),
+    ("models", "list, download, find, export, average and publish models", partial(_declare, "models", "models")),
     ("lm", "build, inspect and tune language models", partial(_declare, "language_model", "lm")),
     ("data", "make training data", partial(_declare, "data", "data")),
     ("doctor", "check this installation: versions, device, codecs, models", partial(_declare, "doctor", "doctor")),

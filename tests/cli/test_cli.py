@@ -590,7 +590,7 @@ def test_help_does_not_build_language_models_of_the_songs_that_are_held_out(caps
 
 
 ACTIONS = {
-    "models": ("list", "download", "path", "export", "average"),
+    "models": ("list", "download", "path", "export", "average", "push"),
     "lm": ("build", "info", "tune"),
     "data": ("synth", "dali", "cuts", "cache-vocals"),
 }
