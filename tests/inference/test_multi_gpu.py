@@ -113,7 +113,7 @@ def test_workers_go_on_without_one_that_cannot_load_any_more(tmp_path, forked, m
     assert statuses(outcomes) == {"slow 0": None, "good 1": None, "good 2": None}
 
 
-def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_path, tiny_model_folder):
+def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_path, tiny_model_folder, forked):
     check_command_line(tmp_path, tiny_model_folder, "cpu,cpu", max(1, usable_cores() // 2))
 
 
