@@ -136,6 +136,7 @@ class ServerState:
         except AudioError as error:
             message = str(error).replace(str(scratch / song_files.SOURCE), display_name(upload.filename))
             raise ApiError(415, message, "not_audio", param="file") from error
+        await run_in_threadpool(_sync_files, scratch)  # only of what is kept: this takes long
         self._check_queue(upload.client)
         song_id = secrets.token_hex(8)
         new = NewSong(
@@ -167,10 +168,8 @@ class ServerState:
             while block := upload.file.read(_BLOCK_BYTES):
                 digest.update(block)
                 target.write(block)
-        sync_file(scratch / song_files.SOURCE)
         if upload.lyrics is not None:
             (scratch / song_files.LYRICS).write_bytes(upload.lyrics)
-            sync_file(scratch / song_files.LYRICS)
         lyrics = None if upload.lyrics is None else hashlib.sha256(upload.lyrics).hexdigest()
         options = [upload.task, upload.language, upload.hot_words, self.settings.model, RESULTS_VERSION]
         return hashlib.sha256(json.dumps([digest.hexdigest(), lyrics, *options]).encode()).hexdigest()
@@ -229,3 +228,8 @@ class ServerState:
             if song.status not in (QUEUED, RUNNING):
                 return song
         raise AssertionError("changes never end")
+
+
+def _sync_files(folder: Path) -> None:
+    for path in folder.iterdir():
+        sync_file(path)
