@@ -2,8 +2,8 @@
 
 Conventions
 - Times are float seconds from the first sample of the song.
-- A frame of the acoustic model is placed at the centre of its receptive field:
-  `(index * stride + receptive_field / 2) / sample_rate`.
+- A frame of the acoustic model is placed at the centre of its receptive field, plus a correction that is measured for
+  each model: `(index * stride + receptive_field / 2) / sample_rate + correction`.
 - A span of frames is half open, `[start, end)`, as in Python slices.
 - Confidences are in 0..1. Log-probabilities are natural logarithms.
 """
@@ -33,11 +33,13 @@ class FrameGrid:
         stride_samples: samples from the start of one frame to the start of the next.
         receptive_field_samples: samples that influence one frame.
         sample_rate_hz: rate of these samples.
+        correction_seconds: how much later words start than the model says, as measured on songs.
     """
 
     stride_samples: int
     receptive_field_samples: int
     sample_rate_hz: int
+    correction_seconds: float = 0.0
 
     @property
     def frame_seconds(self) -> float:
@@ -45,12 +47,14 @@ class FrameGrid:
         return self.stride_samples / self.sample_rate_hz
 
     def seconds(self, frame: int) -> float:
-        """Time of the centre of `frame`."""
-        return (frame * self.stride_samples + self.receptive_field_samples / 2) / self.sample_rate_hz
+        """Time of `frame`, at least 0."""
+        centre = (frame * self.stride_samples + self.receptive_field_samples / 2) / self.sample_rate_hz
+        return max(0.0, centre + self.correction_seconds)
 
     def frame(self, seconds: float) -> int:
-        """The frame whose centre is nearest to `seconds`, at least 0."""
-        position = (seconds * self.sample_rate_hz - self.receptive_field_samples / 2) / self.stride_samples
+        """The frame whose time is nearest to `seconds`, at least 0."""
+        samples = (seconds - self.correction_seconds) * self.sample_rate_hz
+        position = (samples - self.receptive_field_samples / 2) / self.stride_samples
         return max(0, round(position))
 
     def count(self, samples: int) -> int:

@@ -5,7 +5,7 @@ Conventions
   its own letters cost, in natural logarithms. It is near 0 for wrong lyrics.
 - An onset is right within 0.3 s.
 - Probabilities are logistic functions of features. The weights were fitted on synthetic development songs whose lyrics
-  were damaged (`evaluate.py damage=...`), see docs/align.md.
+  were damaged (`scripts/fit_confidence.py`), see docs/align.md.
 """
 
 import math
@@ -34,9 +34,14 @@ class SongEvidence:
         return max(0.0, min(1.0, self.margin * math.sqrt(self.lines) / 4))
 
     @property
+    def features(self) -> tuple[float, ...]:
+        """What the confidence is a logistic function of; so for lines and words."""
+        return self.margin, self.decoy_cost, 1.0
+
+    @property
     def confidence(self) -> float:
         """Probability that the lyrics belong to the song."""
-        return _logistic((self.margin, self.decoy_cost, 1.0), _SONG_WEIGHTS)
+        return _logistic(self.features, _SONG_WEIGHTS)
 
     @property
     def belongs(self) -> bool:
@@ -52,9 +57,14 @@ class LineEvidence:
     song: SongEvidence
 
     @property
+    def features(self) -> tuple[float, ...]:
+        """See `SongEvidence.features`."""
+        return math.tanh(self.margin), self.song.is_clear, 1.0
+
+    @property
     def confidence(self) -> float:
         """Probability that the line was sung there."""
-        return _logistic((math.tanh(self.margin), self.song.is_clear, 1.0), _LINE_WEIGHTS)
+        return _logistic(self.features, _LINE_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,15 @@ class WordEvidence:
     line: LineEvidence
 
     @property
+    def features(self) -> tuple[float, ...]:
+        """See `SongEvidence.features`."""
+        stretch = min(abs(self.stretch), 1.5)
+        return math.tanh(self.line.margin), math.tanh(self.margin), stretch, self.line.song.is_clear, 1.0
+
+    @property
     def confidence(self) -> float:
         """Probability that its onset is right."""
-        stretch = min(abs(self.stretch), 1.5)
-        margins = math.tanh(self.line.margin), math.tanh(self.margin)
-        return _logistic((*margins, stretch, self.line.song.is_clear, 1.0), _WORD_WEIGHTS)
+        return _logistic(self.features, _WORD_WEIGHTS)
 
 
 _MIN_CONFIDENCE = 0.3

@@ -29,8 +29,8 @@ _MAX_BLOCK_CELLS = 1 << 26
 _WINDOW_BLOCK_FRAMES = 500
 _WINDOW_STATES = 4_000
 """Size of the window where the full search is too large: some 35 lines each way."""
-_WIDE_WINDOW_STATES = 1 << 16
-"""Its size where the path was lost: some 600 lines each way."""
+_WIDE_WINDOW_STATES = 1 << 15
+"""Its size where the path was lost: some 300 lines each way."""
 _MIN_EVIDENCE = 1.0
 """What tells that the path is lost or found, as the logarithm of a likelihood ratio; less says nothing."""
 

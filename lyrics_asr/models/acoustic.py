@@ -34,6 +34,9 @@ from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batche
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Emissions, Vocabulary
 
+CORRECTION_KEY = "onset_correction_seconds"
+"""Key of the network's configuration with the correction of the time axis, see `FrameGrid`; optional."""
+
 _VARIANCE_FLOOR = 1e-7  # as in the Hugging Face feature extractor
 _WINDOW_SECONDS, _CONTEXT_SECONDS = 20.0, 1.0
 _LOG_MEL_WINDOW_SECONDS, _LOG_MEL_CONTEXT_SECONDS = 30.0, 2.5
@@ -82,7 +85,9 @@ class AcousticModel(nn.Module):
         self.feature_extractor = feature_extractor
         self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
         self.log_mel = front_end_of(network, feature_extractor)
-        self.grid = grid_of(name, network, feature_extractor, self.log_mel)
+        correction_seconds = float(getattr(network.config, CORRECTION_KEY, 0.0))
+        grid = grid_of(name, network, feature_extractor, self.log_mel)
+        self.grid = replace(grid, correction_seconds=correction_seconds)
         self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
         self._feature_encoder_name = ""
         for module_name, module in network.named_modules():

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from transformers import (
     WhisperConfig,
 )
 
+from lyrics_asr.models.acoustic import CORRECTION_KEY
 from lyrics_asr.models.acoustic_checkpoints import (
     ACOUSTIC_REVISIONS,
     build_acoustic,
@@ -93,6 +95,18 @@ def local_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("local")
     write_checkpoint(folder, num_hidden_layers=0)
     return load_acoustic(str(folder))
+
+
+def test_the_correction_of_onsets_comes_with_the_configuration(tmp_path):
+    write_checkpoint(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), CORRECTION_KEY: 0.03}))
+    model = load_acoustic(str(tmp_path))
+    assert model.grid == replace(GRID, correction_seconds=0.03)
+    assert model.network.config.to_dict()[CORRECTION_KEY] == 0.03  # which saving the model keeps
+    assert model.grid.seconds(10) == pytest.approx(GRID.seconds(10) + 0.03)
+    assert [model.grid.frame(model.grid.seconds(frame)) for frame in range(5)] == list(range(5))
+    assert replace(GRID, correction_seconds=-0.05).seconds(0) == 0.0
 
 
 @pytest.fixture(scope="module")
