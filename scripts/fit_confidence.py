@@ -22,7 +22,7 @@ from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.evaluation.damage import TOLERANCE_SECONDS, DamagedLyrics, damage
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.pipeline import emissions_of
-from lyrics_asr.inference.tasks import options_for
+from lyrics_asr.inference.stages import options_for
 from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.registry import load_model
