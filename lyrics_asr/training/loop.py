@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lyrics_asr.config import dump_config
 from lyrics_asr.console import say
@@ -25,8 +22,6 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
     RunState,
-    load_checkpoint,
-    load_newest_checkpoint,
     packages,
     save_checkpoint,
 )
@@ -42,6 +37,7 @@ from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.optimizers import OptimizerState, build_optimizers, restore, state_of
 from lyrics_asr.training.processes import TrainingAccelerator, create_accelerator
 from lyrics_asr.training.progress import Progress
+from lyrics_asr.training.resume import checkpoint_to_resume
 from lyrics_asr.training.setup import (
     architecture,
     prepare_networks,
@@ -144,17 +140,10 @@ class _Run:
         return self.model.eval()
 
     def _resume(self) -> Checkpoint | None:
-        found = self._load_newest()
-        if found is None:
+        """Load the newest checkpoint, if there is one."""
+        checkpoint = checkpoint_to_resume(self.config, self.data, self.accelerator)
+        if checkpoint is None:
             return None
-        folder, checkpoint = found
-        elsewhere = "choose another output, or move the checkpoints away to start anew"
-        if checkpoint.run.architecture != architecture(self.config):
-            raise ValueError(f"{folder}: is of another model or adapter rank than the configuration's; {elsewhere}")
-        if checkpoint.run.data != self.data:
-            raise ValueError(f"{folder}: the training data has changed since, its place in it is lost; {elsewhere}")
-        if checkpoint.run.stage >= len(self.config.stages):
-            raise ValueError(f"{folder}: is of a stage that the configuration lacks; {elsewhere}")
         self.saved_steps = checkpoint.run.total_steps
         self.model.load_state_dict(checkpoint.model)
         if self.phones is not None:
@@ -162,17 +151,6 @@ class _Run:
         if self.average is not None:
             self.average.load_state_dict(checkpoint.average)
         return checkpoint
-
-    def _load_newest(self) -> tuple[Path, Checkpoint] | None:
-        """The checkpoint that the main process finds, in every process."""
-        found = None
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
-                found = load_newest_checkpoint(self.output)
-        (folder,) = broadcast_object_list([found[0] if found else None])
-        if folder is not None and found is None:
-            found = folder, load_checkpoint(folder)
-        return found
 
     def _run_stage(self, index: int, checkpoint: Checkpoint | None) -> None:
         config, stage = self.config, self.config.stages[index]
@@ -199,7 +177,7 @@ class _Run:
                 if graph is None or phase.from_step == step - 1:
                     parts = freeze(self.model, stage, phase)
                     self.log({"step": step - 1, **asdict(parts)})
-                    graph = self._wrapped(losses)
+                    graph = self.accelerator.in_parallel(losses)
                 moved = {name: each for name, each in optimizers.items() if step > each.first_step}
                 position = source.state_dict()
                 try:
@@ -247,18 +225,6 @@ class _Run:
         self.accelerator.set_trigger()
         if self.waits and self.accelerator.num_processes == 1:  # others may be in the middle of a step
             raise KeyboardInterrupt
-
-    def _wrapped(self, losses: LossGraph) -> nn.Module:
-        """The graph for this process; made anew when other weights are trained, for the gradients are exchanged."""
-        if self.accelerator.num_processes == 1:
-            return losses
-        device = self.accelerator.device
-        return DistributedDataParallel(
-            losses,
-            device_ids=None if device.type == "cpu" else [device],
-            broadcast_buffers=False,
-            find_unused_parameters=True,  # layers that are dropped, masks that are not drawn
-        )
 
     def _source(self, index: int) -> BatchSource:
         """The batches of a stage."""

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, ProjectConfiguration
-from torch import distributed
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lyrics_asr.console import say
 from lyrics_asr.training.config import TrainingConfig
@@ -76,6 +77,17 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
         """Wait for all processes, without a timeout."""
         if self._waiting is not None:
             distributed.barrier(group=self._waiting)
+
+    def in_parallel(self, graph: nn.Module) -> nn.Module:
+        """The graph for this process; to be made anew when other weights are trained, for gradients are exchanged."""
+        if self.num_processes == 1:
+            return graph
+        return DistributedDataParallel(
+            graph,
+            device_ids=None if self.device.type == "cpu" else [self.device],
+            broadcast_buffers=False,
+            find_unused_parameters=True,  # layers that are dropped, masks that are not drawn
+        )
 
     def _share_failure(self, failure: str | None) -> None:
         if self._waiting is None:
