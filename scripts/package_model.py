@@ -18,6 +18,8 @@ from lyrics_asr.models.int8 import SUFFIX, save_int8
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.transcriber import ENCODER
 
+_SEPARATOR_BITS, _TRANSCRIBER_BITS = 7, 6  # these move no times: the acoustic model hears the mixture
+
 
 def main() -> None:
     """Read, check, write."""
@@ -41,10 +43,10 @@ def main() -> None:
     for part in ("encoder", "lm_head"):  # apart, because a new head leaves the encoder as it is
         own = {key: value for key, value in acoustic.items() if key.startswith(f"{part}.")}
         save_int8(own, args.folder / "acoustic" / f"{part}{SUFFIX}")
-    save_int8(model.separator.state_dict(), args.folder / "separator" / f"unet{SUFFIX}")
+    save_int8(model.separator.state_dict(), args.folder / "separator" / f"unet{SUFFIX}", bits=_SEPARATOR_BITS)
     ignored = shutil.ignore_patterns("*.safetensors")
     shutil.copytree(args.whisper, args.folder / "transcriber", ignore=ignored, dirs_exist_ok=True)
-    save_int8(apart, args.folder / "transcriber" / f"model{SUFFIX}")
+    save_int8(apart, args.folder / "transcriber" / f"model{SUFFIX}", bits=_TRANSCRIBER_BITS)
 
 
 if __name__ == "__main__":

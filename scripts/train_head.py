@@ -134,7 +134,8 @@ def train(
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 print(json.dumps(line), file=log)
             print(line, flush=True)
-    LyricsModel(load_separator(separator), acoustic.eval(), name="trained").save(folder / "model")
+    model = LyricsModel(load_separator(separator), acoustic.eval(), name="trained", acoustic_input="mixture")
+    model.save(folder / "model")
 
 
 def _train_upper_layers(network: WhisperForCTC, count: int) -> list[Parameter]:

@@ -1,4 +1,4 @@
-"""Write training lyrics with a wide vocabulary: lines of frequent words in random order, and lines of our own lyrics.
+"""Write training lyrics with a wide vocabulary: lines of frequent words in random order, of vocables, and of our own.
 
     pip install wordfreq==3.1.1
     python -m scripts.word_lyrics build/lyrics
@@ -7,7 +7,7 @@
 Our own lyrics have some thousand words of each language. A model that is to spell any word has to hear more of them. A
 word is drawn with the square root of its frequency, from the 20,000 most frequent words of wordfreq (Speer 2022). Its
 data are under CC BY-SA 4.0, so the lyrics stay out of the package. No line comes from the development or held-out
-lyrics.
+lyrics. Lines of vocables, such as "ooh ooh ooh", keep the model from taking them for a choir of the accompaniment.
 """
 
 import argparse
@@ -21,8 +21,14 @@ from lyrics_asr.synthesis.lyrics import ALPHABETS, load_lyrics
 WORDS = 20_000
 FILES = 1500
 LINES = 8
-OWN_SHARE = 0.5
+OWN_SHARE, VOCABLES_SHARE = 0.5, 0.05
 LINE_WORDS = range(3, 8)
+VOCABLES = {
+    "en": ("ooh", "oh", "ah", "la", "na", "hey", "yeah", "whoa", "mmm", "doo"),
+    "es": ("oh", "ah", "la", "na", "eh", "uh", "ooh", "ay"),
+    "fr": ("oh", "ah", "la", "na", "hé", "ouh", "ooh"),
+    "de": ("oh", "ah", "la", "na", "hey", "uh", "ooh"),
+}
 
 
 def main() -> None:
@@ -46,7 +52,9 @@ def write_lyrics(folder: Path, language: str, own: Path) -> None:
     for number in range(FILES):
         drawn = []
         for _ in range(LINES):
-            if rng.random() < OWN_SHARE:
+            if rng.random() < VOCABLES_SHARE:
+                drawn.append(" ".join([rng.choice(VOCABLES[language])] * rng.choice(LINE_WORDS)))
+            elif rng.random() < OWN_SHARE:
                 drawn.append(rng.choice(lines))
             else:
                 drawn.append(" ".join(rng.choices(words, weights, k=rng.choice(LINE_WORDS))))

@@ -34,7 +34,7 @@ def test_a_package_holds_the_trained_and_the_original_layers(tmp_path, monkeypat
     ):
         assert found.state_dict().keys() == expected.state_dict().keys()
         for name, weight in expected.state_dict().items():
-            torch.testing.assert_close(found.state_dict()[name], weight, atol=0.01 * float(weight.abs().max()), rtol=0)
+            torch.testing.assert_close(found.state_dict()[name], weight, atol=0.02 * float(weight.abs().max()), rtol=0)
     ours, theirs = package.acoustic.network.encoder.layers[0], package.transcriber.network.model.encoder.layers[0]
     assert ours.fc1.weight.data_ptr() == theirs.fc1.weight.data_ptr()
     assert ours.fc2.weight.data_ptr() != theirs.fc2.weight.data_ptr()
