@@ -36,8 +36,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/lyrics-asr transcribe data/demo --output $(DEMO)/transcribed --model embedded --format json,lrc,txt
 	$(BIN)/lyrics-asr align data/demo --output $(DEMO)/aligned --model embedded --format json,lrc,txt
+	$(BIN)/lyrics-asr separate data/demo --output $(DEMO)/vocals --model embedded --format flac
+	$(BIN)/lyrics-asr render $(DEMO)/aligned --output $(DEMO)/pages --format html --vocals $(DEMO)/vocals
 	@echo
-	@echo "Heard:  $(DEMO)/transcribed    Aligned with the given lyrics:  $(DEMO)/aligned"
+	@echo "Heard: $(DEMO)/transcribed    Aligned with the given lyrics: $(DEMO)/aligned    To sing along: $(DEMO)/pages"
 	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
 
 serve: setup

@@ -1,7 +1,7 @@
 """Our beam searches beside plain pyctcdecode, on the same emissions with the same language model.
 
     python benchmarks/decoding.py                       # noisy emissions of held-out lyrics, at three levels
-    python benchmarks/decoding.py --songs MANIFEST      # emissions of the embedded model, with its language model
+    python benchmarks/decoding.py --songs MANIFEST      # emissions of embedded-small, with its language model
 
 Held-out songs of data/lyrics are spelled into emissions through a noise model. Their language model is a trigram of the
 training songs' lyrics. Plain pyctcdecode is called as `Wav2Vec2ProcessorWithLM` of Hugging Face does it: `decode_beams`
@@ -96,7 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--songs", type=Path, metavar="MANIFEST", help="songs, transcribed with the embedded model")
+    parser.add_argument("--songs", type=Path, metavar="MANIFEST", help="songs, transcribed with embedded-small")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep their emissions here")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N songs (default: 4 noisy ones, or all)")
     given = parser.parse_args()
@@ -104,10 +104,10 @@ def main() -> int:
     reached = True
     with tempfile.TemporaryDirectory() as folder:
         if given.songs is not None:
-            model = load_model("embedded-english", device="cpu")
+            model = load_model("embedded-small", device="cpu")
             assert model.language_model_path is not None
             emissions, references = embedded_emissions(model, given.songs, given.cache, given.count)
-            reached = compare("embedded model", emissions, references, model.language_model_path, model.decoding)
+            reached = compare("embedded-small", emissions, references, model.language_model_path, model.decoding)
         else:
             path = Path(folder) / "training.arpa"
             training = load_lyrics(LYRICS, "training").values()

@@ -2,7 +2,7 @@
 
     lyrics-asr data synth data/prepared/development --songs 18 --split development
     python -m scripts.convert_spleeter spleeter-2stems
-    python benchmarks/separation.py --separators embedded/separator spleeter-2stems
+    python benchmarks/separation.py --separators embedded-small/separator embedded/separator
 
 Gain is the SI-SDR of the vocals over that of the mixture, both in mono. Time is processor time on one thread, relative
 to the duration of the songs; every song goes through one separator after the other, so that other load hits them alike.
@@ -33,7 +33,7 @@ OPTIONS = SeparationOptions(batch_size=1, precision="float32")
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--separators", nargs="+", default=["embedded/separator", "spleeter-2stems"])
+    parser.add_argument("--separators", nargs="+", default=["embedded-small/separator", "embedded/separator"])
     parser.add_argument("--manifests", nargs="+", default=["data/prepared/development/manifest.jsonl"])
     parser.add_argument("--songs", type=int, default=None, help="of each manifest; all by default")
     parser.add_argument("--memory", type=float, default=0.0, metavar="SECONDS", help="length of the noise; 0 to skip")

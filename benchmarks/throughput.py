@@ -14,7 +14,7 @@ is scaled so that a blank wins at three quarters of the frames and one letter or
 multiplies matrices with in this run (float32 on a CPU, bfloat16 on a GPU that has it).
 Exit code 1: ours is not 2.5 times as fast (on a GPU 8 times).
 
-Growth: on a CPU with the embedded model, on a GPU with the full size. Costs are fitted with straight lines.
+Growth: on a CPU with embedded-small, on a GPU with the full size. Costs are fitted with straight lines.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def growth(folder: Path, plot: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    model = "embedded"
+    model = "embedded-small"
     if find_device().type != "cpu":
         random_model(folder, "full")
         model = str(folder / "model")

@@ -14,7 +14,7 @@ TRANSCRIBE = """
 import json, sys
 import lyrics_asr, lyrics_asr.cli.commands
 bare = sorted(name for name in sys.modules if name.partition(".")[0] in ("torch", "transformers", "demucs"))
-model = lyrics_asr.load_model("embedded", device="cpu")
+model = lyrics_asr.load_model("embedded-small", device="cpu")
 lyrics_asr.transcribe(sys.argv[1], model)
 print(json.dumps([bare, sorted(sys.modules)]))
 """

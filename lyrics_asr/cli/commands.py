@@ -276,7 +276,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
         "--model",
         default="published",
         metavar="NAME",
-        help="published (downloaded on first use), embedded or embedded-english (in this package), or a model's folder "
+        help="published (downloaded on first use), embedded or embedded-small (in this package), or a model's folder "
         "(default: %(default)s)",
     )
     parser.add_argument(

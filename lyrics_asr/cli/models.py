@@ -74,7 +74,7 @@ def _add_name(parser: "VerbParser") -> None:
         nargs="?",
         default="published",
         metavar="MODEL",
-        help="published, embedded or embedded-english (default: %(default)s)",
+        help="published, embedded or embedded-small (default: %(default)s)",
     )
 
 

@@ -49,10 +49,10 @@ KNOWN_MODELS = {
         ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
     ),
     "embedded": KnownModel(
-        "embedded", "small model for English, Spanish, French and German; part of this package, no download", ()
+        "embedded", "Whisper base with a CTC head, and Spleeter's separator; part of this package, no download", ()
     ),
-    "embedded-english": KnownModel(
-        "embedded-english", "small model for English only; better with simple accompaniment", ()
+    "embedded-small": KnownModel(
+        "embedded-small", "8 MB, trained on synthetic songs only: aligns fast, hardly transcribes", ()
     ),
 }
 
@@ -71,7 +71,7 @@ def load_model(
     """Load a model in evaluation mode.
 
     Args:
-        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-english" (part of this package),
+        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-small" (part of this package),
             or a folder written by `LyricsModel.save`.
         separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.

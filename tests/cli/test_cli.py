@@ -541,7 +541,7 @@ def test_lm_build(tmp_path, capsys):
 def test_models_list_and_path(capsys):
     assert run("models", "list") == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["published", "embedded", "embedded-english"]
+    assert names == ["published", "embedded", "embedded-small"]
     assert run("models", "path", "unheard-of") == 1
     assert "not a known model" in capsys.readouterr().err
 

@@ -87,14 +87,14 @@ def test_models_of_another_architecture_are_refused(tiny_model_folder, tmp_path)
     letters = edited(tmp_path / "letters", tiny_model_folder, "acoustic/vocab.json", **swapped)
     with pytest.raises(ValueError, match=r"letters: of another architecture than .*: its vocabulary is "):
         average_models({first: 1.0, str(letters): 1.0})
-    with pytest.raises(ValueError, match=r"embedded: of another architecture"):
-        average_models({first: 1.0, "embedded": 1.0})
+    with pytest.raises(ValueError, match=r"embedded-small: of another architecture"):
+        average_models({first: 1.0, "embedded-small": 1.0})
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, math.nan, math.inf])
 def test_weights_must_be_positive_numbers(weight, tiny_model_folder):
     with pytest.raises(ValueError, match=r"its weight is .*; it must be a positive number"):
-        average_models({str(tiny_model_folder): 1.0, "embedded": weight})
+        average_models({str(tiny_model_folder): 1.0, "embedded-small": weight})
 
 
 def test_a_model_with_damaged_parameters_is_refused(tiny_model_folder, tmp_path):

@@ -385,7 +385,7 @@ def test_bad_arguments(tmp_path, monkeypatch):
         load_model("embedded", device="toaster")
     with pytest.raises(ValueError, match="device 'cuda:99'"):
         load_model("embedded", device="cuda:99")
-    known = "published, embedded, embedded-english"
+    known = "published, embedded, embedded-small"
     with pytest.raises(ValueError, match=f"'large' is not a known model; choose one of {known}"):
         cached_paths("large")
     tiny_model().save(tmp_path / "mine")

@@ -39,7 +39,7 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
 @pytest.mark.slow
 @pytest.mark.skipif(not has_bfloat16(find_device()), reason="this device has no instructions for bfloat16")
 def test_bfloat16_changes_hardly_a_word_or_time():
-    model = load_model("embedded")
+    model = load_model("embedded-small")
     path = min(DEMO.glob("*.mp3"), key=lambda path: read_header(path).duration_seconds)
     lyrics = read_lyrics(path.with_suffix(".txt"))
     texts, times = [], []

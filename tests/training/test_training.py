@@ -326,14 +326,14 @@ def test_phone_weight_needs_cuts_with_phones(config, training_corpus, tmp_path):
         loop.train(without, JsonLog(Path(config.output)))
 
 
-@pytest.mark.parametrize("name", ["embedded_languages", "embedded_languages_again"])
+@pytest.mark.parametrize("name", ["embedded_small_languages", "embedded_small_languages_again"])
 def test_the_configs_for_four_languages_are_valid(name):
     config = load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
     assert set(config.stream.languages) == set(LANGUAGE_NAMES)
     assert len(config.development) == 4
 
 
-@pytest.mark.parametrize("name", ["embedded", "ten_minutes", "stream", "finetune_dali", "smoke", "overfit"])
+@pytest.mark.parametrize("name", ["embedded_small", "ten_minutes", "stream", "finetune_dali", "smoke", "overfit"])
 def test_the_other_configs_are_valid(name):
     load_config(TrainingConfig, ROOT / "configs" / f"{name}.yaml")
 
@@ -351,20 +351,20 @@ def test_the_other_configs_are_valid(name):
 )
 def test_removed_options_name_their_replacement(override, message):
     with pytest.raises(ValueError, match=message):
-        load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", [override])
+        load_config(TrainingConfig, ROOT / "configs" / "embedded_small.yaml", [override])
 
 
-def test_the_config_of_the_embedded_model_is_valid():
-    config = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml")
+def test_the_config_of_the_small_embedded_model_is_valid():
+    config = load_config(TrainingConfig, ROOT / "configs" / "embedded_small.yaml")
     assert config.stages[0].input == "mixture"
     assert config.stages[0].acoustic.learning_rate == 0
     with pytest.raises(ValueError, match="unknown_key"):
-        load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["unknown_key=1"])
-    shorter = load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", ["stages[1].steps=7"])
+        load_config(TrainingConfig, ROOT / "configs" / "embedded_small.yaml", ["unknown_key=1"])
+    shorter = load_config(TrainingConfig, ROOT / "configs" / "embedded_small.yaml", ["stages[1].steps=7"])
     assert shorter == replace(config, stages=[config.stages[0], replace(config.stages[1], steps=7), *config.stages[2:]])
     for wrong in ("stages[1].stepps=7", "stages[99].steps=7", "stages[1].steps=many"):
         with pytest.raises(ValueError, match="command line: stages"):
-            load_config(TrainingConfig, ROOT / "configs" / "embedded.yaml", [wrong])
+            load_config(TrainingConfig, ROOT / "configs" / "embedded_small.yaml", [wrong])
     with pytest.raises(ValueError, match="separation_weight needs input: mixture"):
         replace(STEMS, separation_weight=1.0)
 

@@ -57,13 +57,14 @@ def test_stems_are_those_of_spleeters_graph(separator, reference, extension):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (SHIPPED / "unet.yaml").is_file(), reason="the embedded model has another separator")
-def test_shipped_weights_give_what_spleeter_gives(reference):
+def test_shipped_weights_give_what_spleeter_gives_up_to_rounding(reference):
     mixture = torch.from_numpy(waveform(SAMPLES).T)
     with torch.inference_mode():
         stems = load_separator(str(SHIPPED)).stems(mixture[None])[:, 0]
     expected = torch.from_numpy(reference["spleeter"]).transpose(1, 2)
-    torch.testing.assert_close(stems[..., ::STEP], expected, atol=1e-5, rtol=0)
+    rounding = stems[..., ::STEP] - expected
+    for stem in range(2):
+        assert 20 * torch.log10(expected[stem].norm() / rounding[stem].norm()) > 30  # dB, of weights in int8
 
 
 @pytest.mark.parametrize("data", [b"", b"0" * 100])

@@ -149,7 +149,7 @@ def test_cuts_that_cannot_be_cached_are_named(cuts, tmp_path, capsys, change, me
     lines = [cut.to_dict() for cut in CutSet.from_file(cuts)]
     lines[0]["recording"] |= change
     (tmp_path / "bad.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert cache(tmp_path / "bad.jsonl", tmp_path / "cache", "embedded") == 1
+    assert cache(tmp_path / "bad.jsonl", tmp_path / "cache", "embedded-small") == 1
     printed = capsys.readouterr().err
     assert f"bad.jsonl: cut {lines[0]['id']!r}" in printed
     assert message in printed
