@@ -6,7 +6,6 @@ read_song -> compute_emissions (separator, acoustic model) -> decode_transcript 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import Audio, ChannelCorrection, leveled, peak_of, read_audio, require_peak, require_sound
@@ -23,9 +22,6 @@ from lyrics_asr.models import memory
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions, SeparationOptions
 from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SongText, TimedWord, Transcript
-
-if TYPE_CHECKING:
-    from lyrics_asr.models.transcriber import Transcriber
 
 Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]
@@ -197,19 +193,19 @@ def compute_texts(
         MemoryError: memory runs out even with one beam.
         ValueError: a language that the transcriber does not know.
     """
-    transcriber = model.transcriber
-    if transcriber is None:
+    if model.transcriber is None:
         return [None] * len(voices)
     beams = options.transcriber.beams or (1 if model.device.type == "cpu" else 5)
     songs = zip(voices, map(base_code, languages), hot_words, strict=True)
-    return [_text_of(transcriber, voice, language, expected, beams) for voice, language, expected in songs]
+    return [_text_of(model, voice, language, expected, beams) for voice, language, expected in songs]
 
 
-def _text_of(transcriber: "Transcriber", voice: Audio, language: str, hot_words: str, beams: int) -> SongText:
+def _text_of(model: LyricsModel, voice: Audio, language: str, hot_words: str, beams: int) -> SongText:
     """The words of one song; where memory runs out, with fewer beams."""
+    assert model.transcriber is not None
     while True:
         try:
-            return transcriber.transcribe(voice.samples[0], language, hot_words=hot_words, beams=beams)
+            return model.transcriber.transcribe(voice.samples[0], language, hot_words=hot_words, beams=beams)
         except (MemoryError, RuntimeError) as error:
             beams = memory.fewer_beams(beams, error)
 

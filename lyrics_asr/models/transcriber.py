@@ -131,7 +131,7 @@ class WhisperTranscriber:
                 start = end
         return SongText(language, heard, probability, tuple(segments))
 
-    def _language(self, segments: Sequence[Float[Tensor, " samples"]]) -> tuple[str | None, float]:
+    def _language(self, segments: Sequence[Float[Tensor, " _"]]) -> tuple[str | None, float]:
         """The likeliest language, and the mean of its probability over the longest segments."""
         options = self._options
         if not segments or not getattr(options, "is_multilingual", False):

@@ -62,7 +62,7 @@ def zip_bomb():
 )
 def test_what_is_not_audio(tmp_path, content):
     (tmp_path / "source").write_bytes(content)
-    limits = Limits(decoding_seconds=20, decoding_bytes=500_000_000)
+    limits = Limits(decoding_seconds=20.0, decoding_bytes=500_000_000)
 
     def process():
         inspect_upload(tmp_path / "source", None, limits)
@@ -85,7 +85,7 @@ def test_header_that_lies(tmp_path):
     content = bytearray((tmp_path / "song.flac").read_bytes())
     content[22:26] = struct.pack(">I", RATE_HZ)  # samples in STREAMINFO
     (tmp_path / "source").write_bytes(content)
-    limits = Limits(audio_seconds=2)
+    limits = Limits(audio_seconds=2.0)
     assert inspect_upload(tmp_path / "source", None, limits).duration_seconds == 1
     with pytest.raises(TooLongError, match="at most 2 s"):
         decode_mixture(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ, limits)
