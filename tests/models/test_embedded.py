@@ -13,27 +13,26 @@ pytestmark = pytest.mark.slow
 real = pytest.mark.skipif(not JAMENDO.is_dir(), reason="needs JamendoLyrics; name its folder in LYRICS_ASR_JAMENDO")
 
 
-@pytest.mark.parametrize(
-    ("model", "median_seconds", "mean_seconds"), [("embedded", 0.04, 0.06), ("embedded-small", 0.04, 0.06)]
-)
-def test_they_time_the_words_of_every_demo_song(model, median_seconds, mean_seconds, tmp_path):
+@pytest.mark.parametrize("model", ["embedded", "embedded-small"])
+def test_they_time_the_words_of_every_demo_song(model, tmp_path):
     config = EvaluationConfig(folder=DEMO, output=tmp_path, model=model, transcriber="none", device="cpu")
     evaluation = evaluate(load_songs(config), config)
     assert evaluation.failed == evaluation.missing_audio == ()
     assert len(evaluation.songs) == 3
     for song in evaluation.songs:
         figures = estimates([song])
-        assert figures["words_median_pooled"].value < median_seconds, song.id
-        assert figures["words_mean_over_songs"].value < mean_seconds, song.id
+        assert figures["words_median_pooled"].value < 0.04, song.id
+        assert figures["words_mean_over_songs"].value < 0.06, song.id
 
 
 @real
-def test_the_small_one_times_most_words_of_real_songs(tmp_path):
+def test_the_small_one_times_most_words_of_a_real_song(tmp_path):
     config = EvaluationConfig(corpus="jamendo", folder=JAMENDO, output=tmp_path, model="embedded-small", device="cpu")
-    figures = estimates(evaluate(with_audio(config), config).songs)
-    assert figures["words_within_0.3"].value > 0.6
-    assert figures["words_median_pooled"].value < 0.25
-    assert figures["words_mean_over_songs"].value < 1.5
+    songs = [song for song in with_audio(config) if song.language == "fr"]
+    figures = estimates(evaluate(songs, config).songs)
+    assert figures["words_within_0.3"].value > 0.7
+    assert figures["words_median_pooled"].value < 0.1
+    assert figures["words_mean_over_songs"].value < 0.6
 
 
 @real
