@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lyrics_asr.audio import Audio, leveled, leveling_gain, read_audio, require_sound
+from lyrics_asr.audio import Audio, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.evaluation.damage import DamagedLyrics
@@ -31,12 +31,14 @@ from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.stages import (
     acoustic_inputs,
     align_emissions,
+    compute_emissions,
     compute_texts,
     decode_transcript,
     options_for,
     read_mixture,
     read_song,
-    separate_to_16k_mono,
+    run_networks,
+    separate_song,
 )
 from lyrics_asr.inference.tasks import ModelTask
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
@@ -189,25 +191,25 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         self, song: Song, content: Audio | AudioFile, progress: Callable[[float], None], stopwatch: Stopwatch
     ) -> _Measured:
         reference, model, options = self._reference(song), self.model, self.options
-        separation = None
-        if reference.vocals is None or not isinstance(content, Audio):
+        separation, voices = None, list[Audio]()
+        if reference.vocals is not None and isinstance(content, Audio):
             with stopwatch("separation"):
-                voices = separate_to_16k_mono([content], model, options.separation, progress)
-        else:
-            with stopwatch("separation"):
-                (raised,) = model.vocals([leveled(content)], options.separation, progress)
-            voices = [model.to_16k_mono(raised)]
+                vocals, voice = separate_song(content, model, options.separation, progress)
+            voices = [voice]
             rate = model.separator.sample_rate_hz
             stem = read_audio(reference.vocals, sample_rate_hz=rate, channels=model.mixture_channels)
             require_sound(stem, reference.vocals)
             with_bss_eval = self.request.bss_eval
-            vocals = Audio(raised.samples.cpu() / leveling_gain(content), raised.sample_rate_hz)
             separation = separation_scores(reference.vocals, stem, content, vocals, with_bss_eval=with_bss_eval)
-        with stopwatch("acoustic"):
-            inputs = acoustic_inputs([content], model, options.separation, voices=voices)
-            (emissions,) = model.emissions(inputs, options.acoustic)
+            with stopwatch("acoustic"):
+                inputs = acoustic_inputs([content], model, options.separation, voices=voices)
+                (emissions,) = model.emissions(inputs, options.acoustic)
+        elif model.transcriber is None:
+            (emissions,) = compute_emissions([content], model, options, progress, stopwatch)
+        else:
+            voices, (emissions,) = run_networks([content], model, options, progress, stopwatch)
         with stopwatch("transcriber"):
-            (text,) = compute_texts(voices, model, options, [reference.language], [""])
+            text = compute_texts(voices, model, options, [reference.language], [""])[0] if voices else None
         if self._cache is not None:
             self._cache.save(song.job.source, emissions)
         return _Measured(emissions, separation, text)

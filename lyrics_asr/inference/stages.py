@@ -8,7 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
-from lyrics_asr.audio import Audio, ChannelCorrection, leveled, peak_of, read_audio, require_peak, require_sound
+from lyrics_asr.audio import (
+    Audio,
+    ChannelCorrection,
+    leveled,
+    leveling_gain,
+    peak_of,
+    read_audio,
+    require_peak,
+    require_sound,
+)
 from lyrics_asr.config import load_config
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
@@ -104,6 +113,25 @@ def separate_to_16k_mono(
         else:
             voices.append(separate_in_blocks(mixture, model, options, progress))
     return voices
+
+
+def separate_song(
+    mixture: Audio, model: LyricsModel, options: SeparationOptions, progress: Progress | None = None
+) -> tuple[Audio, Audio]:
+    """Separate a leveled song in memory, for those who keep its vocals.
+
+    Args:
+        mixture: mixture from `read_mixture`.
+        model: model with the separator.
+        options: options of the separator.
+        progress: progress callback, with a fraction in 0..1.
+
+    Returns:
+        The vocals at the levels of the mixture, on the CPU, and what `separate_to_16k_mono` gives.
+    """
+    gain = leveling_gain(mixture)
+    (raised,) = model.vocals([Audio(mixture.samples * gain, mixture.sample_rate_hz)], options, progress)
+    return Audio(raised.samples.cpu() / gain, raised.sample_rate_hz), model.to_16k_mono(raised)
 
 
 def acoustic_inputs(

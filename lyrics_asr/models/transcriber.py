@@ -243,9 +243,11 @@ def _from_int8(folder: Path, state: dict[str, Tensor], encoder: nn.Module | None
     network = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder, local_files_only=True))
     network.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     shared = {} if encoder is None else {f"{ENCODER}{key}": value for key, value in encoder.state_dict().items()}
-    if not any(key.startswith(ENCODER) for key in state | shared):
-        raise ValueError("it has no encoder; use it with the acoustic model that it was saved with")
     state = shared | state
+    if any(key not in state for key in network.state_dict() if key.startswith(ENCODER)):
+        raise ValueError(
+            "it has no encoder of its own; use it with the acoustic model that it was saved with, or --transcriber none"
+        )
     network.load_state_dict(state | {"proj_out.weight": state["model.decoder.embed_tokens.weight"]}, assign=True)
     return network
 

@@ -13,14 +13,14 @@ from threading import Thread
 
 import torch
 
-from lyrics_asr.audio import Audio, leveled, leveling_gain, write_audio
+from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.console import describe, quiet
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import end_with_caller
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, read_mixture
+from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, read_mixture, separate_song
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.inference.transcribe import TranscribeTask
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
@@ -171,13 +171,11 @@ class _SongTask(Task[Audio, _Inferred]):
         options = InferenceOptions() if self._verb is None else self._verb.options
         self._report("separation", 0.0)
         with stopwatch("separation"):
-            (raised,) = model.vocals([leveled(mixture)], options.separation, partial(self._report, "separation"))
-            vocals = Audio(raised.samples.cpu() / leveling_gain(mixture), raised.sample_rate_hz)
+            vocals, voice = separate_song(mixture, model, options.separation, partial(self._report, "separation"))
         if self._verb is None:
             return [_Inferred(mixture, vocals)]
         self._report("acoustic", 0.0)
         with stopwatch("acoustic"):
-            voice = model.to_16k_mono(raised)
             inputs = acoustic_inputs([mixture], model, options.separation, voices=[voice])
             (emissions,) = model.emissions(inputs, options.acoustic)
         text = None

@@ -11,6 +11,7 @@ from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.models.transcriber import load_transcriber
 from scripts import package_model
+from tests.fake_model import TINY
 from tests.models.test_transcriber import make_checkpoint
 
 UNET = {"network": "UNet", "n_fft": 512, "bins": 64, "patch_frames": 64, "channels": [2, 2]}
@@ -38,6 +39,10 @@ def test_a_package_holds_the_trained_and_the_original_layers(tmp_path, monkeypat
     ours, theirs = package.acoustic.network.encoder.layers[0], package.transcriber.network.model.encoder.layers[0]
     assert ours.fc1.weight.data_ptr() == theirs.fc1.weight.data_ptr()
     assert ours.fc2.weight.data_ptr() != theirs.fc2.weight.data_ptr()
+
+    other = load_model(str(tmp_path / "package"), acoustic=build_acoustic(TINY, "abc"), device="cpu")
+    with pytest.raises(ValueError, match=r"it has no encoder of its own; .* or --transcriber none"):
+        _ = other.transcriber
 
     with torch.no_grad():
         acoustic.network.encoder.conv1.weight.neg_()
