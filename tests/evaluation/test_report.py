@@ -26,7 +26,7 @@ from lyrics_asr.files import OutputError
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.types import TimedLine, TimedWord
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;javascript:alert(1)|{{ 7*7 }}"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;javascript:alert(1)|{{ 7919*7907 }}"
 LYRICS = "Sun and moon\nrain falls down\n"
 CONFIG = EvaluationConfig(transcripts=Path("theirs"))
 SECONDS = StageSeconds(1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0)
@@ -225,7 +225,7 @@ def test_hostile_texts_are_shown_as_they_are_and_do_nothing():
     assert {name for _, attributes in page.elements for name in attributes} <= allowed
     assert page.texts.count(HOSTILE) == 7  # name twice, song, its genre, the genre, failed, missing
     assert f"Evaluation of {HOSTILE}" in page.texts
-    assert "49" not in "".join(each for each in page.texts if "7*7" in each)
+    assert str(7919 * 7907) not in text
 
 
 def test_the_page_needs_nothing_from_elsewhere():
