@@ -34,16 +34,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/lyrics-asr transcribe data/demo --output $(DEMO)/transcribed --model embedded --format json,lrc,txt
-	$(BIN)/lyrics-asr align data/demo --output $(DEMO)/aligned --model embedded --format json,lrc,txt
-	$(BIN)/lyrics-asr separate data/demo --output $(DEMO)/vocals --model embedded --format flac
+	$(BIN)/lyrics-asr transcribe data/demo --output $(DEMO)/transcribed --format json,lrc,txt
+	$(BIN)/lyrics-asr align data/demo --output $(DEMO)/aligned --format json,lrc,txt
+	$(BIN)/lyrics-asr separate data/demo --output $(DEMO)/vocals --format flac
 	$(BIN)/lyrics-asr render $(DEMO)/aligned --output $(DEMO)/pages --format html --vocals $(DEMO)/vocals
 	@echo
 	@echo "Heard: $(DEMO)/transcribed    Aligned with the given lyrics: $(DEMO)/aligned    To sing along: $(DEMO)/pages"
 	@song=$$(ls $(DEMO)/aligned/*.lrc | head -n 1); echo "$$song begins:"; head -n 12 "$$song"
 
 serve: setup
-	$(BIN)/lyrics-asr serve --model embedded --data build/library --songs data/demo
+	$(BIN)/lyrics-asr serve --data build/library --songs data/demo
 
 test: setup
 	$(PYTEST) $(CHECK_TYPES) -m "not gpu and not network"
@@ -62,8 +62,8 @@ test-wheel: setup
 	    "$$(echo build/wheel/*.whl)[$$extra]" || exit 1; \
 	done
 	cd build/wheel && venv/bin/lyrics-asr doctor
-	cd build/wheel && venv/bin/lyrics-asr transcribe ../../data/demo --output transcribed --model embedded
-	cd build/wheel && venv/bin/lyrics-asr align ../../data/demo --output aligned --model embedded --format lrc
+	cd build/wheel && venv/bin/lyrics-asr transcribe ../../data/demo --output transcribed
+	cd build/wheel && venv/bin/lyrics-asr align ../../data/demo --output aligned --format lrc
 
 lint: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,9 @@ Conventions
 import math
 from dataclasses import asdict, dataclass, field
 
+DEFAULT_MODEL = "embedded"
+"""The model where none is named, see `models.registry.load_model`."""
+
 
 @dataclass(frozen=True)
 class SeparationOptions:

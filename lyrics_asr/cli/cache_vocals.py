@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_asr.cli.commands import add_model_options, add_overwrite, model_arguments, overwrite_arguments, run_songs
+from lyrics_asr.cli.arguments import add_model_options, add_overwrite, model_arguments, overwrite_arguments
+from lyrics_asr.cli.commands import run_songs
 from lyrics_asr.console import FAILED, say
 
 if TYPE_CHECKING:

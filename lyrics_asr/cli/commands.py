@@ -12,6 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lyrics_asr.cli.arguments import (
+    add_model_options,
+    add_overwrite,
+    add_reading_options,
+    add_transcript_options,
+    model_arguments,
+    overwrite_arguments,
+    transcript_arguments,
+)
 from lyrics_asr.console import (
     DONE,
     FAILED,
@@ -24,7 +33,7 @@ from lyrics_asr.console import (
     log_traceback,
     say,
 )
-from lyrics_asr.lyrics.languages import AUTO, NAMES, require_language
+from lyrics_asr.lyrics.languages import AUTO
 
 if TYPE_CHECKING:
     from lyrics_asr.cli.main import VerbParser
@@ -43,8 +52,8 @@ def declare_transcribe(parser: "VerbParser") -> None:
         metavar="SONG",
         help="audio or video files, folders of them, or lists (.jsonl, .csv)",
     )
-    _add_transcript_options(parser, "txt")
-    _add_reading_options(parser)
+    add_transcript_options(parser, "txt")
+    add_reading_options(parser)
     add_model_options(parser, language=AUTO)
     parser.add_argument(
         "--language-model",
@@ -81,7 +90,7 @@ def transcribe(args: argparse.Namespace) -> int:
         raise UsageError("--transcriber finds the words by itself; drop --greedy or --transcriber")
     jobs = _songs(args)
     request = TranscribeRequest(
-        **_transcript_arguments(args, jobs, "txt"),
+        **transcript_arguments(args, jobs, "txt"),
         **model_arguments(args),
         language_model=args.language_model,
         greedy=args.greedy,
@@ -112,8 +121,8 @@ def declare_align(parser: "VerbParser") -> None:
         default=True,
         help="a heading without lines, such as [Chorus], stands for the lines that it had before (default: yes)",
     )
-    _add_transcript_options(parser, "lrc")
-    _add_reading_options(parser)
+    add_transcript_options(parser, "lrc")
+    add_reading_options(parser)
     add_model_options(parser)
     parser.add_argument(
         "--melody",
@@ -142,7 +151,7 @@ def align(args: argparse.Namespace) -> int:
     from lyrics_asr.inference.tasks import AlignTask
 
     jobs = _pairs(args)
-    arguments = _transcript_arguments(args, jobs, "lrc")
+    arguments = transcript_arguments(args, jobs, "lrc")
     melody = args.melody or not MELODY_FORMATS.isdisjoint(arguments["formats"])
     request = AlignRequest(
         **arguments,
@@ -168,7 +177,7 @@ def declare_separate(parser: "VerbParser") -> None:
         help="format of the audio files (default: %(default)s)",
     )
     add_overwrite(parser)
-    _add_reading_options(parser)
+    add_reading_options(parser)
     add_model_options(parser, recognition=False)
 
 
@@ -191,7 +200,7 @@ def declare_render(parser: "VerbParser") -> None:
     """Arguments of `lyrics-asr render`."""
     parser.runs(render, "lyrics-asr render song.json --format srt > song.srt")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="JSON", help="transcripts, or folders of them")
-    _add_transcript_options(parser, "txt", "; html, a page to sing along")
+    add_transcript_options(parser, "txt", "; html, a page to sing along")
     parser.add_argument(
         "--vocals",
         type=Path,
@@ -208,7 +217,7 @@ def render(args: argparse.Namespace) -> int:
     from lyrics_asr.inference.requests import RenderRequest
 
     jobs = find_jobs(args.inputs, {".json"}, args.output)
-    request = RenderRequest(**_transcript_arguments(args, jobs, "txt", ("html",)), vocals=args.vocals)
+    request = RenderRequest(**transcript_arguments(args, jobs, "txt", ("html",)), vocals=args.vocals)
     if "html" in request.formats:
         from lyrics_asr.server.share_task import ShareTask
 
@@ -216,146 +225,6 @@ def render(args: argparse.Namespace) -> int:
     if args.vocals is not None:
         raise UsageError("--vocals is for --format html; drop it, or add html to the formats")
     return run_songs(args, request, jobs, RenderTask)
-
-
-def _add_transcript_options(parser: argparse.ArgumentParser, default_format: str, further: str = "") -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="output folder, one file per song and format (default: stdout, for a single song)",
-    )
-    parser.add_argument(
-        "--format",
-        metavar="F[,F...]",
-        help="json, txt, lrc (line times), lrc-ends, elrc (word times), srt, srt-words, vtt, vtt-words, ass (karaoke), "
-        f"ttml, textgrid, ctm, jams, audacity; with a melody, ultrastar and midi{further} "
-        f"(default: {default_format} on stdout, json in a folder)",
-    )
-    add_overwrite(parser)
-
-
-def _add_reading_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--track",
-        type=int,
-        metavar="N",
-        help="audio track of each file, counted from 1 (default: the default track)",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="fail songs that are damaged, or shorter than their header says (default: a warning)",
-    )
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """`--overwrite` and `--force`, of all verbs that resume."""
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="process songs again that an earlier run finished with the same model and options (default: skip them)",
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="like --overwrite, and replace files that lyrics-asr did not write, or that were changed since (default: "
-        "keep them)",
-    )
-
-
-def overwrite_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `Request` that `add_overwrite` declared."""
-    return {"overwrite": args.overwrite or args.force, "force": args.force}
-
-
-def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = True, language: str = "en") -> None:
-    """Options of model and devices; without `recognition`, of the separator only."""
-    parser.add_argument(
-        "--model",
-        default="published",
-        metavar="NAME",
-        help="published (downloaded on first use), embedded or embedded-small (in this package), or a model's folder "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--separator",
-        metavar="NAME",
-        help="another separator: the name of a Demucs model, or a folder; none for a cappella songs (default: the "
-        "model's own)",
-    )
-    if recognition:
-        parser.add_argument(
-            "--acoustic",
-            metavar="NAME",
-            help="another Hugging Face CTC model, by name or folder (default: the model's own)",
-        )
-        parser.add_argument(
-            "--language",
-            default=language,
-            metavar="CODE",
-            help="language of the lyrics, such as fr or fra, which also selects the adapter of a multilingual model; "
-            "auto guesses it from the lyrics or, to transcribe, from the voice (with Whisper) or the hot words "
-            "(default: %(default)s)",
-        )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="NAME[,NAME...]",
-        help="cpu, cuda, cuda:1, ...; songs are distributed over several, such as cuda:0,cuda:1; auto is all CUDA "
-        "devices, else the CPU (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="ray: distribute songs over the GPUs of a Ray cluster with a shared file system; RAY_ADDRESS selects the "
-        "cluster, otherwise Ray is started locally (default: %(default)s)",
-    )
-    example = "acoustic.window_seconds=20 or decoding.beam_width=50" if recognition else "separation.overlap=0.25"
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help=f"an option of a stage, such as {example}; repeatable; docs/config.md lists all",
-    )
-
-
-def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `ModelRequest` that `add_model_options` declared.
-
-    Raises:
-        UsageError: an option of a stage is unknown or out of range, or the language is unknown.
-    """
-    if args.set:
-        from lyrics_asr.config import load_config
-        from lyrics_asr.options import InferenceOptions
-
-        try:
-            load_config(InferenceOptions, overrides=args.set)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    language = getattr(args, "language", "en")
-    if language not in (AUTO, *NAMES):
-        try:
-            require_language(language, or_of_model=True)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    if args.engine == "ray" and args.output is None:
-        raise UsageError("--engine ray writes to shared storage; give a folder with --output")
-    return {
-        "model": args.model,
-        "separator": args.separator,
-        "device": args.device,
-        "engine": args.engine,
-        "overrides": tuple(args.set),
-        "track": getattr(args, "track", None),
-        "strict": getattr(args, "strict", False),
-        "acoustic": getattr(args, "acoustic", None),
-        "language": language,
-    }
 
 
 def run_songs(
@@ -433,19 +302,3 @@ def _pairs(args: argparse.Namespace) -> tuple["Job", ...]:
             f"{text}: give one song and its lyrics, or folders that hold song.mp3 and song.txt side by side"
         )
     return (Job(args.inputs[0], Path(args.inputs[0].stem), text),)
-
-
-def _transcript_arguments(
-    args: argparse.Namespace, jobs: Sequence["Job"], default_format: str, further: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The fields of `Request`, from the arguments of the verbs that write transcripts; `further` are more formats."""
-    from lyrics_asr.formats import BINARY_FORMATS, FORMATS
-
-    given = args.format or (default_format if args.output is None else "json")
-    names = tuple(dict.fromkeys(given.split(",")))
-    known = [*FORMATS, *BINARY_FORMATS, *further]
-    if unknown := set(names) - set(known):
-        raise UsageError(f"unknown format {unknown.pop()!r}; use some of {','.join(known)}")
-    if args.output is None and (len(names) > 1 or len(jobs) > 1):
-        raise UsageError(f"{len(jobs)} files in {len(names)} formats do not go to stdout; give a folder with --output")
-    return {"output": args.output, "formats": names, **overwrite_arguments(args)}

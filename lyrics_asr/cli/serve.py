@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lyrics_asr.console import DONE, UsageError, say
+from lyrics_asr.options import DEFAULT_MODEL
 from lyrics_asr.server.settings import Limits
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _LIMITS = (
 
 def declare_serve(parser: "VerbParser") -> None:
     """Arguments of `lyrics-asr serve`."""
-    parser.runs(serve, "lyrics-asr serve --model embedded --data library")
+    parser.runs(serve, "lyrics-asr serve --data library")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
     parser.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
     parser.add_argument(
-        "--model", default="published", metavar="NAME", help="see lyrics-asr transcribe (default: %(default)s)"
+        "--model", default=DEFAULT_MODEL, metavar="NAME", help="see lyrics-asr transcribe (default: %(default)s)"
     )
     parser.add_argument(
         "--data",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lyrics_asr.evaluation.damage import Damage
 from lyrics_asr.options import (
+    DEFAULT_MODEL,
     AcousticOptions,
     AlignmentOptions,
     LineOptions,
@@ -61,7 +62,7 @@ class EvaluationConfig:
     language: str | None = None
     genre: str | None = None
     limit: int | None = None
-    model: str = "published"
+    model: str = DEFAULT_MODEL
     separator: str | None = None
     acoustic: str | None = None
     acoustic_language: str | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lyrics_asr.lyrics.languages import AUTO
+from lyrics_asr.options import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class ModelRequest(Request):
         overrides: `key.sub=value` of `InferenceOptions`, which override the defaults and the model's tuned options.
     """
 
-    model: str = "published"
+    model: str = DEFAULT_MODEL
     separator: str | None = None
     acoustic: str | None = None
     language: str = "en"

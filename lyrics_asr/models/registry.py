@@ -27,6 +27,7 @@ from lyrics_asr.models.lyrics_model import (
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.loading import load_separator
+from lyrics_asr.options import DEFAULT_MODEL
 
 PUBLISHED = "published"
 PUBLISHED_SEPARATOR = "htdemucs"
@@ -58,7 +59,7 @@ KNOWN_MODELS = {
 
 
 def load_model(
-    name: str = PUBLISHED,
+    name: str = DEFAULT_MODEL,
     *,
     separator: str | Separator | None = None,
     acoustic: str | AcousticModel | None = None,
@@ -71,11 +72,12 @@ def load_model(
     """Load a model in evaluation mode.
 
     Args:
-        name: "published" (Demucs and Wav2Vec2 from the hub), "embedded" or "embedded-small" (part of this package),
+        name: "embedded" or "embedded-small" (part of this package), "published" (Demucs and Wav2Vec2 from the hub),
             or a folder written by `LyricsModel.save`.
         separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.
-            With another separator or acoustic model, the acoustic model hears the vocals.
+            With another separator or acoustic model, the acoustic model hears the vocals. Another acoustic model also
+            finds the words itself, unless `transcriber` names a transcriber.
         transcriber: replaces the model's transcriber; a name that `load_transcriber` takes, "none" to use no
             transcriber.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
@@ -98,7 +100,8 @@ def load_model(
             raise FileNotFoundError(f"{language_model}: no such language model; check the path")
         if language_model_path is not None:
             language_model_suffix(language_model_path)
-    transcriber = transcriber or parts.transcriber
+    if transcriber is None and acoustic is None:
+        transcriber = parts.transcriber
     model = LyricsModel(
         _separator(separator or parts.separator),
         _acoustic(acoustic or parts.acoustic, language, letters),

@@ -298,7 +298,7 @@ def test_what_the_acoustic_model_hears_belongs_to_both_parts(tmp_path):
 def test_published_pair_comes_from_the_cache(offline_cache):
     assert cached_paths("published") == ()
     fill_cache(offline_cache)
-    model = load_model(device="cpu")
+    model = load_model("published", device="cpu")
     assert model.info.name == "published"
     assert (model.info.separator, model.info.acoustic) == ("htdemucs", PUBLISHED_ACOUSTIC)
     for key, value in tiny_acoustic().state_dict().items():
@@ -317,7 +317,7 @@ from lyrics_asr.models.hub import ModelNotFoundError
 from lyrics_asr.models.registry import load_model
 started = time.monotonic()
 try:
-    load_model()
+    load_model("published")
 except ModelNotFoundError as error:
     print(time.monotonic() - started, error)
 """

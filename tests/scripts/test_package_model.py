@@ -40,7 +40,10 @@ def test_a_package_holds_the_trained_and_the_original_layers(tmp_path, monkeypat
     assert ours.fc1.weight.data_ptr() == theirs.fc1.weight.data_ptr()
     assert ours.fc2.weight.data_ptr() != theirs.fc2.weight.data_ptr()
 
-    other = load_model(str(tmp_path / "package"), acoustic=build_acoustic(TINY, "abc"), device="cpu")
+    other = build_acoustic(TINY, "abc")
+    assert load_model(str(tmp_path / "package"), acoustic=other, device="cpu").transcriber is None
+    transcriber = str(tmp_path / "package" / "transcriber")
+    other = load_model(str(tmp_path / "package"), acoustic=other, transcriber=transcriber, device="cpu")
     with pytest.raises(ValueError, match=r"it has no encoder of its own; .* or --transcriber none"):
         _ = other.transcriber
 
