@@ -96,8 +96,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="embedded or embedded-small (in this package), published (downloaded on first use), or a model's folder "
-        "(default: %(default)s)",
+        help="embedded or embedded-small (in this package), published (downloaded on first use), a model's folder, or "
+        "its name on the Hugging Face hub (default: %(default)s)",
     )
     parser.add_argument(
         "--separator",

@@ -56,7 +56,7 @@ SCHEMA = "lyrics-asr/model/1"
 ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
 """The models that are part of this package, each in a folder of its name."""
 LANGUAGE_MODEL_FILES = tuple(map("language_model{}".format, LANGUAGE_MODEL_SUFFIXES))
-_MODEL_FILES = ("model.json", "separator", "acoustic", "transcriber", "decoder.yaml", *LANGUAGE_MODEL_FILES)
+MODEL_FILES = ("model.json", "separator", "acoustic", "transcriber", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 
 
 class LyricsModel(nn.Module):
@@ -355,6 +355,6 @@ def _replacing(folder: Path) -> Iterator[Path]:
         if old.exists() and not folder.exists():
             old.rename(folder)
         for path in list(old.iterdir()) if old.exists() else []:
-            if path.name not in _MODEL_FILES:
+            if path.name not in MODEL_FILES:
                 path.rename(folder / path.name)
         shutil.rmtree(scratch, ignore_errors=True)

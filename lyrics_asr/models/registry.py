@@ -4,10 +4,12 @@ Conventions
 - A model is a separator, an acoustic model, and optionally a language model and decoding options.
 - Built-in names: "published" (downloaded) and the models in `lyrics_asr/assets`. A part of a model in assets is named
   by its path, such as "embedded/separator".
-- Weights on the hub are pinned to commits. The folder layout is described in `lyrics_model`.
+- `owner/name` is a model on the Hugging Face hub, unless there is such a folder.
+- Weights of "published" are pinned to commits. The folder layout is described in `lyrics_model`.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -19,6 +21,7 @@ from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.lyrics_model import (
     ASSETS_FOLDER,
     LANGUAGE_MODEL_FILES,
+    MODEL_FILES,
     SCHEMA,
     AcousticInput,
     LyricsModel,
@@ -32,6 +35,8 @@ from lyrics_asr.options import DEFAULT_MODEL
 PUBLISHED = "published"
 PUBLISHED_SEPARATOR = "htdemucs"
 PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
+
+_MODEL_PATTERNS = (*MODEL_FILES, *map("{}/*".format, MODEL_FILES))  # what is downloaded of a model on the hub
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def load_model(
 
     Args:
         name: "embedded" or "embedded-small" (part of this package), "published" (Demucs and Wav2Vec2 from the hub),
-            or a folder written by `LyricsModel.save`.
+            a folder written by `LyricsModel.save`, or the name of such a folder on the Hugging Face hub.
         separator: replaces the model's separator, which is not loaded then; or a name that `load_separator` takes.
         acoustic: replaces the model's acoustic model, which is not loaded then; or a name that `load_acoustic` takes.
             With another separator or acoustic model, the acoustic model hears the vocals. Another acoustic model also
@@ -182,10 +187,15 @@ class _Parts:
 
 def _read_folder(name: str) -> _Parts:
     folder = Path(_expanded(name))
+    if not folder.exists() and _is_repository(name):
+        folder = hub_snapshot(name, None, _MODEL_PATTERNS, complete=_is_model)
     path = folder / "model.json"
     if not path.is_file():
         names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS.values())
-        raise ModelNotFoundError(f"{name}: not a model ({path} is missing); give the folder of a model, or {names}")
+        raise ModelNotFoundError(
+            f"{name}: not a model ({path} is missing); give the folder of a model, OWNER/NAME of one on the hub, or "
+            f"{names}"
+        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -218,11 +228,22 @@ def _read_folder(name: str) -> _Parts:
 
 
 def _expanded(name: str) -> str:
-    """Replace the name of a model in assets, or of a part of it, by its path."""
+    """Replace the name of a model in assets, or of a part of a model in assets or on the hub, by its path."""
     model, *below = name.split("/")
     if model in KNOWN_MODELS and not KNOWN_MODELS[model].repositories:
         return str(ASSETS_FOLDER.joinpath(model, *below))
+    repository, _, part = name.rpartition("/")
+    if part in MODEL_FILES and not Path(name).exists() and _is_repository(repository):
+        return str(hub_snapshot(repository, None, _MODEL_PATTERNS, complete=_is_model) / part)
     return name
+
+
+def _is_repository(name: str) -> bool:
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is not None
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "model.json").is_file() and is_complete(folder / "acoustic")
 
 
 def _has_safetensors(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -293,6 +294,27 @@ def test_what_the_acoustic_model_hears_belongs_to_both_parts(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({**description, "acoustic_input": "stems"}))
     with pytest.raises(ValueError, match=r"'acoustic_input' must be one of .*, not 'stems'"):
         load_model(folder, device="cpu")
+
+
+def test_a_model_on_the_hub_is_known_by_its_name(offline_cache, tiny_model_folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"me/mine \(Hugging Face\): the weights are not on this computer"):
+        load_model("me/mine", device="cpu")
+    repository = offline_cache / "models--me--mine"
+    shutil.copytree(tiny_model_folder, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    model, expected = load_model("me/mine", device="cpu"), load_model(str(tiny_model_folder), device="cpu")
+    assert (model.info.separator, model.info.acoustic) == ("me/mine/separator", "me/mine/acoustic")
+    for key, value in expected.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value)
+    again = load_model("me/mine", separator=model.info.separator, acoustic=model.info.acoustic, device="cpu")
+    assert again.info == model.info
+
+    shutil.copytree(tiny_model_folder, tmp_path / "me" / "mine")
+    (tmp_path / "me" / "mine" / "model.json").write_text("{")
+    with pytest.raises(ValueError, match=r"me/mine/model\.json: not JSON"):  # a folder of that name comes first
+        load_model("me/mine", device="cpu")
 
 
 def test_published_pair_comes_from_the_cache(offline_cache):
