@@ -42,7 +42,7 @@ class EvaluationConfig:
         alignments: folder of alignments to evaluate instead of a model.
         output: folder of results, report and predictions; an interrupted run resumes there.
         cache: folder for emissions, so that other decoding options do not need to run the networks again.
-        bss_eval: also compute BSS Eval, which takes several times as long as everything else.
+        bss_eval: also compute BSS Eval of the separated vocals.
         separation: options of the separator.
         acoustic_options: options of the acoustic model.
         decoding: `DecodingOptions` that differ from the model's tuned ones.

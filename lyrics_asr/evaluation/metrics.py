@@ -15,8 +15,8 @@ Conventions
   (Stoller et al. 2019) count |error| < tolerance; both are computed.
 - The percentage of correct segments (PCS) has two definitions: over the whole song, from 0 to its end (Fujihara et al.
   2011, and JamendoLyrics' scripts), and from the first to the last reference onset (MIREX 2020).
-- Separation: SI-SDR in dB over the whole song, so silent segments of the reference need no special case; BSS Eval v4 in
-  dB as museval computes it, the median over windows of 1 s without silent ones (SiSEC 2018).
+- Separation: SI-SDR in dB over the whole song, so silent segments of the reference need no special case. `bss_eval` has
+  a module of its own.
 
 Sources
 - Morris, Maier and Green, "From WER and RIL to MER and WIL", Interspeech 2004.
@@ -33,14 +33,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import alt_eval.metrics
 import alt_eval.tokenizer
 import iso639
 import jiwer
 import mir_eval.alignment
-import museval.metrics
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -127,15 +126,6 @@ class AlignmentErrors:
     correct_segments_mirex: float | None
     perceptual: float
     errors_seconds: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class BssEval:
-    """BSS Eval v4 of one song's vocals: medians over windows, in dB."""
-
-    sdr_db: float
-    sir_db: float
-    sar_db: float
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
@@ -231,33 +221,6 @@ def alignment_errors(
     )
 
 
-def bss_eval(
-    vocals: Float[Tensor, "channels samples"],
-    reference_vocals: Float[Tensor, "channels samples"],
-    mixture: Float[Tensor, "channels samples"],
-    sample_rate_hz: int,
-) -> BssEval | None:
-    """BSS Eval v4 of separated vocals, with the rest of the mixture as the other source.
-
-    Args:
-        vocals: estimated vocals; for the baseline the mixture itself, which then estimates both sources.
-        reference_vocals: vocal stem.
-        mixture: input of the separator.
-        sample_rate_hz: sample rate of all three.
-
-    Returns:
-        None if no window of 1 s has both vocals and accompaniment, where BSS Eval is undefined.
-    """
-    rest = mixture if vocals is mixture else mixture - vocals
-    references = torch.stack([reference_vocals, mixture - reference_vocals]).transpose(1, 2).double().numpy()
-    estimates = torch.stack([vocals, rest]).transpose(1, 2).double().numpy()
-    if not references.any(axis=(1, 2)).all():
-        return None
-    sdr, _, sir, sar, _ = museval.metrics.bss_eval(references, estimates, window=sample_rate_hz, hop=sample_rate_hz)
-    medians = [_median(each[0]) for each in (sdr, sir, sar)]
-    return None if None in medians else BssEval(*cast("list[float]", medians))
-
-
 def si_sdr(estimate: Float[Tensor, " samples"], reference: Float[Tensor, " reference_samples"]) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 2 and 3), with means removed.
 
@@ -303,11 +266,6 @@ def _aligned(reference: list[Any], hypothesis: list[Any]) -> tuple[Any, Any, Any
 def _tokenizer() -> Any:
     """A cached tokenizer: it compiles its rules for each new language."""
     return alt_eval.tokenizer.LyricsTokenizer()
-
-
-def _median(values: NDArray[np.float64]) -> float | None:
-    defined = values[np.isfinite(values)]
-    return float(np.median(defined)) if len(defined) else None
 
 
 def _check_texts(references: Sequence[str], hypotheses: Sequence[str]) -> None:

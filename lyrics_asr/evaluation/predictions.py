@@ -14,7 +14,7 @@ from typing import Any
 
 from lyrics_asr.audio import probe
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
-from lyrics_asr.evaluation.metrics import BssEval
+from lyrics_asr.evaluation.bss_eval import BssEval
 from lyrics_asr.formats import parse_json
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.options import DecodingOptions

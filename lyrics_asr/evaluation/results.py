@@ -48,7 +48,6 @@ _PACKAGES = (
     "jiwer",
     "alt-eval",
     "mir_eval",
-    "museval",
     "numpy",
     "av",
     "soxr",

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from lyrics_asr.audio import Audio, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.evaluation.bss_eval import bss_eval
 from lyrics_asr.evaluation.damage import DamagedLyrics
-from lyrics_asr.evaluation.metrics import bss_eval, si_sdr
+from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.evaluation.predictions import (
     SCHEMA,
     SeparationScores,
@@ -57,7 +58,7 @@ class EvaluateRequest(ModelRequest):
     Args:
         songs: by the stem of their job, see `job_of`.
         options: options of all stages except decoding, which uses the model's tuned options with `overrides`.
-        bss_eval: also compute BSS Eval, which takes several times as long as everything else.
+        bss_eval: also compute BSS Eval.
         cache: folder for emissions; None to cache nothing.
         damaged: damaged lyrics to align instead of the reference's, by the stem of their job.
         keep_all: whether every line of damaged lyrics gets a time.
@@ -261,9 +262,9 @@ def separation_scores(
     reference, mixed, estimate = (each.samples[:, :count] for each in (stem, mixture, vocals))
     if (mixed - reference).abs().max() == 0:
         return SeparationScores(None, None, None, None)
+    of_mixture = of_vocals = None
+    if with_bss_eval:
+        of_mixture, of_vocals = bss_eval([mixed, estimate], reference, mixed, mixture.sample_rate_hz)
     return SeparationScores(
-        si_sdr(mixed.mean(0), reference.mean(0)),
-        si_sdr(estimate.mean(0), reference.mean(0)),
-        bss_eval(mixed, reference, mixed, mixture.sample_rate_hz) if with_bss_eval else None,
-        bss_eval(estimate, reference, mixed, mixture.sample_rate_hz) if with_bss_eval else None,
+        si_sdr(mixed.mean(0), reference.mean(0)), si_sdr(estimate.mean(0), reference.mean(0)), of_mixture, of_vocals
     )

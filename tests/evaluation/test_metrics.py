@@ -15,7 +15,6 @@ from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     ErrorCounts,
     alignment_errors,
-    bss_eval,
     character_errors,
     jam_alt_counts,
     si_sdr,
@@ -178,27 +177,6 @@ def test_jam_alt_counts_of_an_empty_transcript():
 def test_jam_alt_refuses_what_has_no_measure(reference, language, message):
     with pytest.raises(ValueError, match=message):
         jam_alt_counts(reference, "la", language)
-
-
-def test_bss_eval_of_white_noises_is_their_energy_ratio():
-    generator = torch.Generator().manual_seed(0)
-    voice, band, artefact = torch.randn(3, 1, 24_000, generator=generator)
-    estimate = voice + 0.1 * band + 0.01 * artefact
-    scores = bss_eval(estimate, voice, voice + band, 8000)
-    # A filter of 512 taps explains a little of a noise too: about 512 of 8,000 samples of each window's worth.
-    assert scores.sir_db == pytest.approx(20, abs=0.5)
-    assert scores.sar_db == pytest.approx(40, abs=0.5)
-    assert scores.sdr_db == pytest.approx(20, abs=0.5)
-    baseline = bss_eval(mixture := voice + band, voice, mixture, 8000)
-    assert baseline.sdr_db == pytest.approx(0, abs=0.5)
-
-
-def test_bss_eval_leaves_out_windows_without_a_voice_and_songs_without_a_band():
-    generator = torch.Generator().manual_seed(0)
-    voice, band = torch.randn(2, 1, 24_000, generator=generator)
-    voice[:, 8000:16_000] = 0
-    assert bss_eval(voice + 0.1 * band, voice, voice + band, 8000).sdr_db == pytest.approx(20, abs=1.0)
-    assert bss_eval(voice, voice, voice, 8000) is None
 
 
 def sine(cycles, samples=1000):
