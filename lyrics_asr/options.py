@@ -138,11 +138,11 @@ class LineOptions:
     """How a transcript is split into lines.
 
     Args:
-        pause_seconds: a line ends at a pause of at least this length.
+        pause_seconds: a line ends at a pause of at least this length, from the fall of the voice to the next word.
         max_words: lines of more words are split at their longest pause until none is too long.
     """
 
-    pause_seconds: float = 0.6
+    pause_seconds: float = 0.4
     max_words: int = 12
 
     def __post_init__(self) -> None:

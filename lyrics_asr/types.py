@@ -5,6 +5,7 @@ Conventions
 - A frame of the acoustic model is placed at the centre of its receptive field, plus a correction that is measured for
   each model: `(index * stride + receptive_field / 2) / sample_rate + correction`.
 - A span of frames is half open, `[start, end)`, as in Python slices.
+- A word ends at the fall of the voice, see `alignment.word_ends`.
 - Confidences are in 0..1. Log-probabilities are natural logarithms.
 """
 

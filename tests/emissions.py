@@ -22,12 +22,21 @@ def random_emissions(frames, seed, vocabulary=TINY):
     return emissions((1.5 * noise).log_softmax(-1), vocabulary)
 
 
-def path_emissions(path, probability=0.9, vocabulary=ENGLISH):
+def path_emissions(path, probability=0.999, vocabulary=ENGLISH):
     """Emissions in which the symbols of `path` ("_" is the blank) have this probability, frame by frame."""
     columns = [vocabulary.blank_id if symbol == "_" else vocabulary.tokens.index(symbol) for symbol in path]
     probs = torch.full((len(path), len(vocabulary.tokens)), (1 - probability) / (len(vocabulary.tokens) - 1))
     probs[torch.arange(len(path)), columns] = probability
     return emissions(probs.log(), vocabulary)
+
+
+def voice_falls(given, last, limit):
+    """The first frame after the last letter in which letters have at most 0.4 %, going frame by frame up to a limit."""
+    pauses = [given.vocabulary.blank_id, given.vocabulary.word_delimiter_id]
+    end = last + 1
+    while end < limit and 1 - sum(math.exp(given.log_probs[end, i]) for i in pauses if i is not None) > 0.004:
+        end += 1
+    return end
 
 
 def text_log_probs(given):

@@ -4,7 +4,7 @@ Conventions
 - The path is the best of all paths through the graph of the lyrics (Viterbi; see `graph` and `search`). A line may be
   left out, sung again or sung out of order, and singing that no line covers is passed over, each at a price. Where none
   of this pays, the result is the forced alignment of the whole lyrics, which `keep_all` always gives.
-- A word starts with the first frame of its first letter and ends with the last frame of its last letter.
+- A word starts with the first frame of its first letter and ends at the fall of the voice, see `word_ends`.
 - Confidences are probabilities, see `confidence`. If the lyrics seem to belong to another song, no line is found.
 - A word that cannot be spelled, such as "-", has zero length and confidence 0. It is placed at the end of the spelled
   word before it in its line, else at the start of the next one. A line of such words follows the line before it, and
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lyrics_asr.alignment.found import Found, WordSpan, find, written_lines
 from lyrics_asr.alignment.graph import PADDING_FRAMES, Columns, Spelling, build_graph, line_windows, path_scores
+from lyrics_asr.alignment.word_ends import sung_ends
 from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
 from lyrics_asr.options import AlignmentOptions
@@ -77,6 +78,7 @@ def align_lyrics(
     )
     if not keep_all and not song.belongs:
         found, words = replace(found, visits=()), ()
+    words = _with_sung_ends(words, emissions)
     lines, numbers = list[TimedLine](), set[int]()
     for number in spelled.unspelled_after(-1):
         lines.append(_unspelled_line(lyrics, number, emissions.seconds(0)))
@@ -144,6 +146,13 @@ def _check_fit(spelled: _Spelled, emissions: Emissions, options: AlignmentOption
             f"letters), but the song has {frames} frames in {emissions.duration_seconds:.1f} s; check that the lyrics "
             "belong to this song"
         )
+
+
+def _with_sung_ends(words: Sequence[Sequence[WordSpan]], emissions: Emissions) -> tuple[tuple[WordSpan, ...], ...]:
+    """The words of every visit, until the fall of the voice."""
+    spans = [(word.start - PADDING_FRAMES, word.end - PADDING_FRAMES) for line in words for word in line]
+    ends = iter(sung_ends(emissions, spans))
+    return tuple(tuple(replace(word, end=next(ends) + PADDING_FRAMES) for word in line) for line in words)
 
 
 def _timed_line(

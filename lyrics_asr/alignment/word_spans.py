@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchaudio.functional import forced_align
 
+from lyrics_asr.alignment.word_ends import sung_ends
 from lyrics_asr.types import Emissions, TimedWord
 
 
@@ -20,6 +21,10 @@ class WordSpan:
     end: int
     confidence: float
 
+    def shifted(self, frames: int) -> "WordSpan":
+        """The same word, so many frames later."""
+        return replace(self, start=self.start + frames, end=self.end + frames)
+
 
 def word_spans(
     log_probs: Float[Tensor, "frames columns"],
@@ -29,8 +34,8 @@ def word_spans(
 ) -> list[WordSpan]:
     """Find each word on the most likely path that spells `tokens`.
 
-    A word starts with the first frame of its first token and ends with the last frame of its last token. Its confidence
-    is the geometric mean of its tokens' probabilities over these frames, without blanks.
+    A span goes from the first frame of the word's first token to the last frame of its last token. The confidence is
+    the geometric mean of the tokens' probabilities over these frames, without blanks.
 
     Args:
         log_probs: log-probabilities; at least one frame per token, plus a blank between two equal tokens.
@@ -56,7 +61,10 @@ def word_spans(
     return [WordSpan(*span, math.exp(min(0.0, mean))) for span, mean in zip(frames, means, strict=True)]
 
 
-def timed_word(text: str, span: WordSpan, offset: int, emissions: Emissions) -> TimedWord:
-    """Convert a span whose frame 0 is frame `offset` of the song to a word with times in seconds."""
-    start_seconds, end_seconds = emissions.seconds(offset + span.start), emissions.seconds(offset + span.end)
-    return TimedWord(text, start_seconds, end_seconds, span.confidence)
+def timed_words(texts: Sequence[str], spans: Sequence[WordSpan], emissions: Emissions) -> tuple[TimedWord, ...]:
+    """Convert spans of a song's frames, in order, to words with times in seconds, which end as in `word_ends`."""
+    ends = sung_ends(emissions, [(span.start, span.end) for span in spans])
+    return tuple(
+        TimedWord(text, emissions.seconds(span.start), emissions.seconds(end), span.confidence)
+        for text, span, end in zip(texts, spans, ends, strict=True)
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from lyrics_asr.alignment.word_spans import timed_word, word_spans
+from lyrics_asr.alignment.word_spans import WordSpan, timed_words, word_spans
 from lyrics_asr.decoding.flashlight import FlashlightDecoder
 from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis
@@ -134,15 +134,17 @@ class BeamSearch:
                 hypotheses = list(map(SegmentHypothesis, (each.words for each in hypotheses), exact_scores))
             segments.append(hypotheses)
 
-        def timed(song: SongHypothesis) -> Iterator[TimedWord]:
+        def timed(song: SongHypothesis) -> tuple[TimedWord, ...]:
+            texts, placed = list[str](), list[WordSpan]()
             for (start, end), words in zip(spans, song.segments, strict=True):
                 segment = self._symbols.merge_edge_delimiters(log_probs[start:end])
-                placed = word_spans(segment, *self._symbols.tokenize(words), BLANK_COLUMN)
-                for text, span in zip(words, placed, strict=True):
-                    yield timed_word(text, span, start, emissions)
+                texts += words
+                for span in word_spans(segment, *self._symbols.tokenize(words), BLANK_COLUMN):
+                    placed.append(span.shifted(start))
+            return timed_words(texts, placed, emissions)
 
         return [
-            Hypothesis(tuple(timed(song)), song.acoustic_score, song.language_model_log10, song.score)
+            Hypothesis(timed(song), song.acoustic_score, song.language_model_log10, song.score)
             for song in join_segments(segments, self._model, self._options, hot_words, count)
         ]
 

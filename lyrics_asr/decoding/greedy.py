@@ -1,6 +1,6 @@
 """Greedy CTC decoding, without a language model."""
 
-from lyrics_asr.alignment.word_spans import WordSpan, timed_word
+from lyrics_asr.alignment.word_spans import WordSpan, timed_words
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
 from lyrics_asr.types import Emissions, TimedWord, mean_confidence
 
@@ -14,7 +14,7 @@ def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
     if not len(emissions.log_probs):
         return ()
     best_log_probs, best = symbols.columns(emissions.log_probs).max(dim=1)
-    words: list[TimedWord] = []
+    texts, spans = list[str](), list[WordSpan]()
     text, frames, previous = "", list[int](), BLANK_COLUMN
     for frame, column in enumerate([*best.tolist(), None]):
         label = DELIMITER if column is None else symbols.labels[column]
@@ -23,7 +23,8 @@ def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:
             frames.append(frame)
         elif label == DELIMITER and frames:
             score = mean_confidence(best_log_probs[frames].exp().tolist())
-            words.append(timed_word(text, WordSpan(frames[0], frames[-1] + 1, score), 0, emissions))
+            texts.append(text)
+            spans.append(WordSpan(frames[0], frames[-1] + 1, score))
             text, frames = "", []
         previous = column
-    return tuple(words)
+    return timed_words(texts, spans, emissions)

@@ -30,6 +30,8 @@ _LEVEL = 0.95
 _RESAMPLES_AT_ONCE = 50
 
 Aggregation = Literal["ratio", "f1", "median"]
+END_TOLERANCES_SECONDS = (0.1, 0.3)
+
 Statistics = tuple[int | float, ...]
 """The sufficient statistics of one metric and one song."""
 
@@ -110,6 +112,12 @@ def _alignment_metrics(key: str, label: str) -> Iterator[Metric]:
     yield Metric(f"{key}_perceptual", f"{label}: karaoke perceptual score", "share", "ratio", True)
 
 
+def _end_metrics(key: str, label: str) -> Iterator[Metric]:
+    yield _bias_metric(key, label)
+    for seconds in END_TOLERANCES_SECONDS:
+        yield Metric(f"{key}_within_{seconds}_pooled", f"{label}: within {seconds} s, pooled", "share", "ratio", True)
+
+
 def _bias_metric(key: str, label: str) -> Metric:
     return Metric(f"{key}_bias", f"{label}: median signed error, pooled", "signed s", "median", None)
 
@@ -141,8 +149,8 @@ METRICS: Mapping[str, Metric] = {
         *_jam_alt_metrics(),
         *_alignment_metrics("words", "word onsets"),
         *_alignment_metrics("lines", "line onsets"),
-        _bias_metric("word_ends", "word ends"),
-        _bias_metric("line_ends", "line ends"),
+        *_end_metrics("word_ends", "word ends"),
+        *_end_metrics("line_ends", "line ends"),
         *_alignment_metrics("even_words", "even spread of the words"),
         Metric("damaged_words_within", "words of right lines within 0.3 s, damaged lyrics", "share", "ratio", True),
         Metric("not_found_precision", "lines not found: precision", "share", "ratio", True),

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from itertools import accumulate
 
 from lyrics_asr.corpora.manifest import Song
-from lyrics_asr.evaluation.aggregation import BSS_EVAL, JAM_ALT_TOKENS, STAGES, Statistics
+from lyrics_asr.evaluation.aggregation import BSS_EVAL, END_TOLERANCES_SECONDS, JAM_ALT_TOKENS, STAGES, Statistics
 from lyrics_asr.evaluation.damage import DamagedLyrics, damage_statistics
 from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
@@ -163,7 +163,7 @@ def _line_pairs(song: Song, lines: Sequence[TimedLine]) -> tuple[TimedPair, ...]
 
 
 def _end_statistics(song: Song, lines: Sequence[TimedLine]) -> dict[str, Statistics]:
-    """Signed errors of the ends; `_word_pairs` and `_line_pairs` have checked the counts."""
+    """Errors of the ends; `_word_pairs` and `_line_pairs` have checked the counts."""
     word_ends = [word.end_seconds for word in song.words]
     line_ends = [line.end_seconds for line in song.lines]
     if word_ends and not line_ends:
@@ -172,10 +172,21 @@ def _end_statistics(song: Song, lines: Sequence[TimedLine]) -> dict[str, Statist
     statistics: dict[str, Statistics] = {}
     if word_ends:
         estimated = [word.end_seconds for line in lines for word in line.words]
-        statistics["word_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, word_ends, strict=True))
+        statistics |= _errors_of_ends("word_ends", estimated, word_ends)
     if line_ends:
         estimated = [line.end_seconds for line in lines]
-        statistics["line_ends_bias"] = tuple(ours - theirs for ours, theirs in zip(estimated, line_ends, strict=True))
+        statistics |= _errors_of_ends("line_ends", estimated, line_ends)
+    return statistics
+
+
+def _errors_of_ends(key: str, estimated: Sequence[float], reference: Sequence[float]) -> dict[str, Statistics]:
+    errors = tuple(ours - theirs for ours, theirs in zip(estimated, reference, strict=True))
+    statistics: dict[str, Statistics] = {f"{key}_bias": errors}
+    for seconds in END_TOLERANCES_SECONDS:
+        statistics[f"{key}_within_{seconds}_pooled"] = (
+            sum(1 for error in errors if abs(error) <= seconds),
+            len(errors),
+        )
     return statistics
 
 

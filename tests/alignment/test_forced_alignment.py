@@ -10,7 +10,7 @@ from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.options import AlignmentOptions
 from lyrics_asr.types import AlignmentError, Vocabulary
-from tests.emissions import ENGLISH, GRID, emissions, path_emissions, random_emissions
+from tests.emissions import ENGLISH, GRID, emissions, path_emissions, random_emissions, voice_falls
 from tests.paths import LYRICS
 
 TINY = Vocabulary(("|", "h", "e", "<pad>", "l", "o"), 3, 0)
@@ -93,7 +93,8 @@ def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frame
     for word, spelling in zip(words, itertools.chain(*spelled), strict=True):
         own, letters = letters[: len(spelling)], letters[len(spelling) :]
         at = [i for i, (state, _) in enumerate(states) if state in own]
-        assert frames_of(word) == (at[0], at[-1] + 1)
+        following = next((i for i, (state, _) in enumerate(states) if letters and state == letters[0]), frames)
+        assert frames_of(word) == (at[0], voice_falls(given, at[-1], following))
 
 
 def test_words_come_back_as_written_at_the_frames_of_a_known_path():
@@ -185,7 +186,7 @@ def test_impossible_symbols_leave_a_finite_answer():
 def test_lyrics_that_just_fit_and_lyrics_that_do_not():
     lyrics = parse_lyrics("hello all")
     (line,) = align_all(random_emissions(11, 0, ENGLISH), lyrics)
-    assert [frames_of(word) for word in line.words] == [(0, 6), (7, 11)]
+    assert [frames_of(word) for word in line.words] == [(0, 7), (7, 11)]  # noise never falls silent
     with pytest.raises(
         AlignmentError, match=r"2 words need at least 11 frames \(8 letters\), but the song has 10 frames in 0\.2 s"
     ):

@@ -146,6 +146,8 @@ def test_ends_have_a_bias_of_their_own():
     assert found["words_bias"] == found["lines_bias"] == 0
     assert found["word_ends_bias"] == pytest.approx(0.2)
     assert found["line_ends_bias"] == pytest.approx(0.2)
+    for key in ("word_ends", "line_ends"):
+        assert (found[f"{key}_within_0.1_pooled"], found[f"{key}_within_0.3_pooled"]) == (0, 1)
     reference = (LineTimes("The sun, the moon", 1.0, 4.6), LineTimes("and rain", 6.0, 7.6))
     only_lines = values(score_song(song(lines=reference, words=()), Prediction(10.0, None, lines=longer)))
     assert only_lines["line_ends_bias"] == pytest.approx(-0.3)  # the lines end at 4.3 and 7.3 s
