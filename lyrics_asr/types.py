@@ -21,6 +21,9 @@ from torch import Tensor
 
 TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/2"
 
+Voice = Literal["lead", "backing"]
+"""Backing vocals may overlap the lead."""
+
 
 class AlignmentError(ValueError):
     """The lyrics cannot be aligned: they have more tokens than the audio has frames, or no word can be spelled."""
@@ -183,6 +186,7 @@ class TimedLine:
         words: words in order.
         status: "repeated" if the line was sung again without being written again.
         number: place among the sung lines of the lyrics, from 0; None if it was transcribed.
+        voice: who sings it.
     """
 
     text: str
@@ -192,6 +196,7 @@ class TimedLine:
     words: tuple[TimedWord, ...]
     status: Literal["sung", "repeated"] = "sung"
     number: int | None = None
+    voice: Voice = "lead"
 
     def __post_init__(self) -> None:
         _check_span(self.text, self.start_seconds, self.end_seconds, self.confidence)
@@ -204,6 +209,7 @@ class MissingLine:
     text: str
     number: int
     words: tuple[str, ...]
+    voice: Voice = "lead"
 
 
 @dataclass(frozen=True)
@@ -300,7 +306,14 @@ class Transcript:
 def _missing_line_document(line: MissingLine) -> dict[str, Any]:
     times = {"start_seconds": None, "end_seconds": None, "confidence": 0.0}
     words = [{"text": text, **times} for text in line.words]
-    return {"text": line.text, **times, "words": words, "status": "not_found", "number": line.number}
+    return {
+        "text": line.text,
+        **times,
+        "words": words,
+        "status": "not_found",
+        "number": line.number,
+        "voice": line.voice,
+    }
 
 
 def mean_confidence(confidences: Sequence[float]) -> float:
@@ -349,6 +362,6 @@ class Syllable:
 
 @dataclass(frozen=True)
 class SungTranscript(Transcript):
-    """A transcript with its melody: the syllables of all words, in the order of `lines`."""
+    """A transcript with its melody: the syllables of the lead's words, in the order of `lines`."""
 
     melody: tuple[Syllable, ...] = ()

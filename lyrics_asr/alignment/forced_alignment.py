@@ -5,6 +5,7 @@ Conventions
   left out, sung again or sung out of order, and singing that no line covers is passed over, each at a price. Where none
   of this pays, the result is the forced alignment of the whole lyrics, which `keep_all` always gives.
 - A word starts with the first frame of its first letter and ends at the fall of the voice, see `word_ends`.
+- Backing vocals are found after the lead and may overlap it, see `backing`.
 - Confidences are probabilities, see `confidence`. If the lyrics seem to belong to another song, no line is found.
 - A word that cannot be spelled, such as "-", has zero length and confidence 0. It is placed at the end of the spelled
   word before it in its line, else at the start of the next one. A line of such words follows the line before it, and
@@ -17,7 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lyrics_asr.alignment.found import Found, WordSpan, find, written_lines
+from lyrics_asr.alignment.backing import find_backing, windows_beside
+from lyrics_asr.alignment.confidence import SongEvidence
+from lyrics_asr.alignment.found import WordSpan, find, written_lines
 from lyrics_asr.alignment.graph import PADDING_FRAMES, Columns, Spelling, build_graph, line_windows, path_scores
 from lyrics_asr.alignment.word_ends import sung_ends
 from lyrics_asr.lyrics.spelling import spell_by_sound
@@ -73,17 +76,13 @@ def align_lyrics(
     if use_times:
         guided = [lyrics.lines[number] for number in spelled.numbers]
         windows = line_windows(guided, emissions, options.margin_seconds)
-    found, song, words = find(
-        scores, spelled.spellings, emissions.vocabulary, options, keep_all=keep_all, windows=windows
-    )
-    if not keep_all and not song.belongs:
-        found, words = replace(found, visits=()), ()
-    words = _with_sung_ends(words, emissions)
+    visits, song = _find_voices(scores, lyrics, spelled, windows, emissions, options, keep_all=keep_all)
+    words = _with_sung_ends([visit.words for visit in visits], emissions)
     lines, numbers = list[TimedLine](), set[int]()
     for number in spelled.unspelled_after(-1):
         lines.append(_unspelled_line(lyrics, number, emissions.seconds(0)))
-    for line, spans in zip(written_lines(found.visits, spelled.spellings), words, strict=True):
-        number = spelled.numbers[line]
+    for visit, spans in zip(visits, words, strict=True):
+        number = visit.number
         is_repeated = number in numbers
         numbers.add(number)
         lines.append(_timed_line(lyrics.lines[number], number, spelled, spans, is_repeated, emissions, calibrated))
@@ -91,11 +90,11 @@ def align_lyrics(
             for unspelled in spelled.unspelled_after(number):
                 lines.append(_unspelled_line(lyrics, unspelled, lines[-1].end_seconds))
     missing = tuple(
-        MissingLine(lyrics.lines[number].text, number, lyrics.lines[number].words)
+        MissingLine(lyrics.lines[number].text, number, lyrics.lines[number].words, lyrics.lines[number].voice)
         for number in spelled.numbers
         if number not in numbers
     )
-    uncovered = () if keep_all else _uncovered(scores, found, emissions)
+    uncovered = () if keep_all else _uncovered(scores, visits, emissions)
     return Alignment(tuple(lines), missing, uncovered, song.confidence)
 
 
@@ -148,6 +147,63 @@ def _check_fit(spelled: _Spelled, emissions: Emissions, options: AlignmentOption
         )
 
 
+@dataclass(frozen=True)
+class _SungLine:
+    """The number of a line in the lyrics, and its words where it is sung."""
+
+    number: int
+    words: tuple[WordSpan, ...]
+
+
+def _find_voices(
+    scores: NDArray[np.float32],
+    lyrics: Lyrics,
+    spelled: _Spelled,
+    windows: NDArray[np.int64] | None,
+    emissions: Emissions,
+    options: AlignmentOptions,
+    *,
+    keep_all: bool,
+) -> tuple[list[_SungLine], SongEvidence]:
+    """All that was found, in order of time, and what speaks for the lyrics as a whole."""
+    is_backing = [lyrics.lines[number].voice == "backing" for number in spelled.numbers]
+    is_lead = [all(is_backing) or not backing for backing in is_backing]
+    lead = [line for line, sings in enumerate(is_lead) if sings]
+    phrases = [line for line, sings in enumerate(is_lead) if not sings]
+    spellings = [spelled.spellings[line] for line in lead]
+    found, song, words = find(
+        scores,
+        spellings,
+        emissions.vocabulary,
+        options,
+        keep_all=keep_all,
+        windows=None if windows is None else windows[lead],
+    )
+    if not (keep_all or song.belongs) or not found.visits:
+        return [], song
+    lines = [lead[line] for line in written_lines(found.visits, spellings)]
+    sung = [_SungLine(spelled.numbers[line], own) for line, own in zip(lines, words, strict=True)]
+    if phrases:
+        visits = [replace(visit, line=line) for visit, line in zip(found.visits, lines, strict=True)]
+        beside = windows_beside(phrases, visits, len(scores))
+        if windows is not None:
+            given = windows[phrases]
+            beside = np.stack([np.maximum(beside[:, 0], given[:, 0]), np.minimum(beside[:, 1], given[:, 1])], axis=1)
+        backing, words = find_backing(
+            scores,
+            found,
+            [spelled.spellings[line] for line in phrases],
+            beside,
+            song,
+            emissions,
+            options,
+            keep_all=keep_all,
+        )
+        for visit, own in zip(backing.visits, words, strict=True):
+            sung.append(_SungLine(spelled.numbers[phrases[visit.line]], own))
+    return sorted(sung, key=lambda line: line.words[0].start), song
+
+
 def _with_sung_ends(words: Sequence[Sequence[WordSpan]], emissions: Emissions) -> tuple[tuple[WordSpan, ...], ...]:
     """The words of every visit, until the fall of the voice."""
     spans = [(word.start - PADDING_FRAMES, word.end - PADDING_FRAMES) for line in words for word in line]
@@ -183,21 +239,22 @@ def _timed_line(
         tuple(words),
         status="repeated" if is_repeated else "sung",
         number=number,
+        voice=line.voice,
     )
 
 
 def _unspelled_line(lyrics: Lyrics, number: int, seconds: float) -> TimedLine:
     line = lyrics.lines[number]
     words = tuple(TimedWord(text, seconds, seconds, 0.0) for text in line.words)
-    return TimedLine(line.text, seconds, seconds, 0.0, words, number=number)
+    return TimedLine(line.text, seconds, seconds, 0.0, words, number=number, voice=line.voice)
 
 
-def _uncovered(scores: NDArray[np.float32], found: Found, emissions: Emissions) -> tuple[Segment, ...]:
+def _uncovered(scores: NDArray[np.float32], sung: Sequence[_SungLine], emissions: Emissions) -> tuple[Segment, ...]:
     """Singing between the lines: stretches in which the model hears letters."""
     made = Columns.after(emissions.vocabulary)
-    is_gap = np.ones(len(found.path), dtype=np.bool_)
-    for visit in found.visits:
-        is_gap[visit.start : visit.end] = False
+    is_gap = np.ones(len(scores), dtype=np.bool_)
+    for line in sung:
+        is_gap[line.words[0].start : line.words[-1].end] = False
     heard = np.flatnonzero(is_gap & (scores[:, made.wildcard] > scores[:, made.line_pause]))
     frame_seconds = emissions.grid.frame_seconds
     in_line = np.cumsum(~is_gap)

@@ -113,26 +113,13 @@ def find(
     """
     best = most_likely_scores(scores, vocabulary)
 
-    def search(
-        lines: Sequence[Sequence[Spelling]], prices: Prices | None, windows: NDArray[np.int64] | None = None
-    ) -> Found:
-        graph = build_graph(lines, vocabulary, options, prices, windows)
-        path = best_path(scores, graph.graph)
-        cost = best - scores[np.arange(len(path)), graph.graph.columns[path]]
-        return Found(graph, path, np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)]), _visits(path, graph))
+    def path_of(graph: LyricsGraph) -> Found:
+        return best_found(scores, best, graph)
 
-    backwards = [[word[::-1] for word in line[::-1]] for line in spellings[::-1]]
-    decoy_cost = search(backwards, None).cost_quantile(0.5)
-    forced = found = search(spellings, None, windows)
+    decoy_cost = path_of(build_graph(backwards(spellings[::-1]), vocabulary, options, None)).cost_quantile(0.5)
+    forced = found = path_of(build_graph(spellings, vocabulary, options, None, windows))
     for _ in range(0 if keep_all else _MAX_SEARCHES):
-        margin = decoy_cost - found.cost_quantile(_SUNG_QUANTILE)
-        prices = Prices(
-            letter=decoy_cost - (1 - options.letter) * margin,
-            omitted_letter=min(
-                options.omitted_letter / max(margin, options.min_cost_difference), options.max_omitted_letter
-            ),
-        )
-        found = search(spellings, prices, windows)
+        found = path_of(build_graph(spellings, vocabulary, options, prices_for(found, decoy_cost, options), windows))
         if found.is_in_order or not found.visits:
             break
     wildcards = found.graph.is_wildcard.sum() / found.graph.letters.sum()
@@ -140,7 +127,30 @@ def find(
     if found.visits:
         costs.append(found.cost_quantile(0.5) + _SELECTION_COST)
     song = SongEvidence(decoy_cost - min(costs), decoy_cost, len(spellings), float(wildcards))
-    return found, song, _word_spans(found, scores, decoy_cost, song)
+    return found, song, word_spans(found, scores, decoy_cost, song)
+
+
+def best_found(scores: NDArray[np.float32], best: NDArray[np.float32], graph: LyricsGraph) -> Found:
+    """The best path through a graph; `best` has the scores of the most likely symbols."""
+    path = best_path(scores, graph.graph)
+    cost = best - scores[np.arange(len(path)), graph.graph.columns[path]]
+    return Found(graph, path, np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)]), _visits(path, graph))
+
+
+def backwards(lines: Sequence[Sequence[Spelling]]) -> list[list[Spelling]]:
+    """Decoys: each line from its last letter to its first."""
+    return [[word[::-1] for word in line[::-1]] for line in lines]
+
+
+def prices_for(found: Found, decoy_cost: float, options: AlignmentOptions) -> Prices:
+    """Prices between the cost of the lines that were found and that of decoys."""
+    margin = decoy_cost - found.cost_quantile(_SUNG_QUANTILE)
+    return Prices(
+        letter=decoy_cost - (1 - options.letter) * margin,
+        omitted_letter=min(
+            options.omitted_letter / max(margin, options.min_cost_difference), options.max_omitted_letter
+        ),
+    )
 
 
 def written_lines(visits: Sequence[Visit], spellings: Sequence[Sequence[Spelling]]) -> tuple[int, ...]:
@@ -177,7 +187,7 @@ def _visits(path: NDArray[np.int32], graph: LyricsGraph) -> tuple[Visit, ...]:
     return tuple(Visit(int(line[a]), a, b) for a, b in pairwise(edges) if line[a] >= 0)
 
 
-def _word_spans(
+def word_spans(
     found: Found, scores: NDArray[np.float32], decoy_cost: float, song: SongEvidence
 ) -> tuple[tuple[WordSpan, ...], ...]:
     """The words of every visit."""

@@ -11,7 +11,7 @@ from lyrics_asr.types import Emissions, Syllable, TimedWord, Transcript, min_fra
 
 
 def time_syllables(transcript: Transcript, emissions: Emissions, *, language: str = "en") -> tuple[Syllable, ...]:
-    """The syllables of all words, without notes.
+    """The syllables of the lead's words, without notes.
 
     Inside the frames of a word, its letters are aligned again. A syllable starts with the first frame of its first
     letter, and lasts until the next one or the end of the word. Where letters cannot be aligned, for instance those
@@ -24,6 +24,8 @@ def time_syllables(transcript: Transcript, emissions: Emissions, *, language: st
     """
     found = []
     for line_index, line in enumerate(transcript.lines):
+        if line.voice == "backing":
+            continue
         for word_index, word in enumerate(line.words):
             parts = syllables(word.text, language)
             starts = [*_starts(word, parts, emissions, language), word.end_seconds]

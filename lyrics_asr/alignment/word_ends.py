@@ -19,11 +19,11 @@ def sung_ends(emissions: Emissions, spans: Sequence[tuple[int, int]]) -> list[in
     """The frame at which each word ends, for half-open spans of frames from its first to its last letter.
 
     That is the first frame, from the end of the last letter on, in which all letters together have a probability of at
-    most 0.4 %. Words end at most 1.5 s after their last letter, and not after the start of the next word or the song.
+    most 0.4 %. Words end at most 1.5 s after their last letter, and not after the start of another word or the song.
 
     Args:
         emissions: emissions of the song.
-        spans: words in order of time, without overlaps.
+        spans: words in any order; those of several voices may overlap.
     """
     if not spans:
         return []
@@ -36,5 +36,6 @@ def sung_ends(emissions: Emissions, spans: Sequence[tuple[int, int]]) -> list[in
     starts, ends = np.array(spans).T
     falls = silent[np.searchsorted(silent, ends)]
     held = ends + round(_MAX_HELD_SECONDS / emissions.grid.frame_seconds)
-    limits = np.minimum(held, np.append(starts[1:], frames))
+    others = np.append(np.sort(starts), frames)
+    limits = np.minimum(held, others[np.searchsorted(others, ends)])
     return [int(end) for end in np.minimum(falls, limits)]

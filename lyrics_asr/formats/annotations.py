@@ -1,8 +1,9 @@
 """Formats of annotation tools: Praat TextGrid, NIST CTM, JAMS and Audacity labels.
 
 Conventions
-- textgrid: two interval tiers, "lines" and "words", which cover the whole song; gaps are empty intervals. Intervals of
-  a tier do not overlap: one that starts before the end of the last is moved. They last at least 1 ms.
+- textgrid: two interval tiers, "lines" and "words", which cover the whole song; gaps are empty intervals. Backing
+  vocals, which may overlap the lead, have two more. Intervals of a tier do not overlap: one that starts before the end
+  of the last is moved. They last at least 1 ms.
 - ctm: `file channel start duration word confidence`. Spaces inside names and words become "_".
 - jams: two annotations in the namespace "lyrics", of lines and of words (see their `sandbox`).
 - audacity: `start end label`, separated by tabs, a label per word.
@@ -21,7 +22,11 @@ _LEAST_SECONDS = 0.001
 
 def textgrid(transcript: Transcript) -> str:
     """Render as a Praat TextGrid in the long text format."""
-    tiers: dict[str, Sequence[TimedLine | TimedWord]] = {"lines": transcript.lines, "words": _words(transcript)}
+    tiers = dict[str, Sequence[TimedLine | TimedWord]]()
+    for voice, prefix in (("lead", ""), ("backing", "backing ")):
+        lines = [line for line in transcript.lines if line.voice == voice]
+        if lines or not prefix:
+            tiers |= {f"{prefix}lines": lines, f"{prefix}words": _words(lines)}
     intervals = {name: _intervals(times) for name, times in tiers.items()}
     ends = [found[-1][1] for found in intervals.values() if found]
     end = max([transcript.audio.duration_seconds, _LEAST_SECONDS, *ends])
@@ -42,7 +47,7 @@ def ctm(transcript: Transcript) -> str:
     """Render as NIST CTM."""
     name = _joined(PurePath(transcript.audio.path).stem) or "song"
     rows = []
-    for word in _words(transcript):
+    for word in _words(transcript.lines):
         seconds = word.end_seconds - word.start_seconds
         times = f"{word.start_seconds:.3f} {seconds:.3f}"
         rows.append(f"{name} 1 {times} {_joined(word.text) or '-'} {word.confidence:.3f}\n")
@@ -54,7 +59,7 @@ def jams(transcript: Transcript) -> str:
     document = {
         "annotations": [
             _jams_annotation(transcript, transcript.lines, "lines"),
-            _jams_annotation(transcript, _words(transcript), "words"),
+            _jams_annotation(transcript, _words(transcript.lines), "words"),
         ],
         "file_metadata": {
             "title": PurePath(transcript.audio.path).stem,
@@ -72,15 +77,15 @@ def jams(transcript: Transcript) -> str:
 def audacity(transcript: Transcript) -> str:
     """Render as a label track for Audacity."""
     rows = []
-    for word in _words(transcript):
+    for word in _words(transcript.lines):
         label = one_line(word.text).replace("\t", " ")
         rows.append(f"{word.start_seconds:.6f}\t{word.end_seconds:.6f}\t{label}\n")
     return "".join(rows)
 
 
-def _words(transcript: Transcript) -> list[TimedWord]:
-    """All words, in order of time."""
-    return sorted((word for line in transcript.lines for word in line.words), key=lambda word: word.start_seconds)
+def _words(lines: Sequence[TimedLine]) -> list[TimedWord]:
+    """The words of lines, in order of time."""
+    return sorted((word for line in lines for word in line.words), key=lambda word: word.start_seconds)
 
 
 def _intervals(timed: Sequence[TimedLine | TimedWord]) -> list[tuple[float, float, str]]:

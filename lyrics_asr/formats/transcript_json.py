@@ -154,14 +154,17 @@ def _syllable(node: _Node) -> Syllable:
 def _line(node: _Node, is_old: bool) -> TimedLine | MissingLine:
     status = "sung" if is_old else node["status"].value
     number = None if is_old or node["number"].value is None else node["number"].integer(at_least=0)
+    voice = node["voice"].value if node.has("voice") else "lead"
+    if voice != "lead" and voice != "backing":
+        raise node["voice"].error("'lead' or 'backing'")
     if status == "not_found" and number is not None:
         texts = tuple(word["text"].string() for word in node["words"].items())
-        return MissingLine(node["text"].string(), number, texts)
+        return MissingLine(node["text"].string(), number, texts, voice)
     if status != "sung" and status != "repeated":
         raise node["status"].error("'sung', 'repeated' or, with a number, 'not_found'")
     words = tuple(_timed(word, TimedWord) for word in node["words"].items())
     return _timed(
-        node, lambda text, start, end, confidence: TimedLine(text, start, end, confidence, words, status, number)
+        node, lambda text, start, end, confidence: TimedLine(text, start, end, confidence, words, status, number, voice)
     )
 
 

@@ -3,13 +3,14 @@
 Conventions
 - Times are clock times, `mm:ss.fff` or `h:mm:ss.fff`. All count from the start of the song, as Apple's players take
   them; the TTML standard would count those of a span from the start of its paragraph.
-- Words in parentheses are background vocals, in a span with the role `x-bg`.
+- Backing vocals are in a span with the role `x-bg`, in the paragraph of the line that they accompany: the last one that
+  started before them.
 - Sections (`div`) are separated by pauses of at least 10 s.
 """
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from dataclasses import dataclass, field
 
 from lyrics_asr.formats.text import one_line
 from lyrics_asr.types import TimedLine, TimedWord, Transcript
@@ -31,51 +32,67 @@ def ttml(transcript: Transcript) -> str:
     ElementTree.SubElement(metadata, f"{{{_METADATA}}}agent", identity)
     body = ElementTree.SubElement(root, f"{{{_TTML}}}body", {"dur": _time(transcript.audio.duration_seconds)})
     number = 0
-    for section in _sections(transcript.lines):
+    for section in _sections(_paragraphs(transcript.lines)):
         div = ElementTree.SubElement(body, f"{{{_TTML}}}div", _times(section[0].start_seconds, section[-1].end_seconds))
-        for line in section:
+        for lines in section:
             number += 1
             names = {f"{{{_ITUNES}}}key": f"L{number}", f"{{{_METADATA}}}agent": _SINGER}
-            times = _times(line.start_seconds, line.end_seconds)
-            _add_words(ElementTree.SubElement(div, f"{{{_TTML}}}p", times | names), line.words)
+            times = _times(lines.start_seconds, lines.end_seconds)
+            _add_lines(ElementTree.SubElement(div, f"{{{_TTML}}}p", times | names), lines)
     return ElementTree.tostring(root, "unicode", xml_declaration=False) + "\n"
 
 
-def _add_words(paragraph: ElementTree.Element, words: Sequence[TimedWord]) -> None:
-    last: ElementTree.Element | None = None
-    for is_background, group in groupby(zip(words, _are_background(words), strict=True), key=lambda pair: pair[1]):
-        parent = paragraph
-        if is_background:
-            parent = ElementTree.SubElement(paragraph, f"{{{_TTML}}}span", {f"{{{_METADATA}}}role": "x-bg"})
-        if last is not None:
-            last.tail = " "
-        inner: ElementTree.Element | None = None
-        for word, _ in group:
-            if inner is not None:
-                inner.tail = " "
-            times = _times(word.start_seconds, word.end_seconds)
-            inner = ElementTree.SubElement(parent, f"{{{_TTML}}}span", times)
-            inner.text = _valid(one_line(word.text))
-        last = parent if is_background else inner
+@dataclass
+class _Paragraph:
+    """Words of the lead, and of the backing vocals that accompany them."""
+
+    start_seconds: float
+    end_seconds: float
+    lead: Sequence[TimedWord] = ()
+    backing: list[TimedWord] = field(default_factory=list)
 
 
-def _are_background(words: Iterable[TimedWord]) -> list[bool]:
-    """Whether each word is in parentheses."""
-    depth, found = 0, []
-    for word in words:
-        opened = depth + word.text.count("(")
-        found.append(opened > 0)
-        depth = max(0, opened - word.text.count(")"))
-    return found
-
-
-def _sections(lines: Sequence[TimedLine]) -> Iterable[list[TimedLine]]:
-    section: list[TimedLine] = []
+def _paragraphs(lines: Sequence[TimedLine]) -> Iterable[_Paragraph]:
+    last: _Paragraph | None = None
     for line in lines:
-        if section and line.start_seconds - section[-1].end_seconds >= _SECTION_PAUSE_SECONDS:
+        if line.voice == "lead" or last is None or line.start_seconds - last.end_seconds >= _SECTION_PAUSE_SECONDS:
+            if last is not None:
+                yield last
+            last = _Paragraph(line.start_seconds, line.end_seconds)
+        last.end_seconds = max(last.end_seconds, line.end_seconds)
+        if line.voice == "lead":
+            last.lead = line.words
+        else:
+            last.backing += line.words
+    if last is not None:
+        yield last
+
+
+def _add_lines(element: ElementTree.Element, paragraph: _Paragraph) -> None:
+    _add_words(element, paragraph.lead)
+    if not paragraph.backing:
+        return
+    if len(element):
+        element[-1].tail = " "
+    background = ElementTree.SubElement(element, f"{{{_TTML}}}span", {f"{{{_METADATA}}}role": "x-bg"})
+    _add_words(background, paragraph.backing)
+
+
+def _add_words(parent: ElementTree.Element, words: Sequence[TimedWord]) -> None:
+    for word in words:
+        if len(parent):
+            parent[-1].tail = " "
+        span = ElementTree.SubElement(parent, f"{{{_TTML}}}span", _times(word.start_seconds, word.end_seconds))
+        span.text = _valid(one_line(word.text))
+
+
+def _sections(paragraphs: Iterable[_Paragraph]) -> Iterable[list[_Paragraph]]:
+    section: list[_Paragraph] = []
+    for paragraph in paragraphs:
+        if section and paragraph.start_seconds - section[-1].end_seconds >= _SECTION_PAUSE_SECONDS:
             yield section
             section = []
-        section.append(line)
+        section.append(paragraph)
     if section:
         yield section
 

@@ -5,6 +5,7 @@ Conventions
 - The format is recognized by content: plain text, LRC, subtitles, JSON, chord sheets, HTML. Text is kept; times, chords
   and directives are not sung. A module reads each family of formats, and is imported for its files only.
 - In a sheet, headings, repeat marks and blank lines are kept in the text but are not sung (see `sheet`).
+- Backing vocals in parentheses are lines of their own, before or after the rest of their line (see `voices`).
 - `parse_corpus_lyrics` and `stream_lyrics` are literal: corpora write what is sung, and only lines that are entirely in
   square brackets, such as `[Chorus]`, are headings.
 """
@@ -18,6 +19,8 @@ from itertools import chain
 from pathlib import Path
 
 from lyrics_asr.lyrics.sheet import SheetLine, TimeWindow, find_sung_lines, is_heading
+from lyrics_asr.lyrics.voices import voice_parts
+from lyrics_asr.types import Voice
 
 _NO_SUNG_LINE = "the lyrics are empty: nothing but blank lines and [headings]; write the sung lines"
 _CHUNK_CHARACTERS = 1 << 20
@@ -68,11 +71,13 @@ class LyricLine:
         text: the line.
         words: its words.
         window: when it is sung, according to the lyrics file; None if the file has no time for it.
+        voice: who sings it.
     """
 
     text: str
     words: tuple[str, ...]
     window: TimeWindow | None = None
+    voice: Voice = "lead"
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def parse_lyrics(text: str, expand_repeats: bool = True) -> Lyrics:
     sung = find_sung_lines(sheet, expand_repeats=expand_repeats)
     if not sung.lines:
         raise ValueError(_NO_SUNG_LINE)
-    lines = tuple(LyricLine(line.text, tuple(line.text.split()), line.window) for line in sung.lines)
+    lines = tuple(chain.from_iterable(map(_by_voice, sung.lines)))
     notes = []
     if sung.repeated:
         notes.append(
@@ -151,6 +156,16 @@ def parse_lyrics(text: str, expand_repeats: bool = True) -> Lyrics:
             "out)"
         )
     return Lyrics(text, lines, tuple(notes))
+
+
+def _by_voice(line: SheetLine) -> list[LyricLine]:
+    """A line without its backing vocals, and each phrase of theirs."""
+    words, parts = tuple(line.text.split()), []
+    for part in voice_parts(words):
+        own = tuple(words[place] for place in part.places)
+        text = line.text if len(own) == len(words) else " ".join(own)
+        parts.append(LyricLine(text, own, line.window, part.voice))
+    return parts
 
 
 def read_corpus_lyrics(path: Path) -> Lyrics:

@@ -118,14 +118,23 @@ def _around(words: Sequence[SheetLine]) -> TimeWindow | None:
 
 
 def _with_layout(text: str, items: Sequence[Any]) -> tuple[SheetLine, ...]:
-    """The text of a transcript, with headings and lines that were not found, and the times of the other lines."""
-    sung = [item for item in items if isinstance(item, dict) and item.get("status") != "repeated"]
+    """The text of a transcript, with headings and lines that were not found, and the times of the lead's others."""
+    sung = []
+    for item in items:
+        if isinstance(item, dict) and item.get("status") != "repeated" and item.get("voice") != "backing":
+            sung.append(item)
     remaining = list(_lines(sorted(sung, key=lambda item: item.get("number") or 0)) or ())
     sheet = []
     for written in map(str.strip, text.splitlines()):
-        is_timed = bool(remaining) and remaining[0].text in written
+        is_timed = bool(remaining) and _is_in(remaining[0].text, written)
         sheet.append(SheetLine(written, remaining.pop(0).window if is_timed else None))
     return tuple(sheet)
+
+
+def _is_in(text: str, written: str) -> bool:
+    """Whether a line has this text, or its words among backing vocals."""
+    words = iter(written.split())
+    return text in written or all(word in words for word in text.split())
 
 
 def _window(item: dict[str, Any]) -> TimeWindow | None:

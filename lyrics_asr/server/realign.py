@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.lyrics.languages import resolve_language
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
+from lyrics_asr.lyrics.voices import voice_parts
 from lyrics_asr.server import song_files
-from lyrics_asr.types import AlignmentError, TimedLine, TimedWord, Transcript
+from lyrics_asr.types import AlignmentError, MissingLine, TimedLine, TimedWord, Transcript
 
 
 class EditedWord(BaseModel):
@@ -49,24 +50,27 @@ def align_again(folder: Path, transcript: Transcript, edited: EditedLyrics) -> T
         FileNotFoundError: the emissions are missing.
         AlignmentError: the lyrics do not fit the song.
     """
-    lines = []
+    edited_lines, lines = list[EditedLine](), list[LyricLine]()
     for line in edited.lines:
-        words = tuple(word.text for word in line.words)
-        lines.append(LyricLine(" ".join(words), words))
-    text = "\n".join(line.text for line in lines)
+        for part in voice_parts([word.text for word in line.words]):
+            own = EditedLine(words=[line.words[place] for place in part.places])
+            words = tuple(word.text for word in own.words)
+            edited_lines.append(own)
+            lines.append(LyricLine(" ".join(words), words, voice=part.voice))
+    text = "\n".join(" ".join(word.text for word in line.words) for line in edited.lines)
     language = resolve_language(transcript.language or "auto", text)
     emissions = song_files.load_emissions(folder / song_files.EMISSIONS)
     found = align_lyrics(emissions, Lyrics(text, tuple(lines)), language=language)
     timed = []
     for aligned in found.lines:
         if aligned.status == "sung" and aligned.number is not None:
-            aligned = _with_set_times(aligned, edited.lines[aligned.number].words)
+            aligned = _with_set_times(aligned, edited_lines[aligned.number].words)
         timed.append(aligned)
     placed = {line.number for line in timed}
     for missing in found.not_found:
-        words_of = edited.lines[missing.number].words
+        words_of = edited_lines[missing.number].words
         if missing.number not in placed and all(word.is_set for word in words_of):
-            timed.append(_line_as_set(missing.number, words_of))
+            timed.append(_line_as_set(missing, words_of))
             placed.add(missing.number)
     not_found = tuple(line for line in found.not_found if line.number not in placed)
     timed.sort(key=lambda line: line.start_seconds)
@@ -100,10 +104,9 @@ def _with_set_times(line: TimedLine, edited: Sequence[EditedWord]) -> TimedLine:
     return _spanning(line, words)
 
 
-def _line_as_set(number: int, edited: Sequence[EditedWord]) -> TimedLine:
+def _line_as_set(line: MissingLine, edited: Sequence[EditedWord]) -> TimedLine:
     words = [_set_word(word) for word in edited]
-    text = " ".join(word.text for word in words)
-    return _spanning(TimedLine(text, 0.0, 0.0, 1.0, (), "sung", number), words)
+    return _spanning(TimedLine(line.text, 0.0, 0.0, 1.0, (), "sung", line.number, line.voice), words)
 
 
 def _set_word(word: EditedWord) -> TimedWord:

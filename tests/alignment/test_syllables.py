@@ -40,6 +40,13 @@ def test_a_syllable_starts_with_its_first_letter():
     assert (first.line, first.word, first.notes) == (0, 0, ())
 
 
+def test_backing_vocals_have_no_syllables():
+    word = TimedWord("hello", 0.0, 0.2, 1.0)
+    lines = tuple(TimedLine("hello", 0.0, 0.2, 1.0, (word,), voice=voice) for voice in ("backing", "lead"))
+    transcript = Transcript("align", AudioInfo("a", 1.0, 16_000), ModelInfo("m", "s", "a", None), "hello", lines)
+    assert {part.line for part in time_syllables(transcript, emissions_of("hheelllloo----------"))} == {1}
+
+
 def test_letters_that_cannot_be_aligned_have_equal_lengths():
     for text, path in (("hezlo", "hhee----lloo"), ("hello", "hhe")):
         parts = timed(text, path, 0, len(path) - 1)

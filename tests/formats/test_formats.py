@@ -62,7 +62,7 @@ def test_json_has_the_schema_of_the_design_in_its_order():
     assert document["schema"] == "lyrics-asr/transcript/2"
     assert list(document["audio"]) == ["path", "duration_seconds", "sample_rate_hz"]
     assert list(document["model"]) == ["name", "separator", "acoustic", "language_model", "transcriber"]
-    line_keys = ["text", "start_seconds", "end_seconds", "confidence", "words", "status", "number"]
+    line_keys = ["text", "start_seconds", "end_seconds", "confidence", "words", "status", "number", "voice"]
     assert list(document["lines"][0]) == line_keys
     assert document["lines"][0]["words"][1] == {
         "text": "&",
@@ -101,11 +101,12 @@ CONFIDENCES = st.floats(0, 1)
 SPANS = st.tuples(st.floats(0, 1e5), st.floats(0, 1e5)).map(sorted)
 WORDS = st.builds(lambda text, span, confidence: TimedWord(text, *span, confidence), TEXTS, SPANS, CONFIDENCES)
 TIMED_LINES = st.builds(
-    lambda text, span, confidence, words: TimedLine(text, *span, confidence, tuple(words)),
+    lambda text, span, confidence, words, voice: TimedLine(text, *span, confidence, tuple(words), voice=voice),
     TEXTS,
     SPANS,
     CONFIDENCES,
     st.lists(WORDS, max_size=3),
+    st.sampled_from(["lead", "backing"]),
 )
 TRANSCRIPTS = st.builds(
     lambda task, text, model, lines: Transcript(task, AUDIO, ModelInfo(text, text, text, model), text, tuple(lines)),
@@ -128,9 +129,9 @@ def test_lines_that_were_not_found_stand_in_their_place_without_times():
         TimedLine("la", 3.0, 4.0, 1.0, words, number=2),
         TimedLine("la", 5.0, 6.0, 1.0, words, status="repeated", number=0),
     ]
-    missing = (MissingLine("oh no", 1, ("oh", "no")), MissingLine("the end", 3, ("the", "end")))
+    missing = (MissingLine("oh no", 1, ("oh", "no")), MissingLine("(the end)", 3, ("(the", "end)"), "backing"))
     transcript = Transcript(
-        "align", AUDIO, MODEL, "la\noh no\nla\nthe end", tuple(lines), missing, (Segment(7.0, 9.0),), confidence=0.75
+        "align", AUDIO, MODEL, "la\noh no\nla (the end)", tuple(lines), missing, (Segment(7.0, 9.0),), confidence=0.75
     )
     document = json.loads(render(transcript, "json"))
     assert [(line["number"], line["status"], line["start_seconds"]) for line in document["lines"]] == [
@@ -146,6 +147,7 @@ def test_lines_that_were_not_found_stand_in_their_place_without_times():
         "end_seconds": None,
         "confidence": 0.0,
     }
+    assert [line["voice"] for line in document["lines"]] == ["lead"] * 4 + ["backing"]
     assert document["uncovered"] == [{"start_seconds": 7.0, "end_seconds": 9.0}]
     assert parse_json(render(transcript, "json"), "x.json") == transcript
     assert render(transcript, "lrc").count("\n") == 3
@@ -156,7 +158,7 @@ def test_schema_1_can_still_be_read():
     document["schema"] = "lyrics-asr/transcript/1"
     del document["uncovered"], document["confidence"]
     for line in document["lines"]:
-        del line["status"], line["number"]
+        del line["status"], line["number"], line["voice"]
     assert parse_json(json.dumps(document), "x.json") == TRANSCRIPT
 
 
@@ -206,6 +208,7 @@ def altered(*keys, **values):
         (altered(lines={}), "the key 'lines' is {}, not a list"),
         (altered(lines=[7]), r"the key 'lines\[0\]' is 7, not an object"),
         (altered("lines", 0, status="hummed"), r"the key 'lines\[0\]\.status' is 'hummed', not 'sung', 'repeated' or"),
+        (altered("lines", 0, voice="choir"), r"the key 'lines\[0\]\.voice' is 'choir', not 'lead' or 'backing'"),
         (altered("lines", 0, number=-1), r"the key 'lines\[0\]\.number' is -1, not an integer, not negative"),
         (
             altered(uncovered=[{"start_seconds": 2, "end_seconds": 1}]),

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from itertools import pairwise
 
 import av
@@ -30,7 +31,8 @@ def timed(text, start, seconds_per_word=0.4, confidence=0.5):
 LINES = (
     timed("Walking home & singing", 1.234),
     timed("all the way down", 2.9),
-    timed('the "old" road (the old road)', 20.005),
+    timed('the "old" road', 20.005),
+    replace(timed("(the old road)", 21.1), voice="backing"),  # the lead ends at 21.125
     timed("naïve señor", 23.0),
 )
 TRANSCRIPT = Transcript(
@@ -65,7 +67,7 @@ def test_subtitles_are_read_by_pysubs2(name, timed_texts):
 
 def test_karaoke_fills_each_word_in_its_time():
     read = pysubs2.SSAFile.from_string(render(TRANSCRIPT, "ass"))
-    assert [event.style for event in read] == ["Upper", "Lower", "Upper", "Lower"]
+    assert [event.style for event in read] == ["Upper", "Lower", "Upper", "Lower", "Upper"]
     for event, line in zip(read, LINES, strict=True):
         now, filled = event.start / 10, []
         for tag in event.text.split("{\\k")[1:]:
@@ -83,7 +85,7 @@ def test_karaoke_fills_each_word_in_its_time():
 
 def test_the_next_line_of_karaoke_is_shown_early_and_rows_are_free_when_used():
     read = pysubs2.SSAFile.from_string(render(TRANSCRIPT, "ass"))
-    assert [event.start for event in read] == [0, 0, 17000, 20000]
+    assert [event.start for event in read] == [0, 0, 17000, 18100, 21120]
     for row in ("Upper", "Lower"):
         events = [event for event in read if event.style == row]
         assert all(first.end <= second.start for first, second in pairwise(events))
@@ -115,8 +117,11 @@ def test_praat_text_grid_is_read_by_praatio(tmp_path):
     path = tmp_path / "song.TextGrid"
     path.write_text(render(TRANSCRIPT, "textgrid"), encoding="utf-8")
     grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="error")
-    assert (grid.tierNames, grid.maxTimestamp) == (("lines", "words"), 30.0)
-    for tier, expected in (("lines", LINES), ("words", WORDS)):
+    assert (grid.tierNames, grid.maxTimestamp) == (("lines", "words", "backing lines", "backing words"), 30.0)
+    lead, backing = [[line for line in LINES if line.voice == voice] for voice in ("lead", "backing")]
+    tiers = {"lines": lead, "backing lines": backing}
+    tiers["words"], tiers["backing words"] = ([word for line in own for word in line.words] for own in (lead, backing))
+    for tier, expected in tiers.items():
         entries = grid.getTier(tier).entries
         assert [(entry.start, entry.end, entry.label) for entry in entries] == [
             (pytest.approx(each.start_seconds), pytest.approx(each.end_seconds), each.text) for each in expected
@@ -176,7 +181,13 @@ def test_ttml_has_words_sections_and_background_vocals():
     root = ElementTree.fromstring(render(TRANSCRIPT, "ttml"))
     assert [len(div) for div in root.iter(f"{tt}div")] == [2, 2]  # after ten seconds without singing
     paragraphs = list(root.iter(f"{tt}p"))
-    assert ["".join(paragraph.itertext()) for paragraph in paragraphs] == [line.text for line in LINES]
+    assert ["".join(paragraph.itertext()) for paragraph in paragraphs] == [
+        LINES[0].text,
+        LINES[1].text,
+        'the "old" road (the old road)',
+        LINES[4].text,
+    ]
+    assert paragraphs[2].get("end") == "00:22.220"  # with the backing vocals
     timed_spans = [span for span in root.iter(f"{tt}span") if "begin" in span.attrib]
     assert [span.text for span in timed_spans] == [word.text for word in WORDS]
     assert timed_spans[0].attrib == {"begin": "00:01.234", "end": "00:01.554"}

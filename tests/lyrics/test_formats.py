@@ -359,6 +359,26 @@ def test_transcripts_keep_lines_that_were_not_found():
     ]  # fmt: skip
 
 
+def test_transcripts_keep_backing_vocals_in_their_lines():
+    lines = [
+        {"text": "Hold on", "start_seconds": 1.0, "end_seconds": 4.0, "status": "sung", "number": 0, "voice": "lead"},
+        {
+            "text": "(ooh ah)",
+            "start_seconds": 2.0,
+            "end_seconds": 3.0,
+            "status": "sung",
+            "number": 1,
+            "voice": "backing",
+        },
+        {"text": "Let go", "start_seconds": 5.0, "end_seconds": 6.0, "status": "sung", "number": 2, "voice": "lead"},
+    ]
+    document = {"schema": "lyrics-asr/transcript/2", "text": "Hold (ooh ah) on\nLet go", "lines": lines}
+    read = parse_lyrics(json.dumps(document)).lines
+    assert [(line.text, line.window) for line in read] == [
+        ("Hold on", TimeWindow(1.0, 4.0)), ("(ooh ah)", TimeWindow(1.0, 4.0)), ("Let go", TimeWindow(5.0, 6.0))
+    ]  # fmt: skip
+
+
 def test_cues_of_single_words_are_joined():
     cues = (f"{n}\n{time(word['start'])} --> {time(word['end'])}\n{word['word']}" for n, word in enumerate(WORDS, 1))
     assert texts(parse_lyrics("\n\n".join(cues))) == LINES

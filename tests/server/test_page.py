@@ -180,16 +180,20 @@ def test_phone(page, song, tmp_path):
 
 
 def test_timeline(page):
-    """Words in parentheses have a row of their own; a countdown comes before a voice that was away for 4 s."""
+    """Backing vocals have a row of their own; a countdown comes before a voice that was away for 4 s."""
 
     def word(text, start):
         return {"text": text, "start_seconds": start, "end_seconds": start + 1}
 
-    words = [word("Hold", 5), word("(ooh", 6), word("ah)", 7), word("on", 8)]
+    def line(text, start, end, words, voice="lead"):
+        return {"text": text, "start_seconds": start, "end_seconds": end, "words": words, "voice": voice}
+
     lines = [
-        {"text": "x", "start_seconds": 14, "end_seconds": 15, "words": [word("x", 14)]},
-        {"text": "Hold (ooh ah) on", "start_seconds": 5, "end_seconds": 9, "words": words},
-        {"text": "lost", "start_seconds": None, "end_seconds": None, "words": []},
+        line("x", 14, 15, [word("x", 14)]),
+        line("(ooh ah)", 6, 8, [word("(ooh", 6), word("ah)", 7)], "backing"),
+        line("Hold on", 5, 9, [word("Hold", 5), word("on", 8)]),
+        line("lost", None, None, []),
+        line("(late)", 30, 31, [word("(late)", 30)], "backing"),
     ]
     program = """async (transcript) => {
       const timeline = await import("/static/timeline.js");
@@ -199,7 +203,7 @@ def test_timeline(page):
       return [rows, [1, 2.5, 4.9, 8.5, 10, 12].map((seconds) => timeline.countdown(lines, seconds))];
     }"""
     rows, counts = page.evaluate(program, {"lines": lines})
-    assert rows == [[[False, "Hold on"], [True, "(ooh ah)"]], [[False, "x"]]]
+    assert rows == [[[False, "Hold on"], [True, "(ooh ah)"]], [[False, "x"]], [[True, "(late)"]]]
     assert [count and round(count, 6) for count in counts] == [None, 2.5, 0.1, None, None, 2.0]
 
 

@@ -8,6 +8,7 @@ const PLACED_WORD_SECONDS = 0.4;
 export function fromTranscript(transcript) {
   return transcript.lines.map((line) => ({
     isMissing: line.start_seconds === null,
+    voice: line.voice ?? "lead",
     words: line.words.map((word) => ({
       text: word.text, start: word.start_seconds, end: word.end_seconds, confidence: word.confidence,
       isSet: word.confidence === 1,
@@ -25,7 +26,7 @@ export function toTranscript(transcript, lines) {
     const end = line.isMissing ? null : Math.max(...line.words.map((word) => word.end));
     const confidence = Math.min(...words.map((word) => word.confidence));
     const status = line.isMissing ? "not_found" : "sung";
-    return { text, start_seconds: start, end_seconds: end, confidence, words, status, number };
+    return { text, start_seconds: start, end_seconds: end, confidence, words, status, number, voice: line.voice };
   });
   return { ...transcript, task: "align", text: documents.map((line) => line.text).join("\n"), lines: documents };
 }
@@ -67,7 +68,7 @@ export function place(lines, number, seconds) {
   const words = lines[number].words.map((word, i) => ({
     ...word, start: seconds + i * PLACED_WORD_SECONDS, end: seconds + (i + 1) * PLACED_WORD_SECONDS, isSet: true,
   }));
-  return lines.map((line, n) => (n === number ? { isMissing: false, words } : line));
+  return lines.map((line, n) => (n === number ? { ...line, isMissing: false, words } : line));
 }
 
 // The line with another text: words at its start and end that are the same keep their times, the others share the rest.
@@ -103,7 +104,7 @@ export function split(lines, number, before) {
 
 export function join(lines, number) {
   if (number === 0 || lines[number].isMissing !== lines[number - 1].isMissing) return lines;
-  const joined = { ...lines[number], words: [...lines[number - 1].words, ...lines[number].words] };
+  const joined = { ...lines[number - 1], words: [...lines[number - 1].words, ...lines[number].words] };
   return [...lines.slice(0, number - 1), joined, ...lines.slice(number + 1)];
 }
 

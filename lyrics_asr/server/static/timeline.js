@@ -2,33 +2,27 @@
 
 export const COUNTDOWN_SECONDS = 3;
 const PAUSE_SECONDS = 4;
+const ECHO_SECONDS = 1; // backing vocals that start later have a line of their own
 
-// The sung lines in order of time, each with rows of words: the line, and backing vocals in parentheses below it.
+// The sung lines in order of time, each with rows of words: the line, and the backing vocals that accompany it below.
 export function displayLines(transcript) {
+  const found = transcript.lines.filter((line) => line.start_seconds !== null);
   const lines = [];
-  for (const line of transcript.lines) {
-    if (line.start_seconds === null) continue; // not found in the song
-    const sung = { isBacking: false, words: [] };
-    const backing = { isBacking: true, words: [] };
-    let depth = 0;
-    for (const word of line.words) {
-      const isBacking = depth > 0 || /^["'“‘]*[([]/.test(word.text);
-      depth += count(word.text, /[([]/g) - count(word.text, /[)\]]/g);
-      depth = Math.max(0, depth);
-      (isBacking ? backing : sung).words.push(shown(word));
+  for (const line of found.sort((a, b) => a.start_seconds - b.start_seconds)) {
+    const row = { isBacking: line.voice === "backing", words: line.words.map(shown) };
+    const last = lines.at(-1);
+    if (row.isBacking && last && line.start_seconds < last.end + ECHO_SECONDS) {
+      last.rows.push(row);
+      last.end = Math.max(last.end, line.end_seconds);
+    } else {
+      lines.push({ start: line.start_seconds, end: line.end_seconds, rows: [row] });
     }
-    const rows = [sung, backing].filter((row) => row.words.length);
-    lines.push({ start: line.start_seconds, end: line.end_seconds, rows });
   }
-  return lines.sort((a, b) => a.start - b.start);
+  return lines;
 }
 
 function shown(word) {
   return { text: word.text, start: word.start_seconds, end: word.end_seconds };
-}
-
-function count(text, pattern) {
-  return (text.match(pattern) ?? []).length;
 }
 
 // How much of a word is sung, in 0..1.
