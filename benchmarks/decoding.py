@@ -38,6 +38,7 @@ from pyctcdecode import build_ctcdecoder
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import decode_all
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.pipeline import emissions_of
@@ -48,7 +49,7 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.synthesis.lyrics import load_lyrics
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 LYRICS = Path(__file__).resolve().parent.parent / "data" / "lyrics"
 VOCABULARY = Vocabulary(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'"), 0, 1)

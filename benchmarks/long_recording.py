@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 _GRID = FrameGrid(320, 400, 16_000)
 _VOCABULARY = Vocabulary(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)

@@ -20,11 +20,11 @@ from statistics import mean, median
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import AlignmentOptions
-from lyrics_asr.types import Emissions
 
 _DEFAULTS = AlignmentOptions()
 OURS = (_DEFAULTS.letter_pause_seconds, _DEFAULTS.word_pause_seconds, _DEFAULTS.anything)

@@ -13,6 +13,7 @@ from lyrics_asr.version import __version__
 
 if TYPE_CHECKING:
     from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
+    from lyrics_asr.emissions import Emissions
     from lyrics_asr.formats import parse_json, render
     from lyrics_asr.inference.jobs import Job, Outcome, find_jobs
     from lyrics_asr.inference.pipeline import align, process, separate, transcribe
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lyrics_asr.models.lyrics_model import LyricsModel
     from lyrics_asr.models.registry import load_model
     from lyrics_asr.options import InferenceOptions
-    from lyrics_asr.types import AlignmentError, Emissions, TimedLine, TimedWord, Transcript
+    from lyrics_asr.types import AlignmentError, TimedLine, TimedWord, Transcript
 
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "emissions": ("Emissions",),
     "audio": ("Audio", "AudioError", "read_audio", "write_audio"),
     "options": ("InferenceOptions",),
     "formats": ("parse_json", "render"),
@@ -68,7 +70,7 @@ _MODULES = {
     "inference.pipeline": ("align", "process", "separate", "transcribe"),
     "inference.requests": ("AlignRequest", "SeparateRequest", "TranscribeRequest"),
     "lyrics.text": ("Lyrics", "parse_lyrics", "read_lyrics"),
-    "types": ("AlignmentError", "Emissions", "TimedLine", "TimedWord", "Transcript"),
+    "types": ("AlignmentError", "TimedLine", "TimedWord", "Transcript"),
 }
 _HOME = {name: f"lyrics_asr.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""The data types that stages exchange. Frames are converted to seconds here and nowhere else.
+"""The data types that stages exchange, without those of PyTorch. Frames are converted to seconds here and nowhere else.
 
 Conventions
 - Times are float seconds from the first sample of the song.
@@ -15,9 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import eq
 from typing import Any, Literal
-
-from jaxtyping import Float
-from torch import Tensor
 
 TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/2"
 
@@ -100,26 +97,6 @@ class Vocabulary:
 def min_frames(tokens: Sequence[int]) -> int:
     """Length of the shortest CTC path: one frame per token, plus a blank between two equal tokens."""
     return len(tokens) + list(map(eq, tokens, tokens[1:])).count(True)
-
-
-@dataclass(frozen=True)
-class Emissions:
-    """Log-probabilities of every symbol at every frame of a song, on the CPU in float32."""
-
-    log_probs: Float[Tensor, "frames vocab"]
-    vocabulary: Vocabulary
-    grid: FrameGrid
-    duration_seconds: float
-
-    def __post_init__(self) -> None:
-        if self.log_probs.shape[1] != len(self.vocabulary.tokens):
-            raise ValueError(
-                f"emissions have {self.log_probs.shape[1]} columns, the vocabulary {len(self.vocabulary.tokens)} tokens"
-            )
-
-    def seconds(self, frame: int) -> float:
-        """Time of `frame`, inside the song."""
-        return min(self.grid.seconds(frame), self.duration_seconds)
 
 
 @dataclass(frozen=True)

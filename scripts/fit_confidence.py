@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from lyrics_asr.alignment.found import find
 from lyrics_asr.alignment.graph import PADDING_FRAMES, path_scores
 from lyrics_asr.corpora.manifest import Song, read_manifest
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.damage import TOLERANCE_SECONDS, DamagedLyrics, damage
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.pipeline import emissions_of
@@ -27,7 +28,6 @@ from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import AlignmentOptions
-from lyrics_asr.types import Emissions
 
 _FOLDS = 5
 _REGULARIZATION = 1.0

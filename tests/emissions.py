@@ -6,7 +6,8 @@ from collections import defaultdict
 
 import torch
 
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 GRID = FrameGrid(320, 400, 16_000)
 TINY = Vocabulary(("|", "A", "<pad>", "B"), 2, 0)

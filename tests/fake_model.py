@@ -4,10 +4,11 @@ import torch
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.manifest import Song
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.loading import load_separator
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.types import TimedWord
 
 RATE_HZ = 44_100
 DURATION_SECONDS = 3.0

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lyrics_asr.types import Emissions, FrameGrid, TimedLine, TimedWord, Vocabulary
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import FrameGrid, TimedLine, TimedWord, Vocabulary
 
 WAV2VEC2 = FrameGrid(320, 400, 16_000)
 WAV2VEC2_CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]

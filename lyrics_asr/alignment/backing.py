@@ -27,8 +27,8 @@ from lyrics_asr.alignment.found import (
     word_spans,
 )
 from lyrics_asr.alignment.graph import Columns, Spelling, build_graph, most_likely_scores
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.options import AlignmentOptions
-from lyrics_asr.types import Emissions
 
 _SHOULDER_FRAMES = 3
 """Frames beside those of a letter in which its probability may still be raised."""

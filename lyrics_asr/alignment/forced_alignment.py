@@ -23,19 +23,11 @@ from lyrics_asr.alignment.confidence import SongEvidence
 from lyrics_asr.alignment.found import WordSpan, find, written_lines
 from lyrics_asr.alignment.graph import PADDING_FRAMES, Columns, Spelling, build_graph, line_windows, path_scores
 from lyrics_asr.alignment.word_ends import sung_ends
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
 from lyrics_asr.options import AlignmentOptions
-from lyrics_asr.types import (
-    Alignment,
-    AlignmentError,
-    Emissions,
-    MissingLine,
-    Segment,
-    TimedLine,
-    TimedWord,
-    Vocabulary,
-)
+from lyrics_asr.types import Alignment, AlignmentError, MissingLine, Segment, TimedLine, TimedWord, Vocabulary
 
 _UNCOVERED_PAUSE_SECONDS = 1.0
 _MIN_UNCOVERED_SECONDS = 2.0

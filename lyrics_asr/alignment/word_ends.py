@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lyrics_asr.types import Emissions
+from lyrics_asr.emissions import Emissions
 
 _MAX_SILENT_PROBABILITY = 0.004
 _MAX_HELD_SECONDS = 1.5

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchaudio.functional import forced_align
 
 from lyrics_asr.alignment.word_ends import sung_ends
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import TimedWord
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _codecs() -> str:
 
 
 def _models() -> str:
-    from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths
+    from lyrics_asr.models.known_models import KNOWN_MODELS, cached_paths
 
     states = []
     for model in KNOWN_MODELS.values():

@@ -31,7 +31,7 @@ def _declare_list(parser: "VerbParser") -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lyrics_asr.models.registry import KNOWN_MODELS, cached_paths
+    from lyrics_asr.models.known_models import KNOWN_MODELS, cached_paths
 
     for model in KNOWN_MODELS.values():
         state = "on this computer" if cached_paths(model.name) else "not downloaded"
@@ -57,7 +57,7 @@ def _declare_path(parser: "VerbParser") -> None:
 
 
 def _path(args: argparse.Namespace) -> int:
-    from lyrics_asr.models.registry import cached_paths
+    from lyrics_asr.models.known_models import cached_paths
 
     paths = cached_paths(args.name)
     if not paths:

@@ -23,8 +23,9 @@ from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols, WordLanguageModel, require_spellable
 from lyrics_asr.decoding.rescoring import SongHypothesis, join_segments
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.options import DecodingOptions
-from lyrics_asr.types import Emissions, FrameGrid, TimedWord, Vocabulary
+from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary
 
 _MIN_PAUSE_SECONDS = 0.6
 """A song is split at pauses of at least this length."""

@@ -2,7 +2,8 @@
 
 from lyrics_asr.alignment.word_spans import WordSpan, timed_words
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
-from lyrics_asr.types import Emissions, TimedWord, mean_confidence
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import TimedWord, mean_confidence
 
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:

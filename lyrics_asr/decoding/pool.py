@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from lyrics_asr.decoding.beam_search import BeamSearch
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import TimedWord
 
 _make_search: Callable[[], BeamSearch] | None = None
 """Makes the beam search of a worker process."""

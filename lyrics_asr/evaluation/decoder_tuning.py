@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import decode_all
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.aggregation import METRICS, Difference, Estimate, Statistics, aggregate, difference, estimate
 from lyrics_asr.evaluation.metrics import word_errors
 from lyrics_asr.options import DecodingOptions
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.types import TimedWord
 
 _WER = METRICS["wer"]
 _ALPHAS = (0.3, 0.5, 0.7, 0.9, 1.2)

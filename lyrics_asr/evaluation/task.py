@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lyrics_asr.audio import Audio, read_audio, require_sound
 from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.decoding.greedy import greedy as greedy_search
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.bss_eval import bss_eval
 from lyrics_asr.evaluation.damage import DamagedLyrics
 from lyrics_asr.evaluation.metrics import si_sdr
@@ -45,7 +46,7 @@ from lyrics_asr.inference.tasks import ModelTask
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions
-from lyrics_asr.types import Emissions, SongText
+from lyrics_asr.types import SongText
 
 # Lossy encoders pad: the lengths of stem and mixture may differ by this much; both are cut to the shorter one.
 _STEM_TOLERANCE_SECONDS = 0.1

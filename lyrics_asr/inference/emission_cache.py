@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import atomic_path, file_fingerprint
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.types import Emissions
 
 
 class EmissionCache:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lyrics_asr.alignment.syllables import time_syllables
 from lyrics_asr.audio import Audio
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.results import write_transcript
 from lyrics_asr.inference.runner import Song, Stopwatch
@@ -14,7 +15,7 @@ from lyrics_asr.inference.stages import run_networks
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.melody.notes import with_notes
 from lyrics_asr.melody.pitch import PitchTrack, track_pitch
-from lyrics_asr.types import Emissions, SungTranscript, Transcript
+from lyrics_asr.types import SungTranscript, Transcript
 
 
 class MelodyTask(AlignTask):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lyrics_asr.audio import Audio, probe
 from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
@@ -34,7 +35,7 @@ from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import DecodingOptions, InferenceOptions
-from lyrics_asr.types import AudioInfo, Emissions, Transcript, Vocabulary
+from lyrics_asr.types import AudioInfo, Transcript, Vocabulary
 
 Progress = Callable[[float], None]
 

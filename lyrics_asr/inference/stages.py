@@ -21,6 +21,7 @@ from lyrics_asr.audio import (
 from lyrics_asr.config import load_config
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.attention import timed_lines
 from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in_blocks
 from lyrics_asr.inference.runner import Song, Stopwatch
@@ -30,7 +31,7 @@ from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models import memory
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions, SeparationOptions
-from lyrics_asr.types import AlignmentError, AudioInfo, Emissions, SongText, TimedWord, Transcript
+from lyrics_asr.types import AlignmentError, AudioInfo, SongText, TimedWord, Transcript
 
 Progress = Callable[[float], None]
 Decode = Callable[[Emissions, frozenset[str]], tuple[TimedWord, ...]]

@@ -16,6 +16,7 @@ from lyrics_asr.config import load_config
 from lyrics_asr.console import BatchProgress, say
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import DecodingPool, usable_cores
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
@@ -34,7 +35,7 @@ from lyrics_asr.lyrics.languages import NAMES, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions
-from lyrics_asr.types import AudioInfo, Emissions, Transcript
+from lyrics_asr.types import AudioInfo, Transcript
 from lyrics_asr.version import RESULTS_VERSION
 
 AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lyrics_asr.audio import Audio, read_tags
 from lyrics_asr.console import BatchProgress
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.requests import TranscribeRequest
@@ -21,7 +22,7 @@ from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions
-from lyrics_asr.types import Emissions, SongText
+from lyrics_asr.types import SongText
 
 _logger = logging.getLogger(__name__)
 

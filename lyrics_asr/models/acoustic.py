@@ -27,12 +27,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.models.ctc_heads import head_name
 from lyrics_asr.models.front_ends import FeatureExtractor, front_end_of, grid_of
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
-from lyrics_asr.types import Emissions, Vocabulary
+from lyrics_asr.types import Vocabulary
 
 CORRECTION_KEY = "onset_correction_seconds"
 """Key of the network's configuration with the correction of the time axis, see `FrameGrid`; optional."""

@@ -33,14 +33,13 @@ from transformers.utils import logging
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.lyrics.languages import AUTO, NAMES, require_language
 from lyrics_asr.models.acoustic import AcousticModel
+from lyrics_asr.models.checkpoint_files import has_network, has_tokenizer, is_complete, read_json
 from lyrics_asr.models.ctc_heads import is_head, replace_head
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.int8 import load_int8
+from lyrics_asr.models.known_models import ACOUSTIC_REVISIONS
 from lyrics_asr.models.languages import adapter_of
 from lyrics_asr.models.whisper_ctc import with_ctc_head
-
-# Pinned commits of published checkpoints on the Hugging Face hub; other repositories are used at their default branch.
-ACOUSTIC_REVISIONS = {"facebook/wav2vec2-large-960h-lv60-self": "54074b1c16f4de6a5ad59affb4caa8f2ea03a119"}
 
 _WORD_PIECE_START = "▁"  # of SentencePiece
 
@@ -114,11 +113,11 @@ def load_acoustic(
         _require_ctc(name, folder)
         feature_extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
         tokenizer: PreTrainedTokenizerBase | None = None
-        if letters is None and not _has_tokenizer(folder):
+        if letters is None and not has_tokenizer(folder):
             raise ValueError(
                 f"{name}: has no vocabulary; a self-supervised checkpoint gets one by training with `vocabulary: text`"
             )
-        if _has_tokenizer(folder):
+        if has_tokenizer(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         if letters is None and tokenizer is not None:
             _require_letters(name, tokenizer)
@@ -160,24 +159,6 @@ def _require_ctc(name: str, folder: Path) -> None:
         raise ValueError(
             f"{name}: is a {config.model_type} model, which has no CTC head; use a checkpoint fine-tuned with CTC{head}"
         )
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether a folder has all files that `load_acoustic` reads, apart from language adapters."""
-    return _has_network(folder) and _has_tokenizer(folder)
-
-
-def _has_network(folder: Path) -> bool:
-    extractors = ("preprocessor_config.json", "processor_config.json")  # before transformers 5, and since then
-    return (
-        (folder / "config.json").is_file()
-        and any((folder / name).is_file() for name in extractors)
-        and any(_has_weights(folder / name) for name in ("model.safetensors", "pytorch_model.bin"))
-    )
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json"))
 
 
 def _read_network(folder: Path, options: Mapping[str, Any]) -> tuple[PreTrainedModel, list[str]]:
@@ -244,9 +225,9 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None, *,
     revision = revision or pinned
     published = revision is not None and revision == pinned
     downloads = (["*.json", "model*.safetensors"], ["pytorch_model*.bin"])
-    complete = is_complete if with_tokenizer else _has_network
+    complete = is_complete if with_tokenizer else has_network
     folder = hub_snapshot(name, revision, *downloads, complete=complete, published=published)
-    adapters = _languages(_read_json(folder / "vocab.json"))
+    adapters = _languages(read_json(folder / "vocab.json"))
     if language is None or not adapters:
         return folder
     code = _adapter(name, language, adapters)
@@ -254,7 +235,7 @@ def _checkpoint_folder(name: str, revision: str | None, language: str | None, *,
     try:
         return hub_snapshot(name, revision, [file_name], complete=lambda folder: (folder / file_name).is_file())
     except ModelNotFoundError:
-        if code != _read_json(folder / "tokenizer_config.json").get("target_lang"):
+        if code != read_json(folder / "tokenizer_config.json").get("target_lang"):
             raise
         return folder  # the weights include this adapter
 
@@ -264,22 +245,6 @@ def _adapter(name: str, language: str, adapters: Sequence[str]) -> str:
         return adapter_of(language, adapters)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _has_weights(path: Path) -> bool:
-    """Whether a weights file exists, or all shards that its index names."""
-    shards = _read_json(path.with_name(f"{path.name}.index.json")).get("weight_map")
-    names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
-    return path.is_file() or (bool(names) and all((path.parent / name).is_file() for name in names))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if the file is missing or unreadable."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _languages(vocabulary: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,6 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever httpx this version uses
 
-PUBLISHED_REPOSITORY = "adefossez/HTDemucs"
-"""Separator of the model "published", which `lyrics-asr models download` fetches."""
 HUB_TIMEOUT_SECONDS = 4.0  # without a network, loading must fail within 10 s, imports included
 
 

@@ -35,15 +35,17 @@ from torchaudio.functional import resample
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import dump_config, load_config
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import OutputError, require_writable_folder, write_text
 from lyrics_asr.language_model.files import LANGUAGE_MODEL_SUFFIXES
 from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import save_acoustic
+from lyrics_asr.models.known_models import ASSETS_FOLDER
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import load_separator, save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
-from lyrics_asr.types import Emissions, ModelInfo
+from lyrics_asr.types import ModelInfo
 from lyrics_asr.version import RESULTS_VERSION
 
 if TYPE_CHECKING:
@@ -53,8 +55,6 @@ AcousticInput = Literal["vocals", "mixture"]
 NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
 
 SCHEMA = "lyrics-asr/model/1"
-ASSETS_FOLDER = Path(__file__).parent.parent / "assets"
-"""The models that are part of this package, each in a folder of its name."""
 LANGUAGE_MODEL_FILES = tuple(map("language_model{}".format, LANGUAGE_MODEL_SUFFIXES))
 MODEL_FILES = ("model.json", "separator", "acoustic", "transcriber", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 

@@ -15,11 +15,20 @@ from pathlib import Path
 from typing import get_args
 
 from lyrics_asr.models.acoustic import AcousticModel
-from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, is_complete, load_acoustic
+from lyrics_asr.models.acoustic_checkpoints import load_acoustic
+from lyrics_asr.models.checkpoint_files import is_complete
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
-from lyrics_asr.models.lyrics_model import (
+from lyrics_asr.models.known_models import (
     ASSETS_FOLDER,
+    KNOWN_MODELS,
+    PUBLISHED,
+    PUBLISHED_ACOUSTIC,
+    PUBLISHED_SEPARATOR,
+    cached_paths,
+    known_model,
+)
+from lyrics_asr.models.lyrics_model import (
     LANGUAGE_MODEL_FILES,
     MODEL_FILES,
     SCHEMA,
@@ -28,39 +37,10 @@ from lyrics_asr.models.lyrics_model import (
     language_model_suffix,
 )
 from lyrics_asr.models.separators.base import Separator
-from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.options import DEFAULT_MODEL
 
-PUBLISHED = "published"
-PUBLISHED_SEPARATOR = "htdemucs"
-PUBLISHED_ACOUSTIC = "facebook/wav2vec2-large-960h-lv60-self"
-
 _MODEL_PATTERNS = (*MODEL_FILES, *map("{}/*".format, MODEL_FILES))  # what is downloaded of a model on the hub
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A built-in model name, and the hub repositories that its weights come from."""
-
-    name: str
-    description: str
-    repositories: tuple[str, ...]
-
-
-KNOWN_MODELS = {
-    PUBLISHED: KnownModel(
-        PUBLISHED,
-        f"{PUBLISHED_SEPARATOR} and {PUBLISHED_ACOUSTIC}; downloaded on first use",
-        ("adefossez/HTDemucs", PUBLISHED_ACOUSTIC),
-    ),
-    "embedded": KnownModel(
-        "embedded", "Whisper base with a CTC head, and Spleeter's separator; part of this package, no download", ()
-    ),
-    "embedded-small": KnownModel(
-        "embedded-small", "8 MB, trained on synthetic songs only: aligns fast, hardly transcribes", ()
-    ),
-}
 
 
 def load_model(
@@ -142,35 +122,9 @@ def download(name: str) -> tuple[Path, ...]:
         ValueError: not a built-in name.
         ModelNotFoundError: the weights cannot be downloaded.
     """
-    _known_model(name)
+    known_model(name)
     load_model(name, device="cpu")
     return cached_paths(name)
-
-
-def cached_paths(name: str) -> tuple[Path, ...]:
-    """Folders with a built-in model's weights on this computer; empty if any weights are missing."""
-    repositories = _known_model(name).repositories
-    if not repositories:
-        folder = ASSETS_FOLDER / name
-        return (folder,) if (folder / "model.json").is_file() else ()
-    revisions = SEPARATOR_REVISIONS | ACOUSTIC_REVISIONS
-    try:
-        return tuple(
-            hub_snapshot(
-                repository,
-                revisions[repository],
-                complete=is_complete if repository in ACOUSTIC_REVISIONS else _has_safetensors,
-            )
-            for repository in repositories
-        )
-    except ModelNotFoundError:
-        return ()
-
-
-def _known_model(name: str) -> KnownModel:
-    if name not in KNOWN_MODELS:
-        raise ValueError(f"{name!r} is not a known model; choose one of {', '.join(KNOWN_MODELS)}")
-    return KNOWN_MODELS[name]
 
 
 @dataclass(frozen=True)
@@ -244,7 +198,3 @@ def _is_repository(name: str) -> bool:
 
 def _is_model(folder: Path) -> bool:
     return (folder / "model.json").is_file() and is_complete(folder / "acoustic")
-
-
-def _has_safetensors(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors"))

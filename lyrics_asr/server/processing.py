@@ -17,6 +17,7 @@ from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.console import describe, quiet
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.pool import end_with_caller
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
@@ -27,7 +28,7 @@ from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.server import song_files
-from lyrics_asr.types import AudioInfo, Emissions, SongText
+from lyrics_asr.types import AudioInfo, SongText
 
 Report = Callable[[str, float], None]
 """Progress callback: the stage, and the fraction of it that is done."""

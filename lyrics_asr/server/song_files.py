@@ -12,8 +12,9 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import atomic_path
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 SOURCE, LYRICS, MIXTURE = "source", "lyrics", "mixture.wav"
 """The upload, the lyrics as they were given, and the decoded upload while it is processed."""

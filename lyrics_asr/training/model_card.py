@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from lyrics_asr.models.hub import PUBLISHED_REPOSITORY
-from lyrics_asr.models.registry import PUBLISHED_SEPARATOR
+from lyrics_asr.models.known_models import PUBLISHED_REPOSITORY, PUBLISHED_SEPARATOR
 from lyrics_asr.training.checkpoints import RunState, read_run
 
 _RATES = {"wer": "WER, greedy", "cer": "CER, greedy", "lm_wer": "WER, language model", "lm_cer": "CER, language model"}

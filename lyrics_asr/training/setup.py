@@ -12,8 +12,9 @@ import torch
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.front_ends import NemoFilterBank
+from lyrics_asr.models.known_models import PUBLISHED
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.registry import PUBLISHED, load_model
+from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint

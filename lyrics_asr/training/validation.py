@@ -25,6 +25,7 @@ from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lyrics_asr.audio import Audio, AudioError
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.aggregation import METRICS, estimate
 from lyrics_asr.evaluation.metrics import ErrorCounts, character_errors, si_sdr, word_errors
 from lyrics_asr.inference.jobs import Job, Outcome
@@ -35,7 +36,7 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.training.examples import Example
-from lyrics_asr.types import Emissions, TimedWord
+from lyrics_asr.types import TimedWord
 
 MAX_SI_SDR_DB = 100.0
 

@@ -1,16 +1,8 @@
 import torch
 
 from lyrics_asr.alignment.syllables import time_syllables
-from lyrics_asr.types import (
-    AudioInfo,
-    Emissions,
-    FrameGrid,
-    ModelInfo,
-    TimedLine,
-    TimedWord,
-    Transcript,
-    Vocabulary,
-)
+from lyrics_asr.emissions import Emissions
+from lyrics_asr.types import AudioInfo, FrameGrid, ModelInfo, TimedLine, TimedWord, Transcript, Vocabulary
 
 VOCABULARY = Vocabulary(("-", *"aehilnostx"), 0, None)
 GRID = FrameGrid(160, 160, 16_000)  # 10 ms, the first frame at 5 ms

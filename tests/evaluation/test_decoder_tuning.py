@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.decoder_tuning import tune
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.options import DecodingOptions
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 VOCABULARY = Vocabulary(("<pad>", "|", *"abcdehlnorst"), blank_id=0, word_delimiter_id=1)
 GRID = FrameGrid(320, 400, 16_000)

@@ -14,6 +14,7 @@ import torch
 
 from lyrics_asr.cli.main import main
 from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import OutputError
 from lyrics_asr.language_model import (
     BuildOptions,
@@ -30,7 +31,7 @@ from lyrics_asr.language_model.texts import Sentences, most_frequent_words, read
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.text import parse_lyrics, read_corpus_lyrics, stream_lyrics
 from lyrics_asr.options import DecodingOptions
-from lyrics_asr.types import Emissions, FrameGrid, Vocabulary
+from lyrics_asr.types import FrameGrid, Vocabulary
 
 LYRICS = Path(__file__).parents[2] / "data" / "lyrics" / "en"
 GOLDEN = Path(__file__).parents[1] / "golden"

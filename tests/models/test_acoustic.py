@@ -31,13 +31,13 @@ from transformers import (
 
 from lyrics_asr.models.acoustic import CORRECTION_KEY
 from lyrics_asr.models.acoustic_checkpoints import (
-    ACOUSTIC_REVISIONS,
     build_acoustic,
-    is_complete,
     load_acoustic,
     save_acoustic,
 )
+from lyrics_asr.models.checkpoint_files import is_complete
 from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.known_models import ACOUSTIC_REVISIONS
 from lyrics_asr.models.languages import adapter_of
 from lyrics_asr.models.segments import VocalRegions, Window, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions

@@ -13,18 +13,19 @@ import torch
 from huggingface_hub import constants
 from torchaudio.functional import resample
 
+import lyrics_asr.models.known_models
 import lyrics_asr.models.lyrics_model
 import lyrics_asr.models.registry
 from lyrics_asr.audio import Audio
 from lyrics_asr.cli.doctor import examine
 from lyrics_asr.files import OutputError
 from lyrics_asr.models.acoustic import AcousticModel
-from lyrics_asr.models.acoustic_checkpoints import ACOUSTIC_REVISIONS, build_acoustic, save_acoustic
+from lyrics_asr.models.acoustic_checkpoints import build_acoustic, save_acoustic
 from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.known_models import ACOUSTIC_REVISIONS, PUBLISHED_ACOUSTIC, SEPARATOR_REVISIONS, cached_paths
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.models.registry import PUBLISHED_ACOUSTIC, cached_paths, download, load_model
+from lyrics_asr.models.registry import download, load_model
 from lyrics_asr.models.separators.demucs import DemucsSeparator
-from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 
@@ -358,8 +359,8 @@ def test_offline_without_weights_fails_fast_in_a_fresh_process(tmp_path):
 
 
 def test_embedded_model_is_named_and_not_located(tmp_path, monkeypatch):
-    monkeypatch.setattr(lyrics_asr.models.lyrics_model, "ASSETS_FOLDER", tmp_path)
-    monkeypatch.setattr(lyrics_asr.models.registry, "ASSETS_FOLDER", tmp_path)
+    for module in (lyrics_asr.models.lyrics_model, lyrics_asr.models.registry, lyrics_asr.models.known_models):
+        monkeypatch.setattr(module, "ASSETS_FOLDER", tmp_path)
     (tmp_path / "embedded").mkdir()
     assert cached_paths("embedded") == ()
     (models,) = (finding.detail for finding in examine() if finding.subject == "models")

@@ -35,19 +35,13 @@ from torch import Tensor
 from lyrics_asr.files import atomic_path, write_text
 from lyrics_asr.models.hub import (
     HUB_TIMEOUT_SECONDS,
-    PUBLISHED_REPOSITORY,
     ModelNotFoundError,
     hub_snapshot,
     not_found,
     probe_hub,
 )
+from lyrics_asr.models.known_models import PUBLISHED_REPOSITORY, SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.demucs import VOCALS, DemucsNetwork, DemucsSeparator
-
-# Pinned commits of published weights on the Hugging Face hub; other repositories are used at their default branch.
-SEPARATOR_REVISIONS = {
-    "adefossez/HTDemucs": "cbc8a9b1a87023b7fd74e7b3412e6321c0eab003",
-    "adefossez/HTDemucs-ft": "d74ac89c3a1e874fc78f152555cf4d8533f06cd4",
-}
 
 
 def load_demucs(name: str) -> DemucsSeparator:

@@ -28,8 +28,8 @@ from safetensors.torch import save_file
 import lyrics_asr.models.hub
 import lyrics_asr.models.separators.demucs_weights
 from lyrics_asr.models.hub import ModelNotFoundError
+from lyrics_asr.models.known_models import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.demucs import DemucsSeparator
-from lyrics_asr.models.separators.demucs_weights import SEPARATOR_REVISIONS
 from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.options import SeparationOptions
 
