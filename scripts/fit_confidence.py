@@ -3,8 +3,8 @@
     python -m scripts.fit_confidence lyrics_asr/assets/embedded build/development/manifest.jsonl --cache build/emissions
 
 Every song is aligned with its lyrics, with lines dropped, added and in another order, and with another song's lyrics.
-Prints the weights, and by cross-validation over songs the area under the ROC curve (AUC), the expected calibration
-error (ECE; Naeini et al. 2015, ten bins) and the mean of the truth in each bin.
+Prints the weights, and by cross-validation over songs the area under the ROC curve, the expected calibration error and
+the fraction that is right in each bin (see `lyrics_asr.evaluation.calibration`).
 """
 
 import argparse
@@ -20,7 +20,8 @@ from lyrics_asr.alignment.found import find
 from lyrics_asr.alignment.graph import PADDING_FRAMES, path_scores
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.evaluation.damage import TOLERANCE_SECONDS, DamagedLyrics, damage
+from lyrics_asr.evaluation.calibration import area_under_roc, reliability
+from lyrics_asr.evaluation.damage import DamagedLyrics, damage, is_right, onsets_by_line
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.inference.stages import options_for
@@ -78,10 +79,7 @@ def collect(
 ) -> None:
     """Align damaged lyrics, and add what speaks for every word, line and the whole to the examples."""
     options = AlignmentOptions()
-    onsets: dict[str, list[list[float]]] = {}
-    remaining = iter(song.words)
-    for line in parse_corpus_lyrics(song.lyrics).lines:
-        onsets.setdefault(line.text, []).append([next(remaining).start_seconds for _ in line.words])
+    onsets = onsets_by_line(song)
     spelled = []
     for line in parse_corpus_lyrics(damaged.text).lines:
         words = [spell_by_sound(word, emissions.vocabulary, song.language) for word in line.words]
@@ -97,7 +95,7 @@ def collect(
         right = []
         for place, span in zip(places, own, strict=True):
             onset = emissions.seconds(span.start - PADDING_FRAMES)
-            right.append(any(abs(onset - times[place]) <= TOLERANCE_SECONDS for times in onsets.get(text, ())))
+            right.append(is_right(onset, place, onsets.get(text, ())))
             examples["word"].add(span.evidence.features, right[-1], index)
         examples["line"].add(own[0].evidence.line.features, 2 * sum(right) >= len(right), index)
 
@@ -110,16 +108,12 @@ def report(
     for fold in range(_FOLDS):
         held_out = songs % _FOLDS == fold
         probabilities[held_out] = _logistic(features[held_out] @ fit(features[~held_out], right[~held_out]))
-    bins = np.minimum((10 * probabilities).astype(int), 9)
-    calibration = []
-    error = 0.0
-    for number in np.unique(bins):
-        inside = bins == number
-        calibration.append(f"{probabilities[inside].mean():.2f}: {right[inside].mean():.2f} of {inside.sum()}")
-        error += inside.mean() * abs(probabilities[inside].mean() - right[inside].mean())
+    bins = reliability(probabilities, right)
     weights = tuple(float(f"{weight:.3g}") for weight in fit(features, right))
-    print(f"{name}: weights {weights}, AUC {area_under_roc(probabilities, right):.3f}, ECE {error:.3f}")
-    print("  " + ", ".join(calibration))
+    (area,) = area_under_roc(probabilities, right)
+    print(f"{name}: weights {weights}, AUC {area:.3f}, ECE {bins.expected_calibration_error:.3f}")
+    rows = zip(bins.counts, bins.confidences, bins.right, strict=True)
+    print("  " + ", ".join(f"{sums / n:.2f}: {good / n:.2f} of {n:.0f}" for n, sums, good in rows if n))
     return weights
 
 
@@ -136,13 +130,6 @@ def fit(features: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.f
 
     solution: NDArray[np.float64] = minimize(loss, np.zeros(features.shape[1]), jac=True).x
     return solution
-
-
-def area_under_roc(probabilities: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Probability that a right one has a higher probability than a wrong one (Mann-Whitney); ties count half."""
-    better = np.searchsorted(np.sort(probabilities[~right]), probabilities[right], side="left")
-    not_worse = np.searchsorted(np.sort(probabilities[~right]), probabilities[right], side="right")
-    return float((better + not_worse).mean() / 2 / max(1, (~right).sum()))
 
 
 def _logistic(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

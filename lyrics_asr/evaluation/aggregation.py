@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lyrics_asr.evaluation.calibration import BINS, Reliability, area_under_roc
 from lyrics_asr.evaluation.metrics import TOLERANCES_SECONDS
 
 RESAMPLES = 2000
@@ -29,7 +30,7 @@ _SEED = 0
 _LEVEL = 0.95
 _RESAMPLES_AT_ONCE = 50
 
-Aggregation = Literal["ratio", "f1", "median"]
+Aggregation = Literal["ratio", "f1", "median", "ece", "auc"]
 END_TOLERANCES_SECONDS = (0.1, 0.3)
 
 Statistics = tuple[int | float, ...]
@@ -44,9 +45,11 @@ class Metric:
         key: name in results.json.
         label: name in reports.
         unit: "share" is a fraction shown in percent (error rates can exceed 1); "signed s" is seconds shown with their
-            sign; "x" is a factor.
+            sign; "x" is a plain number.
         aggregation: what the statistics of a song are. "ratio": numerator and denominator, summed over songs. "f1":
             hits, substitutions, deletions and insertions, summed over songs. "median": values, pooled over songs.
+            "ece": the counts, confidences and right ones of every bin (see `calibration`), summed over songs. "auc":
+            each confidence followed by 1 if it is right, else 0, pooled over songs.
         higher_is_better: None for a bias, which is best at zero.
     """
 
@@ -122,6 +125,11 @@ def _bias_metric(key: str, label: str) -> Metric:
     return Metric(f"{key}_bias", f"{label}: median signed error, pooled", "signed s", "median", None)
 
 
+def _confidence_metrics(key: str, label: str) -> Iterator[Metric]:
+    yield Metric(f"{key}_confidence_ece", f"confidence of {label}: expected calibration error", "x", "ece", False)
+    yield Metric(f"{key}_confidence_auc", f"confidence of {label}: area under the ROC curve", "x", "auc", True)
+
+
 def _separation_metrics() -> Iterator[Metric]:
     yield Metric("si_sdr", "SI-SDR of the vocals, mean over songs", "dB", "ratio", True)
     yield Metric("si_sdr_mixture", "SI-SDR of the mixture, mean over songs", "dB", "ratio", True)
@@ -155,6 +163,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("damaged_words_within", "words of right lines within 0.3 s, damaged lyrics", "share", "ratio", True),
         Metric("not_found_precision", "lines not found: precision", "share", "ratio", True),
         Metric("not_found_recall", "lines not found: recall", "share", "ratio", True),
+        *_confidence_metrics("word", "words"),
+        *_confidence_metrics("line", "lines"),
+        *_confidence_metrics("song", "songs"),
         *_separation_metrics(),
         Metric("rtf", "RTF, all stages", "x", "ratio", False),
         *(Metric(f"rtf_{stage}", f"RTF, {stage.replace('_', ' ')}", "x", "ratio", False) for stage in STAGES),
@@ -169,7 +180,10 @@ def aggregate(metric: Metric, statistics: Sequence[Statistics]) -> float | None:
         return None
     if metric.aggregation == "median":
         return float(np.median(np.concatenate([np.asarray(each) for each in statistics])))
-    (value,) = _from_sums(metric, np.sum(np.asarray(statistics, dtype=np.float64), axis=0)[None])
+    if metric.aggregation == "auc":
+        (value,) = area_under_roc(*_confidences(statistics))
+    else:
+        (value,) = _from_sums(metric, np.sum(np.asarray(statistics, dtype=np.float64), axis=0)[None])
     return None if np.isnan(value) else float(value)
 
 
@@ -209,6 +223,8 @@ def _from_sums(metric: Metric, sums: NDArray[np.float64]) -> NDArray[np.float64]
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric.aggregation == "ratio":
             return np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.nan)
+        if metric.aggregation == "ece":
+            return Reliability(*sums.reshape(-1, 3, BINS).swapaxes(0, 1)).expected_calibration_error
         hits, substitutions, deletions, insertions = sums.T
         defined = (hits + substitutions + insertions > 0) & (hits + substitutions + deletions > 0)
         return np.where(defined, 2 * hits / (2 * hits + 2 * substitutions + deletions + insertions), np.nan)
@@ -218,9 +234,28 @@ def _resampled(metric: Metric, statistics: Sequence[Statistics]) -> NDArray[np.f
     """The metric on every bootstrap resample."""
     songs = len(statistics)
     counts = np.random.default_rng(_SEED).multinomial(songs, np.full(songs, 1 / songs), size=RESAMPLES)
-    if metric.aggregation != "median":
-        return _from_sums(metric, counts.astype(np.float64) @ np.asarray(statistics, dtype=np.float64))
-    return _resampled_medians(statistics, counts)
+    if metric.aggregation == "median":
+        return _resampled_medians(statistics, counts)
+    if metric.aggregation == "auc":
+        return _resampled_areas(statistics, counts)
+    return _from_sums(metric, counts.astype(np.float64) @ np.asarray(statistics, dtype=np.float64))
+
+
+def _resampled_areas(statistics: Sequence[Statistics], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    confidences, right = _confidences(statistics)
+    owners = np.repeat(np.arange(len(statistics)), [len(each) // 2 for each in statistics])
+    return np.concatenate(
+        [
+            area_under_roc(confidences, right, counts[first : first + _RESAMPLES_AT_ONCE, owners])
+            for first in range(0, len(counts), _RESAMPLES_AT_ONCE)
+        ]
+    )
+
+
+def _confidences(statistics: Sequence[Statistics]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The confidences of all songs, and whether each is right."""
+    pairs = np.concatenate([np.asarray(each, dtype=np.float64) for each in statistics]).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1] > 0
 
 
 def _resampled_medians(statistics: Sequence[Statistics], counts: NDArray[np.int64]) -> NDArray[np.float64]:

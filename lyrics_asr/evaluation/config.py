@@ -50,7 +50,7 @@ class EvaluationConfig:
         transcriber_options: options of the transcriber.
         alignment: prices of the alignment graph.
         damage: damage lyrics before the alignment, see `evaluation.damage`; "none" aligns the right lyrics in the same
-            way. Without, every line of the lyrics gets a time.
+            way, and "mixed" draws a kind for each song. Without, every line of the lyrics gets a time.
         damage_share: share of the lines that is damaged.
         keep_all: give every line of damaged lyrics a time, for comparison.
     """

@@ -5,20 +5,27 @@ Conventions
 - The right lines are those of the original that were neither dropped nor moved. A word of theirs is right within 0.3 s
   of a time at which its line is sung; lines that are sung several times have several such times.
 - Lines that were added are not sung. Precision and recall of `not_found` are those of finding these.
+- The confidence of a word is right if its onset is, that of a line if half of its words are, and that of the lyrics if
+  any line is the song's own. Only lines that were found count.
+- Mixed damage draws one kind for each song, so that confidences of right and wrong lyrics can be compared.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import Statistics
+from lyrics_asr.evaluation.calibration import reliability
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.types import TimedLine
 
-Damage = Literal["none", "dropped", "added", "reordered", "another"]
+Damage = Literal["none", "dropped", "added", "reordered", "another", "mixed"]
 TOLERANCE_SECONDS = 0.3
+_MIXED: tuple[Damage, ...] = ("none", "dropped", "added", "reordered", "another")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ def damage(song: Song, kind: Damage, share: float, others: Sequence[Song]) -> Da
 
     Args:
         song: the song.
-        kind: "dropped", "added" and "reordered" change a share of the lines; "another" takes another song's lyrics.
+        kind: "dropped", "added" and "reordered" change a share of the lines; "another" takes another song's lyrics;
+            "mixed" is one of these or "none".
         share: share of the lines, above 0 and at most 1.
         others: songs to take other lines from; those in the same language with other lyrics are used.
 
@@ -49,6 +57,8 @@ def damage(song: Song, kind: Damage, share: float, others: Sequence[Song]) -> Da
         ValueError: no other song has lyrics in this language.
     """
     generator = random.Random(f"{song.id} {kind} {share}")
+    if kind == "mixed":
+        return damage(song, generator.choice(_MIXED), share, others)
     own = [line.text for line in parse_corpus_lyrics(song.lyrics).lines]
     lines: list[tuple[str, int | None]] = [(text, number) for number, text in enumerate(own)]
     chosen = set(generator.sample(range(len(own)), max(1, round(share * len(own)))))
@@ -75,12 +85,8 @@ def damage_statistics(song: Song, damaged: DamagedLyrics, lines: Sequence[TimedL
     """Compare the alignment of damaged lyrics with the reference times of the original."""
     if not song.words:
         return {}
-    remaining = iter(song.words)
     original = parse_corpus_lyrics(song.lyrics).lines
-    onsets = [[next(remaining).start_seconds for _ in line.words] for line in original]
-    by_text: dict[str, list[list[float]]] = {}
-    for line, times in zip(original, onsets, strict=True):
-        by_text.setdefault(line.text, []).append(times)
+    onsets = onsets_by_line(song)
     found: dict[int, list[TimedLine]] = {}
     for timed in lines:
         if timed.number is not None:
@@ -89,11 +95,10 @@ def damage_statistics(song: Song, damaged: DamagedLyrics, lines: Sequence[TimedL
     for number, origin in enumerate(damaged.origins):
         if origin is None or origin in damaged.moved:
             continue
-        for place in range(len(onsets[origin])):
-            times = [each[place] for each in by_text[original[origin].text]]
+        for place in range(len(original[origin].words)):
             ours = [line.words[place].start_seconds for line in found.get(number, ())]
             words += 1
-            right += any(abs(a - b) <= TOLERANCE_SECONDS for a in times for b in ours)
+            right += any(is_right(seconds, place, onsets[original[origin].text]) for seconds in ours)
     added = {number for number, origin in enumerate(damaged.origins) if origin is None}
     not_found = set(range(len(damaged.origins))) - set(found)
     return {
@@ -101,6 +106,53 @@ def damage_statistics(song: Song, damaged: DamagedLyrics, lines: Sequence[TimedL
         "not_found_precision": (len(added & not_found), len(not_found)),
         "not_found_recall": (len(added & not_found), len(added)),
     }
+
+
+def confidence_statistics(
+    song: Song, damaged: DamagedLyrics, lines: Sequence[TimedLine], confidence: float | None
+) -> dict[str, Statistics]:
+    """Compare confidences with what is right.
+
+    Args:
+        song: song with word times.
+        damaged: lyrics that were aligned.
+        lines: lines that were found.
+        confidence: probability that the lyrics belong to the song; None if unknown.
+    """
+    if not song.words:
+        return {}
+    onsets = onsets_by_line(song)
+    of_words, of_lines, of_song = list[tuple[float, bool]](), list[tuple[float, bool]](), list[tuple[float, bool]]()
+    for line in lines:
+        times = onsets.get(line.text, ())
+        right = [is_right(word.start_seconds, place, times) for place, word in enumerate(line.words)]
+        of_words += [(word.confidence, each) for word, each in zip(line.words, right, strict=True)]
+        of_lines.append((line.confidence, 2 * sum(right) >= len(right)))
+    if confidence is not None:
+        of_song.append((confidence, any(origin is not None for origin in damaged.origins)))
+    groups = (("word", of_words), ("line", of_lines), ("song", of_song))
+    return {key: each for name, pairs in groups if pairs for key, each in _calibration_statistics(name, pairs)}
+
+
+def onsets_by_line(song: Song) -> dict[str, list[list[float]]]:
+    """For the text of every line, the onsets of its words each time that it is sung; `song` has word times."""
+    remaining = iter(song.words)
+    onsets: dict[str, list[list[float]]] = {}
+    for line in parse_corpus_lyrics(song.lyrics).lines:
+        onsets.setdefault(line.text, []).append([next(remaining).start_seconds for _ in line.words])
+    return onsets
+
+
+def is_right(onset_seconds: float, place: int, onsets: Sequence[Sequence[float]]) -> bool:
+    """Whether an onset is that of the word at this place of a line, any time that the line is sung."""
+    return any(abs(onset_seconds - times[place]) <= TOLERANCE_SECONDS for times in onsets)
+
+
+def _calibration_statistics(name: str, pairs: Sequence[tuple[float, bool]]) -> Iterator[tuple[str, Statistics]]:
+    confidences, right = np.asarray([pair[0] for pair in pairs]), np.asarray([pair[1] for pair in pairs])
+    bins = reliability(confidences, right)
+    yield f"{name}_confidence_ece", tuple(np.concatenate([bins.counts, bins.confidences, bins.right]).tolist())
+    yield f"{name}_confidence_auc", tuple(number for confidence, right in pairs for number in (confidence, int(right)))
 
 
 def _foreign_lines(song: Song, own: set[str], others: Sequence[Song]) -> list[str]:

@@ -1,18 +1,22 @@
-"""Plots of alignment errors, as SVG data URIs for a self-contained HTML page."""
+"""Plots of alignment errors and of confidences, as SVG data URIs for a self-contained HTML page."""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from lyrics_asr.evaluation.aggregation import METRICS, Statistics, aggregate
+from lyrics_asr.evaluation.calibration import BINS, Reliability
 from lyrics_asr.evaluation.scores import SongScores
 
 _INK, _SERIES, _BASELINE = "#1f2933", "#0b6e99", "#b5762a"
+_STYLE: dict[Any, Any] = {"svg.hashsalt": "lyrics_asr", "font.size": 9}
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,27 @@ def pictures(songs: Sequence[SongScores]) -> tuple[Picture, ...]:
     if not len(errors):
         return ()
     even = np.asarray([distance for song in songs for distance in song.statistics.get("even_words_median_pooled", ())])
-    with mpl.rc_context({"svg.hashsalt": "lyrics_asr", "font.size": 9}):
+    with mpl.rc_context(_STYLE):
         return (
             Picture("Signed onset error of words, up to 1 s", _data_uri(_histogram(errors))),
             Picture(
                 "Fraction of words within a distance of their reference", _data_uri(_cumulative(abs(errors), even))
             ),
         )
+
+
+def reliability_pictures(songs: Sequence[SongScores]) -> tuple[Picture, ...]:
+    """Reliability diagrams of the confidences of words and lines; without those that no song has."""
+    drawn = []
+    for name in ("word", "line"):
+        keys = [f"{name}_confidence_{kind}" for kind in ("ece", "auc")]
+        bins, pairs = ([song.statistics[key] for song in songs if key in song.statistics] for key in keys)
+        if bins:
+            auc = aggregate(METRICS[keys[1]], pairs)
+            with mpl.rc_context(_STYLE):
+                uri = _data_uri(_reliability(f"{name}s", bins, auc))
+            drawn.append(Picture(f"Confidence of {name}s, and how many are right", uri))
+    return tuple(drawn)
 
 
 def _histogram(errors: NDArray[np.float64]) -> Figure:
@@ -73,6 +91,28 @@ def _cumulative(distances: NDArray[np.float64], even: NDArray[np.float64]) -> Fi
     axes.set_xlabel("distance in seconds")
     axes.set_ylabel("words within it")
     axes.legend(frameon=False, fontsize=8)
+    return picture
+
+
+def _reliability(name: str, statistics: Sequence[Statistics], auc: float | None) -> Figure:
+    """The fraction that is right at each confidence, over a histogram of the confidences."""
+    bins = Reliability(*np.sum(statistics, axis=0).reshape(3, BINS))
+    filled = bins.counts > 0
+    picture = Figure(figsize=(4.4, 3.9), layout="constrained")
+    axes, below = picture.subplots(2, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":", label="perfectly calibrated")
+    confidences, right = (each[filled] / bins.counts[filled] for each in (bins.confidences, bins.right))
+    axes.plot(confidences, right, color=_SERIES, marker="o", markersize=4, label=name)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_ylabel(f"{name} that are right")
+    shown = f"ECE {bins.expected_calibration_error:.3f}" + ("" if auc is None else f", AUC {auc:.3f}")
+    axes.set_title(f"{shown} ({bins.counts.sum():.0f} {name})", fontsize=9, loc="left")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    below.bar((np.arange(BINS) + 0.5) / BINS, bins.counts, width=0.9 / BINS, color=_SERIES)
+    below.set_xlim(0, 1)
+    below.set_xlabel("confidence")
+    below.set_ylabel(name)
     return picture
 
 

@@ -66,6 +66,7 @@ class Prediction:
         seconds: time of each stage.
         model: the model that made the prediction.
         decoding: options of the beam search.
+        confidence: probability that the lyrics belong to the song.
     """
 
     duration_seconds: float | None
@@ -76,6 +77,7 @@ class Prediction:
     seconds: StageSeconds | None = None
     model: ModelInfo | None = None
     decoding: DecodingOptions | None = None
+    confidence: float | None = None
 
 
 def job_of(song: ReferenceSong) -> Job:
@@ -140,6 +142,7 @@ def kept_prediction(song: ReferenceSong, output: Path) -> Prediction:
             StageSeconds(**record["seconds"]),
             transcript.model,
             DecodingOptions(**record["decoding"]),
+            alignment.confidence,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{song.id}: its saved prediction cannot be read: {error}") from error

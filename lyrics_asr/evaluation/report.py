@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from lyrics_asr.config import dump_config
 from lyrics_asr.evaluation.aggregation import METRICS, Estimate, aggregate
 from lyrics_asr.evaluation.examples import AXIS_WIDTH, worst_lines, worst_words
-from lyrics_asr.evaluation.pictures import pictures
+from lyrics_asr.evaluation.pictures import pictures, reliability_pictures
 from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS
 from lyrics_asr.evaluation.results import Results
 from lyrics_asr.evaluation.scores import SongScores
@@ -29,6 +29,12 @@ HEADLINES = (
     "damaged_words_within",
     "not_found_precision",
     "not_found_recall",
+    "word_confidence_ece",
+    "word_confidence_auc",
+    "line_confidence_ece",
+    "line_confidence_auc",
+    "song_confidence_ece",
+    "song_confidence_auc",
     "word_ends_bias",
     "words_within_0.3",
     "words_pcs",
@@ -100,6 +106,7 @@ def html(results: Results) -> str:
         alignments=ALIGNMENTS if "words_mean_over_songs" in results.metrics else (),
         transcriptions=TRANSCRIPTIONS if "wer" in results.metrics else (),
         pictures=pictures(results.songs),
+        reliability_pictures=reliability_pictures(results.songs),
         lines=worst_lines(results.songs),
         words=worst_words(results.songs),
         axis_width=AXIS_WIDTH,

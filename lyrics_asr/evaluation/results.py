@@ -29,6 +29,7 @@ from lyrics_asr.evaluation.aggregation import (
     difference,
     estimate,
 )
+from lyrics_asr.evaluation.calibration import BINS
 from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.run import Evaluation, FailedSong
 from lyrics_asr.evaluation.scores import SongScores
@@ -287,7 +288,7 @@ def _statistics(key: str, values: Any) -> Statistics:
         raise ValueError(f"unknown metric {key!r}")
     if not isinstance(values, list):
         raise ValueError(f"the statistics of {key} must be a list, not {type(values).__name__}")
-    lengths = {"ratio": 2, "f1": 4, "median": len(values)}
+    lengths = {"ratio": 2, "f1": 4, "median": len(values), "ece": 3 * BINS, "auc": 2 * (len(values) // 2)}
     numbers = tuple(float(number) for number in values)
     if len(numbers) != lengths[METRICS[key].aggregation] or not numbers or not all(map(math.isfinite, numbers)):
         raise ValueError(f"the statistics {values!r:.60} do not fit {key}")

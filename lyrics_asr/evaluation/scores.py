@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import BSS_EVAL, END_TOLERANCES_SECONDS, JAM_ALT_TOKENS, STAGES, Statistics
-from lyrics_asr.evaluation.damage import DamagedLyrics, damage_statistics
+from lyrics_asr.evaluation.damage import DamagedLyrics, confidence_statistics, damage_statistics
 from lyrics_asr.evaluation.metrics import (
     TOLERANCES_SECONDS,
     AlignmentErrors,
@@ -79,6 +79,7 @@ def score_song(song: Song, prediction: Prediction, damaged: DamagedLyrics | None
     words: tuple[TimedPair, ...] = ()
     if prediction.lines is not None and damaged is not None:
         statistics |= damage_statistics(song, damaged, prediction.lines)
+        statistics |= confidence_statistics(song, damaged, prediction.lines, prediction.confidence)
     elif prediction.lines is not None:
         duration_seconds = prediction.duration_seconds or 0.0
         words = _word_pairs(song, prediction.lines)

@@ -117,6 +117,9 @@ def test_keys_name_their_metric():
     assert all(metric.key == key for key, metric in METRICS.items())
     assert len({metric.label for metric in METRICS.values()}) == len(METRICS)
     assert not any(
-        math.isnan(aggregate(metric, [(1.0,) * {"ratio": 2, "f1": 4, "median": 3}[metric.aggregation]]) or 0)
+        math.isnan(
+            aggregate(metric, [(1.0,) * {"ratio": 2, "f1": 4, "median": 3, "ece": 30, "auc": 2}[metric.aggregation]])
+            or 0
+        )
         for metric in METRICS.values()
     )

@@ -14,8 +14,9 @@ import pytest
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import METRICS, Estimate
 from lyrics_asr.evaluation.config import EvaluationConfig
+from lyrics_asr.evaluation.damage import DamagedLyrics
 from lyrics_asr.evaluation.metrics import BssEval
-from lyrics_asr.evaluation.pictures import pictures
+from lyrics_asr.evaluation.pictures import pictures, reliability_pictures
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
 from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS
 from lyrics_asr.evaluation.report import HEADLINES, html, interval, markdown, shown, write_report
@@ -40,6 +41,8 @@ def song(
     errors: tuple[float, ...] | None = (0.1, -0.2),
     separation=None,
     seconds: StageSeconds | None = SECONDS,
+    damaged: DamagedLyrics | None = None,
+    confidence=1.0,
     **details,
 ):
     """A song with a word a second; its estimates are off by `errors`, the last of which holds to the end."""
@@ -49,16 +52,26 @@ def song(
         words += [TimedWord(word, first + i + 1.0, first + i + 1.5, 1.0) for i, word in enumerate(line.words)]
         late = [errors[min(i, len(errors) - 1)] if errors else 0.0 for i in range(first, len(words))]
         placed = tuple(
-            TimedWord(word.text, max(0.0, word.start_seconds + off), max(0.0, word.end_seconds + off), 1.0)
+            TimedWord(word.text, max(0.0, word.start_seconds + off), max(0.0, word.end_seconds + off), confidence)
             for word, off in zip(words[first:], late, strict=True)
         )
-        lines.append(TimedLine(line.text, placed[0].start_seconds, placed[-1].end_seconds, 1.0, placed))
+        span = placed[0].start_seconds, placed[-1].end_seconds
+        lines.append(TimedLine(line.text, *span, confidence, placed, number=len(lines)))
     duration_seconds = words[-1].end_seconds + 60 + max(errors or (0,))
     details = {"language": "en", **details}
     reference = Song(name, Path("none.wav"), lyrics, tuple(words) if errors else (), **details)
     return score_song(
         reference,
-        Prediction(duration_seconds, text, text, None if errors is None else tuple(lines), separation, seconds),
+        Prediction(
+            duration_seconds,
+            text,
+            text,
+            None if errors is None else tuple(lines),
+            separation,
+            seconds,
+            confidence=confidence,
+        ),
+        damaged,
     )
 
 
@@ -120,6 +133,7 @@ def varied():
         song("No_transcript_" + "in_a_long_name_without_spaces_" * 4, text="", errors=(1.5,), genre="Pop"),
         song("Wer bist du", "Donaudampfschifffahrtsgesellschaftskapitän " * 3, "wer", (-0.4,), language="de"),
         song("Right", text=LYRICS, errors=(0.004,), genre="Folk"),
+        song("Damaged", damaged=DamagedLyrics(f"{LYRICS}not sung", (0, 1, None)), confidence=0.8),
         song("Noise", "La " * 60, "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch" * 4, (0.02, 0.3, -0.3)),
     ]
 
@@ -190,9 +204,11 @@ def test_values_are_shown_in_their_unit():
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Drawing takes most of the time, and these tests look at the text alone."""
-    monkeypatch.setattr("lyrics_asr.evaluation.report.pictures", lambda songs: ())
+    for name in ("pictures", "reliability_pictures"):
+        monkeypatch.setattr(f"lyrics_asr.evaluation.report.{name}", lambda songs: ())
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_page_has_the_headlines_and_all_metrics():
     found = results(*varied())
     page = Page(html(found))
@@ -200,12 +216,9 @@ def test_the_page_has_the_headlines_and_all_metrics():
     table = {row[0]: row[1:] for row in page.rows if len(row) == 4}
     for key, each in found.metrics.items():
         assert table[METRICS[key].label] == [shown(key, each.value), interval(key, each), str(each.songs)]
-    shown_metrics = [key for key in HEADLINES if key in found.metrics]
-    of_damaged_lyrics = {"damaged_words_within", "not_found_precision", "not_found_recall"}
-    assert set(HEADLINES) - set(shown_metrics) == of_damaged_lyrics
-    for key in shown_metrics:
+    for key in HEADLINES:
         each = found.metrics[key]
-        assert f"{shown(key, each.value)} {METRICS[key].label} {interval(key, each)}" in cards
+        assert f"{shown(key, each.value)} {METRICS[key].label} {interval(key, each) or 'one song'}" in cards
 
 
 def test_hostile_texts_are_shown_as_they_are_and_do_nothing():
@@ -373,6 +386,28 @@ def test_the_curve_of_words_that_are_all_near_is_in_sight():
 
 def test_no_words_give_no_pictures():
     assert pictures([song(errors=None)]) == ()
+    assert reliability_pictures([song()]) == ()
+
+
+def test_the_reliability_diagram_has_a_point_for_each_confidence():
+    """Of six words with confidence 0.25 one is right, of six with 0.75 all are."""
+    undamaged = DamagedLyrics(LYRICS, (0, 1))
+    unsure, sure = (
+        song(name, errors=errors, damaged=undamaged, confidence=confidence)
+        for name, errors, confidence in (("unsure", (0.0, 5.0), 0.25), ("sure", (0.0,), 0.75))
+    )
+    words, lines = reliability_pictures([unsure, sure])
+    _, texts = svg_texts(words)
+    assert "ECE 0.167, AUC 0.929 (12 words)" in texts  # (|6 x 0.25 - 1| + |6 x 0.75 - 6|) / 12, (6 + 0.5) / 7
+    assert "ECE 0.250, AUC 1.000 (4 lines)" in svg_texts(lines)[1]
+    svg = base64.b64decode(words.uri.partition(",")[2]).decode()
+    diagonal, curve = (
+        [tuple(map(float, each)) for each in re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path)]
+        for path in re.findall(r'<path d="([^"]+)" clip-path="[^"]*" style="fill: none', svg)[:2]
+    )
+    (left, bottom), (right, top) = diagonal
+    points = [((x - left) / (right - left), (y - bottom) / (top - bottom)) for x, y in curve]
+    assert points == [pytest.approx((0.25, 1 / 6), abs=0.001), pytest.approx((0.75, 1.0), abs=0.001)]
 
 
 # ---- Files ----
@@ -481,12 +516,12 @@ def test_a_browser_shows_the_page_whole_on_desktops_and_phones(chromium, tmp_pat
         shown = by_width[width]
         assert shown["beyond"] == []
         assert shown["scrollWidth"] <= width
-        assert shown["images"] == [True, True]
-        assert shown["svgs"] == len(songs)
+        assert shown["images"] == [True] * 4
+        assert shown["svgs"] == len(songs) - 1  # words of damaged lyrics are on no axis
         assert shown["tables"] == 6  # two beside the literature, songs, languages, genres, all metrics
         assert shown["overlaps"] == 0
     broken = by_width[361]
     assert broken["scrollWidth"] > 361
     assert any("too wide" in element for element in broken["beyond"])
-    assert broken["images"] == [True, True, False]
+    assert broken["images"] == [True] * 4 + [False]
     assert broken["overlaps"] == 1
