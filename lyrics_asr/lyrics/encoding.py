@@ -20,7 +20,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LATIN = ("windows-1252", "windows-1250", "windows-1254", "windows-1257")
+_LATIN = ("windows-1252", "windows-1250", "iso-8859-2", "windows-1254", "windows-1257")
+_CYRILLIC = ("windows-1251", "koi8-r", "koi8-u", "iso-8859-5", "cp866")
+_OTHERS = ("windows-1253", "windows-1255", "windows-1256", "windows-1258", "windows-874")
+_EAST_ASIAN = ("cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs")
 _NOT_LATIN = re.compile(rb"[\x81-\x84\x86-\x89\x8b\x8d\x8f\x90\x98\x99\x9b\x9d\x9f]")
 _MIN_ISOLATED = 0.6
 _MIN_CONFIDENCE = 0.09
@@ -101,17 +104,18 @@ def _guess(data: bytes) -> DecodedText:
     isolated = len(re.findall(rb"(?<![\xc0-\xff])[\xc0-\xff](?![\xc0-\xff])", lines))
     symbols = len(re.findall(rb"[\xa2-\xa8\xaa\xac-\xaf\xb1-\xba\xbc-\xbe]", lines))
     is_latin = not _NOT_LATIN.search(lines) and isolated >= max(symbols, _MIN_ISOLATED * letters)
+    # The superset of ISO-8859-5 would be Windows-1251 to chardet, which has other letters at those bytes.
     found = chardet.detect(
         lines,
-        encoding_era=chardet.EncodingEra.MODERN_WEB,
-        prefer_superset=True,
-        include_encodings=_LATIN if is_latin else None,
+        encoding_era=chardet.EncodingEra.ALL,
+        prefer_superset=False,
+        include_encodings=_LATIN if is_latin else _LATIN + _CYRILLIC + _OTHERS + _EAST_ASIAN,
     )
     is_sure = not is_latin or found["confidence"] >= _MIN_CONFIDENCE
-    name = (found["encoding"] or "").lower() if is_sure else "windows-1252"
-    for candidate in (name, "windows-1252", "latin-1"):
+    name = (found["encoding"] or "") if is_sure else "Windows-1252"
+    for candidate in (name, "Windows-1252", "Latin-1"):
         try:
-            return DecodedText(data.decode(candidate), f"read as {candidate.title()} (guessed; {_HINT})")
+            return DecodedText(data.decode(candidate), f"read as {candidate} (guessed; {_HINT})")
         except (UnicodeDecodeError, LookupError):
             continue
     raise AssertionError("Latin-1 reads everything")

@@ -7,7 +7,7 @@ Conventions
 
 import unicodedata
 
-from lyrics_asr.lyrics.sheet import is_heading
+from lyrics_asr.lyrics.headings import is_heading
 from lyrics_asr.lyrics.spelling import APOSTROPHES, SEPARATORS, WILDCARD, spell, without_outer_apostrophes
 from lyrics_asr.lyrics.verbalization import verbalize
 from lyrics_asr.types import Vocabulary

@@ -18,7 +18,8 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 
-from lyrics_asr.lyrics.sheet import SheetLine, TimeWindow, find_sung_lines, is_heading
+from lyrics_asr.lyrics.headings import is_heading
+from lyrics_asr.lyrics.sheet import SheetLine, TimeWindow, find_sung_lines
 from lyrics_asr.lyrics.voices import voice_parts
 from lyrics_asr.types import Voice
 
@@ -49,6 +50,7 @@ _FAMILIES = (
         re.compile(
             rf"^\s*\{{\w+(?:[:\s].*)?\}}\s*$|[\[(](?:{_CHORD})[\])]|\[ch\]|[-–]{{4}}"
             r"|^\W*(?:[Cc]apo\b|\w[\w ]*[:=]\s*\w)"
+            r"|^(?:\s*\w+:)?[ \t|]*[b#]?[1-7][^\s|]*(?:[ \t|]+[b#]?[1-7][^\s|]*)+[ \t|]*$"
             rf"|^(?:\s*\w+:|\s*\[[^\[\]]*\])?[ \t|(]*\.?(?:{_CHORD})\)?(?:[ \t|(]+(?:{_CHORD})[)|]*)*[ \t|]*$",
             re.M,
         ),
@@ -57,7 +59,8 @@ _FAMILIES = (
 """The modules that read the families of formats, and what each text of a family contains."""
 _LONG_SPACE = re.compile(r"[ \t]{9,}")  # patterns for the ends of lines take quadratic time over it
 _RESIDUE = re.compile(
-    r"Embed\b|EmbedShare|\d ?Contributors?|You might also like|LiveGet tickets|Lyrics|\blyrics (?:by|from)|[©℗]|://|www\.|\.com\b"
+    r"Embed\b|EmbedShare|\d ?(?:Contrib|Mitwirkende|Colaborador)|Get tickets|\[\?+\]|^(?:Trans|Trad|Übers)\w+$"
+    r"|also like|aimerez|aussi aimer|te (?:puede|podría)|auch gefallen|Lyrics|\blyrics (?:by|from)|[©℗]|://|www\.|\.com\b"
     r"|Commercial use|^\(\d{10,}\)$|^\W*[^\W\d_]+(?:\(s\)|/s)?(?: ?[^\W\d_]+){0,2} ?(?:[:：]|by\b|par\b|por\b|von\b)",
     re.M,
 )

@@ -3,6 +3,7 @@ import pytest
 from lyrics_asr.lyrics.text import read_lyrics
 
 RUSSIAN = "Снег идёт, снег идёт\nК белым звёздочкам в буране"
+POLISH = "Zażółć gęślą jaźń\nMiłość jest jak wiatr\nŚpiewam dla ciebie"
 ENGLISH = "The snow is falling down\nand we are walking home\n" * 6
 
 
@@ -11,6 +12,10 @@ ENGLISH = "The snow is falling down\nand we are walking home\n" * 6
     [
         (RUSSIAN, "windows-1251"),
         (RUSSIAN, "koi8-r"),
+        (RUSSIAN, "cp866"),
+        (RUSSIAN, "iso-8859-5"),
+        ("Боже правде, ти што спасе\nод пропасти досад нас", "iso-8859-5"),
+        (f"Снег идёт\n{ENGLISH}", "cp866"),
         (f"Снег идёт\n{ENGLISH}", "windows-1251"),
         ("君が代は\n千代に八千代に\nさざれ石の", "shift_jis"),
         (f"さくら さくら\n{ENGLISH}", "shift_jis"),
@@ -18,7 +23,10 @@ ENGLISH = "The snow is falling down\nand we are walking home\n" * 6
         ("사랑해 너를\n기억해 나를", "euc_kr"),
         ("月亮代表我的心\n你问我爱你有多深", "gb18030"),
         ("Σ' αγαπώ γιατί είσαι ωραία", "windows-1253"),
-        ("Zażółć gęślą jaźń\nMiłość jest jak wiatr\nŚpiewam dla ciebie", "windows-1250"),
+        (POLISH, "windows-1250"),
+        (POLISH, "iso-8859-2"),
+        ("Kde domov můj, kde domov můj?\nVoda hučí po lučinách", "iso-8859-2"),
+        ("Lijepa naša domovino\nOj junačka zemljo mila", "iso-8859-2"),
         ("Où est la clé ?\nÇa va, señor", "windows-1252"),
         ("Où est la clé ?\nÇa va, señor", "latin-1"),
         ("Straße über Flüsse\nschöne Mädchen", "windows-1252"),

@@ -259,6 +259,9 @@ CHORDS = {
     "chordpro": "{{title: A Truce}}\n{{artist: Nobody}}\n# a comment\n{{start_of_verse: Verse 1}}\n[Am]{}\n[F#m7]{}\n{{end_of_verse}}\n"
     "{{soc}}\n{}\n[C/G]{} [N.C.]\n{{eoc}}\n{{start_of_tab}}\nwhatever 0-2-3\n{{end_of_tab}}\n{{comment: slowly}}",
     "ultimate": "[Verse]\n[tab][ch]Am[/ch]   [ch]F[/ch]\n{}[/tab]\n[ch]C[/ch]\n{}\n{}\n{}",
+    "numbers": "1 4 5\n{}\n1- 4 57\n{}\n6- 4/6 1\n{}\n4 5 1\n{}",
+    "numbers of triads": "Intro: 1 4 1\n\n[Verse]\n1   4\n{}\n5   1\n{}\n{}\n{}",
+    "numbers of some lines": "| 1 | 4 | 57 |\n{}\n| 6- b7 |\n{}\n{}\n{}\n\n[Solo] 1 4 5",
     "repeats": "Am  F  (x2)\n{}\nC  G  x4\n{}\n{}\n{}",
 }
 
@@ -285,6 +288,15 @@ def test_chordpro_repeats_the_chorus():
 )  # fmt: skip
 def test_words_that_look_like_chords_are_sung(line):
     assert texts(parse_lyrics(f"{PLAIN}\n{line}\nOh my")) == (*LINES, line, "Oh my")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1 2 3 4\nHello there\n5 6 7 8\nGoodbye now", "6-7\nHello\n6-7\nWorld", "24 7\nI love you\n365\nYou",
+     "7 days\n6 nights", "3 2 1\nGo", "1, 2, 3\nGo\n1, 2, 3\nNow"],
+)  # fmt: skip
+def test_numbers_that_are_no_chords_are_sung(text):
+    assert texts(parse_lyrics(text)) == tuple(text.split("\n"))
 
 
 HTML = {
@@ -331,6 +343,14 @@ SITES = {
     "translator": "{}\n{}\n{}\n{}\n\nTranslation by Some Body\nhttps://lyrics.example.com/a-truce",
     "musixmatch": "{}\n{}\n{}\n{}\n...\n\n******* This Lyrics is NOT for Commercial use *******\n(1409618345123)",
     "french": "Paroles de la chanson A Truce par Nobody\n{}\n{}\n{}\n{}\n\nParoliers : Some Body",
+    "widgets": "12 Contributors\nTranslations\nDeutsch\nTürkçe (Turkish)\nA Truce Lyrics\n{}\n{}\nSee Any Body Live\n"
+    "Get tickets as low as $52\nYou might also like\n{}\n{}\nEmbed",
+    "euros": "{}\n{}\nGet tickets as low as €52You might also like\n{}\n{}5Embed",
+    "unclear words": "{}\n{} [?]\n[?] {}\n[?]\n{}",
+    "German": "3 Mitwirkende\nÜbersetzungen\nEnglish\n{}\n{}\nDas könnte dir auch gefallen\n{}\n{}\n\nQuelle: LyricFind\n"
+    "Komponisten: Some Body",
+    "French page": "3 Contributeurs\nTraductions\n{}\n{}\nVous aimerez aussi\n{}\n{}\n\nSource : LyricFind",
+    "Spanish": "{}\n{}\nTambién te puede gustar\n{}\n{}\n\nFuente: Musixmatch\nCompositores: Some Body",
     "title": "Title: A Truce\nArtist: Nobody\n\n{}\n{}\n{}\n{}\n\nwww.example.com",
 }
 
@@ -343,6 +363,7 @@ def test_residue_of_sites(form):
 
 def test_lines_that_look_like_residue_are_sung():
     text = "I want you by my side\nSource of all my pain\nMusic by the sea\nYou said: stay\nI wrote a song by hand\nEmbed me"
+    text += "\nSee you live\nTranslations of me\nYou might also like me\nEnglish\nMy language"
     assert texts(parse_lyrics(text)) == tuple(text.split("\n"))
 
 

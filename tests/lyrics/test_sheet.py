@@ -182,6 +182,26 @@ def test_which_lines_are_repeated(text, expected):
     assert sung(text) == expected
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1. One\n2. Two\n3. Three\n4. Four", "1 One\n2 Two\n3\n4 Three\n5 Four", "12\tOne\n13\tTwo\n14\tThree\n15\tFour",
+     "[Verse]\n1) One\n2) Two\n\n[Chorus]\n1) Three\n2) Four", "01: [Verse 1]\n02: One\n03: Two\n\n04: Three\n05: Four"],
+)  # fmt: skip
+def test_line_numbers_are_not_sung(text):
+    lyrics = parse_lyrics(text)
+    assert [line.text for line in lyrics.lines] == ["One", "Two", "Three", "Four"]
+    assert lyrics.text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["One\n2 become 1\n3 is a crowd\n4 ever", "99 bottles of beer\n98 bottles of beer\n97 bottles\n96 bottles",
+     "1 potato\n2 potato\n3 potato", "1 day\n3 days\n4 days\n5 days"],
+)  # fmt: skip
+def test_numbers_that_do_not_count_lines_are_sung(text):
+    assert sung(text) == text.split("\n")
+
+
 def test_plain_lyrics_are_all_sung():
     """No line of the project's lyrics looks like a heading, a chord line, residue of a site or anything else."""
     for path in sorted(LYRICS.rglob("*.txt"))[::10]:
