@@ -1,8 +1,9 @@
 """TTML as Apple Music uses it: a paragraph per line, a span per word, background vocals apart.
 
 Conventions
-- Times are clock times, `mm:ss.fff` or `h:mm:ss.fff`. All count from the start of the song, as Apple's players take
-  them; the TTML standard would count those of a span from the start of its paragraph.
+- Times are clock times of the TTML standard, `hh:mm:ss.fff`. All count from the start of the song, as Apple's players
+  take them; the standard would count those of a span from the start of its paragraph.
+- The standard asks for a language; it is empty if unknown.
 - Backing vocals are in a span with the role `x-bg`, in the paragraph of the line that they accompany: the last one that
   started before them.
 - Sections (`div`) are separated by pauses of at least 10 s.
@@ -19,6 +20,7 @@ _SECTION_PAUSE_SECONDS = 10.0
 _TTML = "http://www.w3.org/ns/ttml"
 _METADATA = "http://www.w3.org/ns/ttml#metadata"
 _ITUNES = "http://music.apple.com/lyric-ttml-internal"
+_XML = "http://www.w3.org/XML/1998/namespace"
 _SINGER = "v1"
 
 
@@ -26,9 +28,10 @@ def ttml(transcript: Transcript) -> str:
     """Render as TTML with a time per word."""
     for prefix, uri in (("", _TTML), ("ttm", _METADATA), ("itunes", _ITUNES)):
         ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.Element(f"{{{_TTML}}}tt", {f"{{{_ITUNES}}}timing": "Word"})
+    names = {f"{{{_ITUNES}}}timing": "Word", f"{{{_XML}}}lang": transcript.language or ""}
+    root = ElementTree.Element(f"{{{_TTML}}}tt", names)
     metadata = ElementTree.SubElement(ElementTree.SubElement(root, f"{{{_TTML}}}head"), f"{{{_TTML}}}metadata")
-    identity = {"type": "person", "{http://www.w3.org/XML/1998/namespace}id": _SINGER}
+    identity = {"type": "person", f"{{{_XML}}}id": _SINGER}
     ElementTree.SubElement(metadata, f"{{{_METADATA}}}agent", identity)
     body = ElementTree.SubElement(root, f"{{{_TTML}}}body", {"dur": _time(transcript.audio.duration_seconds)})
     number = 0
@@ -104,8 +107,7 @@ def _times(start_seconds: float, end_seconds: float) -> dict[str, str]:
 def _time(seconds: float) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = milliseconds // 60_000, milliseconds % 60_000
-    clock = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes:02d}"
-    return f"{clock}:{rest // 1000:02d}.{rest % 1000:03d}"
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
 def _valid(text: str) -> str:

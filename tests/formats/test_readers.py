@@ -11,6 +11,8 @@ import av
 import jams
 import pysubs2
 import pytest
+import ttconv.imsc.reader as imsc_reader
+import ttconv.model
 from praatio import textgrid
 
 from lyrics_asr.formats import FORMATS, MELODY_FORMATS, render, suffix_of
@@ -190,9 +192,32 @@ def test_ttml_has_words_sections_and_background_vocals():
     assert paragraphs[2].get("end") == "00:22.220"  # with the backing vocals
     timed_spans = [span for span in root.iter(f"{tt}span") if "begin" in span.attrib]
     assert [span.text for span in timed_spans] == [word.text for word in WORDS]
-    assert timed_spans[0].attrib == {"begin": "00:01.234", "end": "00:01.554"}
+    assert timed_spans[0].attrib == {"begin": "00:00:01.234", "end": "00:00:01.554"}
     (background,) = (span for span in root.iter(f"{tt}span") if span.get(role) == "x-bg")
     assert "".join(background.itertext()) == "(the old road)"
+
+
+def test_ttml_follows_the_standard_for_another_reader(caplog):
+    """Ttconv logs what the standard and its profile for subtitles (IMSC) do not allow.
+
+    It shows times as written. By the standard, those of spans would count from the start of their paragraph.
+    """
+    text = render(replace(TRANSCRIPT, language="en"), "ttml")
+    document = imsc_reader.to_model(ElementTree.ElementTree(ElementTree.fromstring(text)))
+    assert caplog.messages == []
+    elements = list(document.get_body().dfs_iterator())
+    for kind, ours in ((ttconv.model.P, LINES), (ttconv.model.Span, WORDS)):
+        read = [each for each in elements if isinstance(each, kind) and each.get_begin() is not None]
+        texts = [
+            "".join(part.get_text() for part in each.dfs_iterator() if isinstance(part, ttconv.model.Text))
+            for each in read
+        ]
+        assert texts == [each.text for each in ours]
+        for each, timed_text in zip(read, ours, strict=True):
+            assert each.get_begin() == pytest.approx(timed_text.start_seconds, abs=0.0006)
+            assert each.get_end() == pytest.approx(timed_text.end_seconds, abs=0.0006)
+    imsc_reader.to_model(ElementTree.ElementTree(ElementTree.fromstring(text.replace('begin="00:', 'begin="'))))
+    assert len(caplog.messages) == 2 + len(LINES) + len(WORDS)  # what is not allowed is seen
 
 
 def test_text_of_karaoke_has_no_tags_of_its_own():
