@@ -26,8 +26,8 @@ _WINDOW_SECONDS = 0.04
 _CANDIDATES = 6
 _UNVOICED_COST = 1.0  # of an unvoiced frame; voiced ones cost their aperiodicity, 0 to 1
 _VOICING_CHANGE_COST = 0.4
-_SEMITONE_COST = 0.06  # of a jump from one frame to the next
-_LOW_PITCH_COST = 0.1  # per octave: two periods match as well as one
+_SEMITONE_COST = 0.12  # of a jump from one frame to the next
+_LOW_PITCH_COST = 0.07  # per octave: two periods match as well as one
 _SILENCE_DB = -45.0  # relative to the loud frames
 _BLOCK_FRAMES = 4000  # 40 s
 
@@ -96,7 +96,8 @@ def _minima(
     lag = torch.arange(1, difference.shape[1] - 1) + shift
     is_minimum = (here <= before) & (here < after) & (lag >= min_lag)
     octaves = torch.log2(lag / min_lag)
-    cost = torch.where(is_minimum, here + _LOW_PITCH_COST * octaves, torch.inf)
+    lowest_value = here - 0.25 * (before - after) * shift  # between samples, which are coarse for high voices
+    cost = torch.where(is_minimum, lowest_value + _LOW_PITCH_COST * octaves, torch.inf)
     lowest = cost.topk(_CANDIDATES, dim=1, largest=False)
     return lag.gather(1, lowest.indices), lowest.values
 

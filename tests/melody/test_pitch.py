@@ -40,6 +40,14 @@ def test_vibrato_and_glides_are_followed_and_silence_has_no_pitch():
     assert np.isnan(found[260:295]).all()
 
 
+@pytest.mark.parametrize("midi", [80.0, 80.8, 81.6, 82.4])
+def test_a_high_voice_is_followed_over_a_quiet_one_an_octave_below(midi):
+    """The periods of high voices lie between samples, those of the octave below are nearer to one."""
+    high, low = (voice(np.full(RATE_HZ // 2, each)).samples for each in (midi, midi - 12))
+    found = track_pitch(Audio(high + 0.2 * low, RATE_HZ)).midi[10:40]
+    np.testing.assert_allclose(found, midi, atol=0.2)
+
+
 def track_of(*parts):
     """A track of (seconds, midi) parts."""
     return PitchTrack(np.concatenate([np.full(round(length / FRAME_SECONDS), midi) for length, midi in parts]))
