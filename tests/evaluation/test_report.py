@@ -13,9 +13,9 @@ import pytest
 
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.evaluation.aggregation import METRICS, Estimate
+from lyrics_asr.evaluation.bss_eval import BssEval
 from lyrics_asr.evaluation.config import EvaluationConfig
 from lyrics_asr.evaluation.damage import DamagedLyrics
-from lyrics_asr.evaluation.metrics import BssEval
 from lyrics_asr.evaluation.pictures import pictures, reliability_pictures
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
 from lyrics_asr.evaluation.published import ALIGNMENTS, TRANSCRIPTIONS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lyrics_asr.corpora.manifest import LineTimes, Song
 from lyrics_asr.evaluation.aggregation import METRICS, aggregate
-from lyrics_asr.evaluation.metrics import BssEval
+from lyrics_asr.evaluation.bss_eval import BssEval
 from lyrics_asr.evaluation.predictions import Prediction, SeparationScores, StageSeconds
 from lyrics_asr.evaluation.scores import even_spread, score_song
 from lyrics_asr.lyrics.normalization import normalize
