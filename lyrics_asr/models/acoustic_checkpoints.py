@@ -164,8 +164,9 @@ def _require_ctc(name: str, folder: Path) -> None:
 def _read_network(folder: Path, options: Mapping[str, Any]) -> tuple[PreTrainedModel, list[str]]:
     """The network of a checkpoint in float32, and the names of weights that are missing."""
     if state := load_int8(folder):
-        network: PreTrainedModel = AutoModelForCTC.from_config(AutoConfig.from_pretrained(folder, **options))
-        return network, sorted(network.load_state_dict(state, strict=False).missing_keys)
+        with torch.device("meta"):  # random weights would take longer than reading those of the folder
+            network: PreTrainedModel = AutoModelForCTC.from_config(AutoConfig.from_pretrained(folder, **options))
+        return network, sorted(network.load_state_dict(state, strict=False, assign=True).missing_keys)
     config = AutoConfig.from_pretrained(folder, **options)
     if config.vocab_size is None:  # self-supervised; its head is replaced
         config.vocab_size = 1

@@ -11,12 +11,14 @@ decoding starts again from there.
 
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -25,17 +27,19 @@ from transformers import (
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
+    StoppingCriteriaList,
     WhisperConfig,
     WhisperForConditionalGeneration,
     WhisperTimeStampLogitsProcessor,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.lyrics.languages import AUTO, NAMES
 from lyrics_asr.models.hub import hub_snapshot
-from lyrics_asr.models.int8 import load_int8
+from lyrics_asr.models.int8 import Int8Logits, load_int8
 from lyrics_asr.models.log_mel import LogMelSpectrogram
-from lyrics_asr.models.segments import split_at_silences
+from lyrics_asr.models.segments import Span, split_at_silences
 from lyrics_asr.options import SilenceOptions
 from lyrics_asr.types import Candidate, SegmentText, SongText
 
@@ -46,6 +50,10 @@ _SHORTEST_SECONDS = 1.0  # of what is decoded again
 _LANGUAGE_SEGMENTS = 3  # that the language is guessed from
 _UNCLEAR_LANGUAGES = ("cy", "la")  # Whisper takes unclear singing for Welsh and Latin; they have to be given
 _TIMESTAMP_SECONDS = 0.02
+_SEQUENCES = 8  # decoded at a time
+_LONGEST_TEXT = 224  # tokens of a segment, as in openai/whisper
+_LOOP_TOKENS = 128  # after as many, it is seen whether a text repeats itself; choruses of few words do so for a while
+_FEWEST_WEIGHTS_INT8 = 1 << 20  # of an output layer that computes in int8
 ENCODER = "model.encoder."
 """How the names of the encoder's weights begin."""
 _DOWNLOADS = (["*.json", "*.txt", "model*.safetensors"], ["pytorch_model*.bin"])
@@ -89,11 +97,7 @@ class WhisperTranscriber:
     """
 
     def __init__(
-        self,
-        name: str,
-        network: WhisperForConditionalGeneration,
-        tokenizer: Any,
-        log_mel: LogMelSpectrogram,
+        self, name: str, network: WhisperForConditionalGeneration, tokenizer: Any, log_mel: LogMelSpectrogram
     ) -> None:
         self.name = name
         self.network = cast(Any, network)  # the types of its own `generate` do not fit together
@@ -105,48 +109,52 @@ class WhisperTranscriber:
     def transcribe(
         self, voice: Float[Tensor, " samples"], language: str, *, hot_words: str = "", beams: int = 1
     ) -> SongText:
-        """See `Transcriber`. The hot words are the text before the first segment, as in openai/whisper."""
-        rate = ACOUSTIC_SAMPLE_RATE_HZ
-        spans = split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS)
-        heard, probability = self._language([voice[span.start : span.end] for span in spans])
-        if language == AUTO:
-            language = heard or "en"
-        prompt = self._prompt(language, hot_words)
-        segments = []
-        for span in spans:
-            start, shortest = span.start, round(_SHORTEST_SECONDS * rate)
-            while start == span.start or span.end - start >= shortest:
-                features = self._log_mel(voice[None, start : span.end].to(self.network.device))
-                found = self._decode(features, prompt, beams) or self._decode(
-                    features, prompt, beams, _UNREPEATED_TOKENS
-                )
-                if not found:
-                    break
-                covered = min(span.end - start, round(found[0][1] * rate))
-                end = span.end if span.end - start - covered < shortest else start + covered
-                candidates = tuple(each for each, seconds in found if seconds >= found[0][1] - _SHORTEST_SECONDS)
-                segments.append(SegmentText(start / rate, end / rate, candidates))
-                if covered < shortest:
-                    break
-                start = end
-        return SongText(language, heard, probability, tuple(segments))
+        """See `Transcriber`. The hot words are the text before the first segment, as in openai/whisper.
 
-    def _language(self, segments: Sequence[Float[Tensor, " _"]]) -> tuple[str | None, float]:
-        """The likeliest language, and the mean of its probability over the longest segments."""
+        Segments of similar length share a batch of the decoder, whose weights are then read once for all of them.
+        """
+        rate, rows = ACOUSTIC_SAMPLE_RATE_HZ, max(_LANGUAGE_SEGMENTS, _SEQUENCES // beams)
+        shortest = round(_SHORTEST_SECONDS * rate)
+        pending = list(split_at_silences(voice, rate, SilenceOptions(), _LONGEST_SECONDS))
+        heard, probability, prompt, segments = None, 0.0, None, []
+        while pending:
+            pending.sort(key=lambda span: span.end - span.start, reverse=True)
+            batch, pending = pending[:rows], pending[rows:]
+            states = self._encode([voice[span.start : span.end] for span in batch])
+            if prompt is None:
+                heard, probability = self._language(states[:_LANGUAGE_SEGMENTS])
+                language = (heard or "en") if language == AUTO else language
+                prompt = self._prompt(language, hot_words)
+            for span, found in zip(batch, self._decode(states, prompt, beams), strict=True):
+                if not found:
+                    continue
+                covered = min(span.end - span.start, round(found[0][1] * rate))
+                end = span.end if span.end - span.start - covered < shortest else span.start + covered
+                candidates = tuple(each for each, seconds in found if seconds >= found[0][1] - _SHORTEST_SECONDS)
+                segments.append(SegmentText(span.start / rate, end / rate, candidates))
+                if end < span.end and covered >= shortest:
+                    pending.append(Span(end, span.end))
+        segments.sort(key=attrgetter("start_seconds"))
+        return SongText("en" if language == AUTO else language, heard, probability, tuple(segments))
+
+    def _encode(self, waveforms: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "batch frames width"]:
+        """The encoder's output for segments, one by one: on a CPU, activations of a batch would leave the caches."""
+        encoder = self.network.model.encoder
+        features = (self._log_mel(each[None].to(self.network.device)) for each in waveforms)
+        return torch.cat([encoder(each).last_hidden_state for each in features])
+
+    def _language(self, states: Float[Tensor, "batch frames width"]) -> tuple[str | None, float]:
+        """The likeliest language, and the mean of its probability over some segments."""
         options = self._options
-        if not segments or not getattr(options, "is_multilingual", False):
+        if not getattr(options, "is_multilingual", False):
             return None, 0.0
-        start = torch.tensor([[options.decoder_start_token_id]], device=self.network.device)
+        start = torch.full((len(states), 1), options.decoder_start_token_id, device=states.device)
         tokens = {name.strip("<|>"): token for name, token in options.lang_to_id.items()}
         languages = [language for language in tokens if language in NAMES and language not in _UNCLEAR_LANGUAGES]
-        longest = sorted(segments, key=len, reverse=True)[:_LANGUAGE_SEGMENTS]
-        total = torch.zeros(len(languages), device=self.network.device)
-        for segment in longest:
-            features = self._log_mel(segment[None].to(self.network.device))
-            logits = self.network(features, decoder_input_ids=start).logits[0, -1]
-            total += logits[[tokens[language] for language in languages]].softmax(0)
-        best = int(total.argmax())
-        return languages[best], float(total[best]) / len(longest)
+        outputs = self.network(encoder_outputs=BaseModelOutput(states), decoder_input_ids=start)
+        scores = outputs.logits[:, -1, [tokens[language] for language in languages]].softmax(-1).mean(0)
+        best = int(scores.argmax())
+        return languages[best], float(scores[best])
 
     def _prompt(self, language: str, hot_words: str) -> list[int]:
         """The tokens that begin every text."""
@@ -165,33 +173,55 @@ class WhisperTranscriber:
         return prompt
 
     def _decode(
-        self, features: Float[Tensor, "1 mels columns"], prompt: list[int], beams: int, unrepeated_tokens: int = 0
-    ) -> list[tuple[Candidate, float]]:
-        """Texts that do not repeat themselves, likeliest first, each with the seconds that it covers."""
-        options, longest = self._options, self.network.config.max_target_positions
+        self, states: Float[Tensor, "batch frames width"], prompt: list[int], beams: int
+    ) -> list[list[tuple[Candidate, float]]]:
+        """Texts of each segment that do not repeat themselves, likeliest first, with the seconds that they cover."""
+        found = self._generate(states, prompt, beams)
+        if lost := [row for row, candidates in enumerate(found) if not candidates]:
+            again = self._generate(states[lost], prompt, beams, _UNREPEATED_TOKENS)
+            for row, candidates in zip(lost, again, strict=True):
+                found[row] = candidates
+        return found
+
+    def _generate(
+        self, states: Float[Tensor, "batch frames width"], prompt: list[int], beams: int, unrepeated_tokens: int = 0
+    ) -> list[list[tuple[Candidate, float]]]:
+        options = self._options
+        longest = min(self.network.config.max_target_positions, len(prompt) + _LONGEST_TEXT)
         found: Any = GenerationMixin.generate(
             self.network,
-            features,
-            decoder_input_ids=torch.tensor([prompt], device=features.device),
+            encoder_outputs=BaseModelOutput(states),
+            attention_mask=torch.ones(states.shape[:2], dtype=torch.long, device=states.device),
+            decoder_input_ids=torch.tensor([prompt], device=states.device).expand(len(states), -1),
             logits_processor=LogitsProcessorList([WhisperTimeStampLogitsProcessor(options, len(prompt))]),
+            stopping_criteria=StoppingCriteriaList([partial(self._repeats, len(prompt))] if beams == 1 else []),
             max_length=longest,
             num_beams=beams,
             num_return_sequences=beams,
             do_sample=False,
             no_repeat_ngram_size=unrepeated_tokens,
             return_dict_in_generate=True,
-            output_scores=True,
+            output_scores=beams > 1,
         )
-        candidates: dict[tuple[str, ...], tuple[Candidate, float]] = {}
-        scores = [0.0] if found.get("sequences_scores") is None else found.sequences_scores.tolist()
-        for tokens, score in zip(found.sequences[:, len(prompt) :].tolist(), scores, strict=True):
-            written = [token for token in tokens if token != options.eos_token_id]
+        sequences = found.sequences[:, len(prompt) :].tolist()
+        scores = [0.0] * len(sequences) if beams == 1 else found.sequences_scores.tolist()
+        candidates: list[dict[tuple[str, ...], tuple[Candidate, float]]] = [{} for _ in states]
+        for number, (tokens, score) in enumerate(zip(sequences, scores, strict=True)):
+            written = [token for token in tokens if token not in (options.eos_token_id, options.pad_token_id)]
             lines, end_seconds = self._lines(written)
-            if lines and _compression(" ".join(lines)) <= _MAX_COMPRESSION:
+            if lines and not _repeats_itself(lines):
                 has_end = len(prompt) + len(written) < longest
                 log_prob = score * (len(written) + has_end)  # the score is the mean over the tokens
-                candidates.setdefault(lines, (Candidate(lines, log_prob), end_seconds))
-        return list(candidates.values())
+                candidates[number // beams].setdefault(lines, (Candidate(lines, log_prob), end_seconds))
+        return [list(each.values()) for each in candidates]
+
+    def _repeats(self, start: int, tokens: Int[Tensor, "batch length"], scores: Any) -> Bool[Tensor, " batch"]:
+        """Which texts repeat themselves so far; decoding them further is a waste."""
+        stopped = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        if (tokens.shape[1] - start) % _LOOP_TOKENS == 0:
+            for row, written in enumerate(tokens[:, start:].tolist()):
+                stopped[row] = _repeats_itself(self._lines(written)[0])
+        return stopped
 
     def _lines(self, tokens: Sequence[int]) -> tuple[tuple[str, ...], float]:
         """The texts between timestamps, and the last timestamp; the end of a text without one is that of the window."""
@@ -233,6 +263,9 @@ def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None 
                 folder, use_safetensors=safetensors, dtype=torch.float32, **options
             )
         log_mel = LogMelSpectrogram(extractor)
+        if device.type == "cpu" and network.proj_out.weight.numel() >= _FEWEST_WEIGHTS_INT8:
+            first_timestamp = network.generation_config.no_timestamps_token_id + 1
+            network.proj_out = Int8Logits(network.proj_out.weight, first_timestamp)
         return WhisperTranscriber(name, network.to(device).eval(), tokenizer, log_mel.to(device))
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ValueError(f"{name}: not a Whisper checkpoint that can be read: {error}") from error
@@ -240,7 +273,8 @@ def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None 
 
 def _from_int8(folder: Path, state: dict[str, Tensor], encoder: nn.Module | None) -> WhisperForConditionalGeneration:
     """A network from weights in int8, which may leave layers of the encoder to the acoustic model; they are shared."""
-    network = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder, local_files_only=True))
+    with torch.device("meta"):
+        network = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder, local_files_only=True))
     network.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     shared = {} if encoder is None else {f"{ENCODER}{key}": value for key, value in encoder.state_dict().items()}
     state = shared | state
@@ -258,7 +292,7 @@ def _is_complete(folder: Path) -> bool:
     )
 
 
-def _compression(text: str) -> float:
-    """How many times smaller zlib makes a text; text that repeats itself compresses well."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))
+def _repeats_itself(lines: Sequence[str]) -> bool:
+    """Whether zlib makes a text so much smaller that it repeats itself."""
+    data = " ".join(lines).encode()
+    return len(data) > _MAX_COMPRESSION * len(zlib.compress(data))

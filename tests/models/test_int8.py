@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
-from lyrics_asr.models.int8 import load_int8, save_int8
+from lyrics_asr.models.int8 import Int8Logits, load_int8, save_int8
 from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 
 
@@ -55,6 +55,22 @@ def test_acoustic_models_and_separators_load_from_int8(tmp_path):
     (tmp_path / "unet" / "unet.safetensors").unlink()
     save_int8(separator.state_dict(), tmp_path / "unet" / "unet.int8.safetensors")
     mixture = 0.1 * noise(1, 2, 44_100)
+    random_state = torch.get_rng_state()
+    loaded = load_separator(str(tmp_path / "unet"))
+    assert torch.equal(torch.get_rng_state(), random_state)  # random weights would take longer than reading these
     with torch.no_grad():
-        found = load_separator(str(tmp_path / "unet"))(mixture)
+        found = loaded(mixture)
         torch.testing.assert_close(found, separator(mixture), atol=0.01, rtol=0)
+
+
+def test_logits_from_int8_weights_are_near_those_in_float_and_the_largest_are_exact():
+    weight, hidden = noise(2000, 64) * torch.logspace(-2, 1, 2000)[:, None], noise(5, 1, 64)
+    expected, found = hidden @ weight.T, Int8Logits(weight, 1900)(hidden)
+    torch.testing.assert_close(found[..., 1900:], expected[..., 1900:])
+    expected, found = expected[..., :1900], found[..., :1900]
+    rounded_weights = weight.abs().amax(1) / 127 / 2 * hidden.abs().sum(-1, keepdim=True)
+    rounded_inputs = (hidden.max() - hidden.min()) / 127 / 2 * weight.abs().sum(1)
+    assert ((found - expected).abs() <= 1.02 * (rounded_weights + rounded_inputs)[..., :1900]).all()
+    largest = expected.topk(5).indices
+    torch.testing.assert_close(found.gather(-1, largest), expected.gather(-1, largest))
+    assert (found != expected).float().mean() > 0.9

@@ -68,11 +68,11 @@ def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
     transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     prompt = transcriber._prompt("fr", "")
     assert prompt == [START, FRENCH, TRANSCRIBE]
-    features = transcriber._log_mel(song(3.0)[None])
+    states = transcriber._encode([song(3.0)])
     written = []
     lines_of = transcriber._lines
     transcriber._lines = lambda tokens: written.append(list(tokens)) or lines_of(tokens)
-    found = transcriber._decode(features, prompt, 4)
+    (found,) = transcriber._decode(states, prompt, 4)
     assert len(found) > 1
     log_probs = [candidate.log_prob for candidate, _ in found]
     assert log_probs == sorted(log_probs, reverse=True)
@@ -81,6 +81,7 @@ def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
         by_lines.setdefault(lines_of(tokens)[0], tokens)
     for candidate, _ in found:
         tokens = [*prompt, *by_lines[candidate.lines], END][:POSITIONS]
+        features = transcriber._log_mel(song(3.0)[None])
         logits = transcriber.network(features, decoder_input_ids=torch.tensor([tokens[:-1]])).logits[0]
         scores = logits.log_softmax(-1).gather(1, torch.tensor(tokens[1:])[:, None])[len(prompt) - 1 :, 0]
         assert candidate.log_prob == pytest.approx(float(scores.sum()), abs=1e-3)
@@ -89,10 +90,11 @@ def test_candidates_have_the_log_probability_of_their_tokens(checkpoint):
 def test_a_text_that_repeats_itself_is_decoded_again_without_repetitions(tmp_path):
     folder = make_checkpoint(tmp_path, suppress_tokens=sorted({*range(1, len(TOKENS))} - {END, FIRST_TIMESTAMP}))
     transcriber = load_transcriber(str(folder), torch.device("cpu"))
-    features, prompt = transcriber._log_mel(song(3.0)[None]), transcriber._prompt("en", "")
-    assert not transcriber._decode(features, prompt, 1)
-    ((candidate, _),) = transcriber._decode(features, prompt, 1, 4)
+    states, prompt = transcriber._encode([song(3.0)]), transcriber._prompt("en", "")
+    assert transcriber._generate(states, prompt, 1) == [[]]
+    (((candidate, _),),) = transcriber._generate(states, prompt, 1, 4)
     assert " ".join(candidate.lines) == "la la la la"
+    assert transcriber._decode(states, prompt, 1) == [[(candidate, 28.0)]]
     assert [segment.candidates for segment in transcriber.transcribe(song(3.0), "en").segments] == [(candidate,)]
 
 
@@ -107,9 +109,51 @@ def test_lines_are_the_texts_between_timestamps(checkpoint):
 def test_where_a_text_ends_early_decoding_goes_on_from_there(checkpoint, monkeypatch):
     transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
     ends = iter([4.0, 3.5, 2.0, 28.0])
-    monkeypatch.setattr(transcriber, "_decode", lambda *_: [(Candidate(("la",), -1.0), next(ends))])
+    monkeypatch.setattr(transcriber, "_decode", lambda *_: [[(Candidate(("la",), -1.0), next(ends))]])
     segments = transcriber.transcribe(song(20.0), "en").segments
     assert [(each.start_seconds, each.end_seconds) for each in segments] == [(0, 4), (4, 7.5), (7.5, 9.5), (9.5, 20)]
+
+
+@torch.inference_mode()
+def test_segments_of_one_batch_have_the_texts_that_each_has_alone(tmp_path):
+    transcriber = load_transcriber(str(make_checkpoint(tmp_path)), torch.device("cpu"))
+    prompt = transcriber._prompt("en", "")
+    segments = [song(seconds, seed) for seed, seconds in enumerate((20.0, 9.0, 3.0, 28.0))]
+    together = transcriber._decode(transcriber._encode(segments), prompt, 1)
+    alone = [transcriber._decode(transcriber._encode([each]), prompt, 1)[0] for each in segments]
+    assert together == alone
+    assert len({candidate.lines for ((candidate, _),) in alone}) > 1
+
+
+def test_more_segments_than_fit_a_batch_come_back_in_order(checkpoint, monkeypatch):
+    transcriber = load_transcriber(str(checkpoint), torch.device("cpu"))
+    batches = []
+
+    def decode(states, prompt, beams):
+        batches.append(len(states))
+        return [[(Candidate((str(int(each)),), -1.0), 28.0)] for each in states[:, 0, 0]]
+
+    monkeypatch.setattr(transcriber, "_encode", lambda segments: torch.tensor([[[len(each)]] for each in segments]))
+    monkeypatch.setattr(transcriber, "_language", lambda states: ("en", 1.0))
+    monkeypatch.setattr(transcriber, "_decode", decode)
+    pieces = []
+    for seed in range(11):  # each with the silence after it is too long for two in one segment
+        pieces += [song(15.0 + seed, seed), torch.zeros(2 * RATE_HZ)]
+    found = transcriber.transcribe(torch.cat(pieces), "en").segments
+    assert batches == [8, 3]
+    lengths = [round((each.end_seconds - each.start_seconds) * RATE_HZ) for each in found]
+    assert [each.candidates[0].lines for each in found] == [(str(length),) for length in lengths]
+    assert lengths == sorted(lengths)
+
+
+def test_a_looping_text_is_given_up_before_its_longest_length(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.models.test_transcriber.POSITIONS", 300)
+    folder = make_checkpoint(tmp_path, suppress_tokens=sorted({*range(1, len(TOKENS))} - {FIRST_TIMESTAMP}))
+    transcriber = load_transcriber(str(folder), torch.device("cpu"))
+    steps = []
+    transcriber.network.proj_out.register_forward_hook(lambda *_: steps.append(None))
+    assert transcriber._generate(transcriber._encode([song(3.0)]), transcriber._prompt("en", ""), 1) == [[]]
+    assert len(steps) == 128
 
 
 @torch.inference_mode()
@@ -168,7 +212,9 @@ def test_weights_in_int8_without_an_encoder_use_that_of_the_acoustic_model(check
     decoder = {key: value for key, value in state.items() if key.startswith("model.decoder.")}
     save_int8(decoder, tmp_path / "int8" / "decoder.int8.safetensors")
     encoder = whole.network.model.encoder
+    random_state = torch.get_rng_state()
     small = load_transcriber(str(tmp_path / "int8"), torch.device("cpu"), encoder)
+    assert torch.equal(torch.get_rng_state(), random_state)  # random weights would take longer than reading these
     features, prompt = whole._log_mel(song(3.0)[None]), torch.tensor([[START, FRENCH, TRANSCRIBE, FIRST_TIMESTAMP, 0]])
     with torch.no_grad():
         expected, found = (each.network(features, decoder_input_ids=prompt).logits for each in (whole, small))

@@ -181,7 +181,7 @@ class UNetSeparator(Separator):
         super().__init__(name, networks, config.sample_rate_hz, config.audio_channels)
         self.config = config
         self._window: Tensor
-        self.register_buffer("_window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("_window", torch.hann_window(config.n_fft, device="cpu"), persistent=False)
 
     def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:
         """Separate songs of any length in one differentiable pass."""

@@ -1,9 +1,12 @@
 """Read and write U-Net separators: a folder with `unet.yaml`, the `UNetConfig`, and `unet.safetensors`, the weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.files import atomic_path, write_text
@@ -25,15 +28,18 @@ def load_unet(name: str, folder: Path) -> UNetSeparator:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the weights do not fit the configuration.
     """
-    separator = UNetSeparator(name, load_config(UNetConfig, folder / CONFIG_FILE))
+    with torch.device("meta"):  # random weights would take longer than reading those of the folder
+        separator = UNetSeparator(name, load_config(UNetConfig, folder / CONFIG_FILE))
     path = folder / _WEIGHTS_FILE
     try:
         state = load_int8(folder)
         if not (state or path.is_file()):
             raise FileNotFoundError(f"{path}: the weights of the separator are missing; copy them there")
-        separator.load_state_dict(state or load_file(path))
+        separator.load_state_dict(state or _in_float32(load_file(path)), assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path}: damaged, or not the weights of {CONFIG_FILE} beside it: {error}") from error
+    for network in separator.networks:
+        network.to(memory_format=torch.channels_last)
     return separator.eval()
 
 
@@ -55,3 +61,7 @@ def save_unet(separator: UNetSeparator, folder: Path, *, half: bool = True) -> N
     with atomic_path(folder / _WEIGHTS_FILE) as path:
         save_file(state, path)
     write_text(folder / CONFIG_FILE, dump_config(separator.config))
+
+
+def _in_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
