@@ -88,7 +88,7 @@ class Int8Logits(nn.Module):
 
     def __init__(self, weight: Float[Tensor, "vocab width"], float_start: int) -> None:
         super().__init__()
-        self._int8, self._float = weight.detach().split([float_start, len(weight) - float_start])
+        self._int8, self._float = weight.detach()[:float_start], weight.detach()[float_start:]
         scales = (self._int8.abs().amax(1).double() / 127).clamp(min=torch.finfo(torch.float32).tiny)
         zeros = torch.zeros(float_start, dtype=torch.long)
         quantized = torch.quantize_per_channel(self._int8, scales, zeros, 0, torch.qint8)

@@ -39,7 +39,7 @@ def load_unet(name: str, folder: Path) -> UNetSeparator:
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path}: damaged, or not the weights of {CONFIG_FILE} beside it: {error}") from error
     for network in separator.networks:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return separator.eval()
 
 
