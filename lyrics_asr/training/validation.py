@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 
-from lyrics_asr.audio import Audio, AudioError
+from lyrics_asr.audio import Audio, AudioError, leveling_gain
 from lyrics_asr.decoding.beam_search import BeamSearch
 from lyrics_asr.decoding.greedy import greedy
 from lyrics_asr.emissions import Emissions
@@ -31,7 +31,7 @@ from lyrics_asr.evaluation.metrics import ErrorCounts, character_errors, si_sdr,
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.stages import compute_emissions
+from lyrics_asr.inference.stages import compute_emissions, separate_song
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions
@@ -245,17 +245,19 @@ class _ValidationTask(Task[Audio | AudioFile, _Measured]):
         if isinstance(sound, AudioFile):  # a long song, which is separated in blocks
             emissions = compute_emissions([sound], model, options)[0] if self._with_text else None
             return _Measured(None, emissions, None, None)
-        separated = None if example.is_separated else model.vocals([sound], options.separation)[0]
-        vocals = sound if separated is None else separated.cpu()
+        vocals = voice = sound
+        if not example.is_separated:
+            vocals, voice = separate_song(sound, model, options.separation)
         gain_db = si_sdr_to_initial_db = emissions = None
         if example.read_vocals is not None and not example.is_separated:
             truth = example.read_vocals().samples.mean(0)
             gain_db = si_sdr(vocals.samples.mean(0), truth) - si_sdr(sound.samples.mean(0), truth)
         if self._start is not None and not example.is_separated:
-            (before,) = self._start.separate([sound.samples], options.separation)
-            si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before.cpu().mean(0)))
+            gain = leveling_gain(sound)
+            (raised,) = self._start.separate([sound.samples * gain], options.separation)
+            before = (raised.cpu() / gain).mean(0)
+            si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before))
         if self._with_text:
-            voice = sound if separated is None else model.to_16k_mono(separated)
             (emissions,) = model.emissions([voice], options.acoustic)
         return _Measured(vocals, emissions, gain_db, si_sdr_to_initial_db)
 

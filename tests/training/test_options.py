@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import WandBTracker
 from tensorboardX.proto.event_pb2 import Event
 
-from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.audio import Audio, leveling_gain, write_audio
 from lyrics_asr.console import steps as step_counter
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.evaluation.metrics import si_sdr
@@ -295,8 +295,12 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     same, _ = measure(model, examples_of(songs, model), start=copy.deepcopy(model.separator), **options)
     assert same.si_sdr_to_initial_db == MAX_SI_SDR_DB
     other, hypotheses = measure(model, examples_of(songs, model), start=start, kept=1, **options)
-    mixture = examples_of(songs, model)[0].read().samples
-    ours, theirs = (each.separate([mixture], SeparationOptions())[0].mean(0) for each in (model.separator, start))
+    mixture = examples_of(songs, model)[0].read()
+    gain = leveling_gain(mixture)  # as at inference, and taken back
+    ours, theirs = (
+        (each.separate([mixture.samples * gain], SeparationOptions())[0] / gain).mean(0)
+        for each in (model.separator, start)
+    )
     assert other.si_sdr_to_initial_db == pytest.approx(si_sdr(ours, theirs))
     torch.testing.assert_close(hypotheses[0].vocals.samples.mean(0), ours)
     assert other.cer is other.wer is other.lm_wer is None

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from lyrics_asr.audio import Audio, AudioError, read_audio, read_header, write_audio
+from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
@@ -92,8 +93,8 @@ class SeparatedCuts:
                 except (AudioError, FileNotFoundError) as error:
                     _logger.warning("song %s is left out: %s", self._songs[index].id, error)
                     break
-                (vocals,) = self._model.vocals([mixture], SeparationOptions())
-                write_audio(path, self._model.to_16k_mono(vocals).cpu())
+                (voice,) = separate_to_16k_mono([mixture], self._model, SeparationOptions())
+                write_audio(path, voice.cpu())
         separator.train(was_training)
 
     def write_cuts(self, limit_gb: float) -> None:

@@ -6,7 +6,7 @@ import torch
 from lhotse import CutSet
 from lhotse.qa import validate
 
-from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.audio import Audio, leveled, read_audio, write_audio
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.models.registry import load_model
@@ -67,7 +67,8 @@ def separated(model, cuts, folder, augmentation=QUIET, limit_gb=1.0):
 
 
 def separate(model, mixture):
-    return model.to_16k_mono(*model.vocals([mixture], SeparationOptions())).samples
+    """What the acoustic model hears at inference."""
+    return model.to_16k_mono(*model.vocals([leveled(mixture)], SeparationOptions())).samples
 
 
 def audio_of(path, song, variant):
