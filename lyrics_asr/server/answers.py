@@ -86,7 +86,7 @@ def describe_jobs(state: ServerState, songs: list[StoredSong]) -> list[JobAnswer
                 duration_seconds=song.duration_seconds,
                 offset_seconds=stored.offset_seconds,
                 is_edited=(folder / song_files.EDITED).is_file(),
-                results=result_names(stored),
+                results=result_names(state, stored),
             )
         )
     return answers
@@ -101,12 +101,13 @@ def describe_job(state: ServerState, song_id: str) -> JobAnswer:
     return describe_jobs(state, [state.get(song_id)])[0]
 
 
-def result_names(stored: StoredSong) -> list[str]:
-    """Names of the results of a song; empty before it is done."""
+def result_names(state: ServerState, stored: StoredSong) -> list[str]:
+    """Names of the results of a song: transcripts as soon as they are found, the others when it is done."""
+    transcripts = [] if not state.has_transcript(stored) else [*_FORMATS]
     if stored.status != DONE:
-        return []
-    transcripts = [] if stored.song.task == "separate" else [*_FORMATS, "share.html"]
-    return [*transcripts, *(f"{stem}.{suffix}" for stem in STEMS for suffix in STEM_FORMATS), "all.zip"]
+        return [name for name in transcripts if _FORMATS[name] not in MELODY_FORMATS]
+    shared = ["share.html"] if transcripts else []
+    return [*transcripts, *shared, *(f"{stem}.{suffix}" for stem in STEMS for suffix in STEM_FORMATS), "all.zip"]
 
 
 def media_type(name: str) -> str:
@@ -120,7 +121,7 @@ def read_transcript(state: ServerState, stored: StoredSong) -> Transcript:
     Raises:
         ApiError: the song has no transcript.
     """
-    if stored.status != DONE or stored.song.task == "separate":
+    if not state.has_transcript(stored):
         raise ApiError(404, "this job has no transcript", "not_found")
     path = song_files.current_transcript(state.settings.folder(stored.song.id))
     return parse_json(path.read_text(encoding="utf-8"), stored.song.name)
@@ -132,7 +133,7 @@ def result_file(state: ServerState, stored: StoredSong, name: str) -> Path | str
     Raises:
         ApiError: there is no such result.
     """
-    if name not in result_names(stored):  # the names are a fixed list: nothing else is a path
+    if name not in result_names(state, stored):  # the names are a fixed list: nothing else is a path
         raise ApiError(404, f"no result {name[:40]!r}", "not_found")
     folder = state.settings.folder(stored.song.id)
     format = _FORMATS.get(name)
@@ -163,7 +164,7 @@ def _made(path: Path, make: Callable[[Path], None], *, again: bool = False) -> P
 
 def _write_zip(path: Path, state: ServerState, stored: StoredSong) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in result_names(stored):
+        for name in result_names(state, stored):
             if name == "all.zip" or name.endswith((".wav", ".mp3", ".html")):
                 continue
             content = result_file(state, stored, name)

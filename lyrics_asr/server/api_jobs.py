@@ -94,7 +94,7 @@ async def get_job(state: State, job_id: str) -> JobAnswer:
 async def watch_job(state: State, job_id: str) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events `job` with the job: now, after each change, and at its end, which ends the stream."""
     sent = None
-    async for _ in state.changes():
+    async for _ in state.changes(every_seconds=0.05):
         if state.library.get(job_id) is None:
             return
         answer = describe_job(state, job_id)

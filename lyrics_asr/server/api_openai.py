@@ -1,7 +1,7 @@
 """OpenAI's transcription API, and alignments and separations in the same style.
 
-Each request is a job of the library, and waits for it. Words come with the beam search at the end of a song, so the
-deltas of `stream=true` are whole lines.
+Each request is a job of the library, and waits for its words, not for the stems. Words come with the beam search at the
+end of a song, so the deltas of `stream=true` are whole lines.
 """
 
 import json
@@ -67,7 +67,7 @@ async def transcribe(
     song_id = (await state.add(upload)).song.id
     if stream:
         return StreamingResponse(_events(state, song_id), media_type="text/event-stream")
-    transcript = read_transcript(state, await state.finished(song_id))
+    transcript = read_transcript(state, await state.transcribed(song_id))
     if response_format == "verbose_json":
         return JSONResponse(verbose_json(transcript, timestamp_granularities or ["segment"]))
     if response_format == "json":
@@ -95,7 +95,7 @@ async def align(
     if given is None:
         raise ApiError(422, "there are no lyrics to align; send lyrics or lyrics_file", "no_lyrics", param="lyrics")
     upload = Upload(file.file, file.filename or "song", given, "align", language, "", client)
-    stored = await state.finished((await state.add(upload)).song.id)
+    stored = await state.transcribed((await state.add(upload)).song.id)
     text = render(read_transcript(state, stored), response_format)
     return Response(text, media_type=media_type(f"text{suffix_of(response_format)}"))
 
@@ -142,7 +142,7 @@ def verbose_json(transcript: Transcript, granularities: list[Literal["word", "se
 
 async def _events(state: ServerState, song_id: str) -> AsyncIterator[str]:
     try:
-        transcript = read_transcript(state, await state.finished(song_id))
+        transcript = read_transcript(state, await state.transcribed(song_id))
     except ApiError as error:
         yield _event({"error": {"message": error.message, "type": "invalid_request_error", "code": error.code}})
         return

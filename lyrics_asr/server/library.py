@@ -5,14 +5,13 @@ Conventions
   equal uploads are found.
 - Every change is committed (WAL, full synchronization) before it is answered, so a killed server loses nothing that a
   client was told. Songs that were running then are queued again at the next start.
-- Progress is held in memory only. `revision` grows with every change, so that watchers ask the database only when
-  something happened.
+- Progress is held in memory only. `revision` grows with every change, and a callback tells watchers.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -111,10 +110,11 @@ class Library:
 
     Args:
         path: the database file, created if missing.
+        on_change: called after each change, in the thread that made it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = RLock()
+    def __init__(self, path: Path, on_change: Callable[[], None]) -> None:
+        self._lock, self._on_change = RLock(), on_change
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.row_factory = sqlite3.Row
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -210,8 +210,9 @@ class Library:
         self._change("UPDATE songs SET offset_seconds = ? WHERE id = ?", seconds, song_id)
 
     def touch(self) -> None:
-        """Tell watchers that the files of a song have changed."""
+        """Tell watchers that a song or its files have changed."""
         self.revision += 1
+        self._on_change()
 
     def set_progress(self, song_id: str, progress: Progress | None) -> None:
         """Set the progress of a running song; None at its end."""
@@ -219,7 +220,7 @@ class Library:
             self._progress.pop(song_id, None)
         else:
             self._progress[song_id] = progress
-        self.revision += 1
+        self.touch()
 
     def progress(self, song_id: str) -> Progress | None:
         """The progress of a song, if it is running."""
@@ -252,7 +253,8 @@ class Library:
     def _change(self, query: str, *values: Any) -> int:
         with self._lock:
             changed = self._database.execute(query, values).rowcount
-            self.revision += changed
+            if changed:
+                self.touch()
             return changed
 
 

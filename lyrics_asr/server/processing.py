@@ -112,8 +112,10 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class _Inferred:
+    """What the networks found; vocals that they did not need are separated later."""
+
     mixture: Audio
-    vocals: Audio
+    vocals: Audio | None = None
     emissions: Emissions | None = None
     text: SongText | None = None
 
@@ -133,6 +135,8 @@ class _TranscribeTask(TranscribeTask):
 
 class _SongTask(Task[Audio, _Inferred]):
     """A task of the command line that also keeps the stems and the emissions.
+
+    The transcript comes first: clients of the API wait for it alone.
 
     Args:
         verb: the task; None to separate only.
@@ -168,43 +172,61 @@ class _SongTask(Task[Audio, _Inferred]):
     def infer(self, songs: Sequence[tuple[Song, Audio]], stopwatch: Stopwatch) -> Sequence[_Inferred]:
         """See `Task`; there is one song."""
         ((song, mixture),) = songs
-        model = self._model
-        options = InferenceOptions() if self._verb is None else self._verb.options
-        self._report("separation", 0.0)
-        with stopwatch("separation"):
-            vocals, voice = separate_song(mixture, model, options.separation, partial(self._report, "separation"))
+        model, options = self._model, self._options
         if self._verb is None:
-            return [_Inferred(mixture, vocals)]
+            return [_Inferred(mixture)]
+        is_transcribed = self._order.task == "transcribe" and model.transcriber is not None
+        vocals, voices = None, None
+        if is_transcribed or model.acoustic_input == "vocals":
+            vocals, voice = self._separate(mixture, stopwatch)
+            voices = [voice]
         self._report("acoustic", 0.0)
         with stopwatch("acoustic"):
-            inputs = acoustic_inputs([mixture], model, options.separation, voices=[voice])
+            inputs = acoustic_inputs([mixture], model, options.separation, voices=voices)
             (emissions,) = model.emissions(inputs, options.acoustic)
         text = None
-        if self._order.task == "transcribe" and model.transcriber is not None:
+        if is_transcribed:
+            assert voices is not None
             self._report("transcriber", 0.0)
             language = AUTO if self._order.language == AUTO else song.language
             with stopwatch("transcriber"):
-                (text,) = compute_texts([voice], model, options, [language], [song.hot_words])
+                (text,) = compute_texts(voices, model, options, [language], [song.hot_words])
         return [_Inferred(mixture, vocals, emissions, text)]
 
     def finish(self, song: Song, inferred: _Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
         """See `Task`."""
-        folder = self._order.folder
+        outputs = self._write_transcript(song, inferred, stopwatch)
+        folder, mixture, vocals = self._order.folder, inferred.mixture, inferred.vocals
+        if vocals is None:
+            vocals, _ = self._separate(mixture, stopwatch)
         self._report("writing", 0.0)
         with stopwatch("writing"):
-            accompaniment = Audio(inferred.mixture.samples - inferred.vocals.samples, inferred.mixture.sample_rate_hz)
-            write_audio(folder / song_files.VOCALS, inferred.vocals)
+            write_audio(folder / song_files.VOCALS, vocals)
+            accompaniment = Audio(mixture.samples - vocals.samples, mixture.sample_rate_hz)
             write_audio(folder / song_files.ACCOMPANIMENT, accompaniment)
-            if inferred.emissions is not None:
-                song_files.save_emissions(folder / song_files.EMISSIONS, inferred.emissions)
+        return outputs
+
+    @property
+    def _options(self) -> InferenceOptions:
+        return InferenceOptions() if self._verb is None else self._verb.options
+
+    def _separate(self, mixture: Audio, stopwatch: Stopwatch) -> tuple[Audio, Audio]:
+        """See `separate_song`."""
+        self._report("separation", 0.0)
+        with stopwatch("separation"):
+            progress = partial(self._report, "separation")
+            return separate_song(mixture, self._model, self._options.separation, progress)
+
+    def _write_transcript(self, song: Song, inferred: _Inferred, stopwatch: Stopwatch) -> Sequence[Path]:
+        if self._verb is None:
+            return ()
+        assert inferred.emissions is not None
         self._report("lyrics", 0.0)
+        with stopwatch("writing"):
+            song_files.save_emissions(self._order.folder / song_files.EMISSIONS, inferred.emissions)
         if isinstance(self._verb, TranscribeTask):
-            assert inferred.emissions is not None
             return self._verb.finish(song, (inferred.emissions, inferred.text), stopwatch)
-        if self._verb is not None:
-            assert inferred.emissions is not None
-            return self._verb.finish(song, inferred.emissions, stopwatch)
-        return ()
+        return self._verb.finish(song, inferred.emissions, stopwatch)
 
 
 def serve_songs(load: Callable[[str], LyricsModel], device: str, cores: int, connection: Connection) -> None:

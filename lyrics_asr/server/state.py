@@ -5,7 +5,7 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,9 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from lyrics_asr.audio import AudioError
 from lyrics_asr.files import sync_file, sync_folder
 from lyrics_asr.server import song_files
-from lyrics_asr.server.decoder import LyricsError, TooLongError, inspect_upload
+from lyrics_asr.server.decoder import Decoder, LyricsError, TooLongError
 from lyrics_asr.server.errors import ApiError
-from lyrics_asr.server.library import CANCELLED, FAILED, QUEUED, RUNNING, Library, NewSong, StoredSong
+from lyrics_asr.server.library import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Library, NewSong, StoredSong
 from lyrics_asr.server.metrics import Metrics
 from lyrics_asr.server.settings import ServerSettings
 from lyrics_asr.server.share import display_name
@@ -27,7 +27,6 @@ from lyrics_asr.server.supervisor import Supervisor
 from lyrics_asr.version import RESULTS_VERSION
 
 _BLOCK_BYTES = 1 << 20
-_WATCH_SECONDS = 0.05
 _SIMULTANEOUS = 4
 
 
@@ -55,7 +54,7 @@ class Upload:
 
 
 class ServerState:
-    """Library, metrics and workers.
+    """Library, metrics and workers; made while the event loop runs.
 
     Args:
         settings: settings of the server.
@@ -67,12 +66,14 @@ class ServerState:
             folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(settings.uploads)  # of requests that a killed server did not finish
         settings.uploads.mkdir()
-        self.library = Library(settings.data / "library.sqlite3")
+        self._loop, self._watchers = asyncio.get_running_loop(), set[asyncio.Event]()
+        self.library = Library(settings.data / "library.sqlite3", self._tell_watchers)
         known = {stored.song.id for stored in self.library.all()}
         for folder in settings.songs.iterdir():
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
         self.metrics = Metrics(self.library)
+        self.decoder = Decoder(settings.limits)
         self.supervisors: list[Supervisor] = []
         # Files whose header takes long, and stems that are converted, leave threads and memory for other requests.
         self.inspections, self.conversions = CapacityLimiter(_SIMULTANEOUS), CapacityLimiter(_SIMULTANEOUS)
@@ -83,14 +84,16 @@ class ServerState:
         """Start a worker per device, with so many CPU cores together."""
         share = max(1, cores // max(1, len(self.settings.devices)))
         for device in self.settings.devices:
-            self.supervisors.append(Supervisor(self.settings, self.library, self.metrics, device, share))
+            supervisor = Supervisor(self.settings, self.library, self.metrics, self.decoder, device, share)
+            self.supervisors.append(supervisor)
         for supervisor in self.supervisors:
             supervisor.start()
 
     def stop(self) -> None:
-        """End the workers and close the database; songs in progress wait for the next start."""
+        """End all processes and close the database; songs in progress wait for the next start."""
         for supervisor in self.supervisors:
             supervisor.stop()
+        self.decoder.close()
         self.library.close()
 
     def wake(self) -> None:
@@ -122,10 +125,9 @@ class ServerState:
         lyrics = scratch / song_files.LYRICS
         try:
             audio = await run_sync(
-                inspect_upload,
+                self.decoder.inspect,
                 scratch / song_files.SOURCE,
                 lyrics if lyrics.exists() else None,
-                self.settings.limits,
                 limiter=self.inspections,
             )
         except TooLongError as error:
@@ -204,29 +206,51 @@ class ServerState:
         self.library.delete(song_id)
         await run_in_threadpool(shutil.rmtree, self.settings.folder(song_id), ignore_errors=True)
 
-    async def changes(self, every_seconds: float = _WATCH_SECONDS) -> AsyncIterator[None]:
+    async def changes(self, every_seconds: float = 0.0) -> AsyncIterator[None]:
         """Yields now, and after changes of the library, at most so often."""
-        seen = -1
-        while True:
-            if self.library.revision != seen:
-                seen = self.library.revision
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            while True:
+                changed.clear()
                 yield
-            await asyncio.sleep(every_seconds)
+                await asyncio.sleep(every_seconds)
+                await changed.wait()
+        finally:
+            self._watchers.discard(changed)
+
+    def _tell_watchers(self) -> None:
+        def tell() -> None:
+            for changed in self._watchers:
+                changed.set()
+
+        self._loop.call_soon_threadsafe(tell)
+
+    def has_transcript(self, stored: StoredSong) -> bool:
+        """Whether the words of a song have been found; its stems may not be there yet."""
+        return (self.settings.folder(stored.song.id) / song_files.TRANSCRIPT).is_file()
+
+    async def transcribed(self, song_id: str) -> StoredSong:
+        """Wait until the words of a song have been found, and return it; see `finished`."""
+        return await self._reached(song_id, self.has_transcript)
 
     async def finished(self, song_id: str) -> StoredSong:
-        """Wait until a song has ended, and return it.
+        """Wait until a song is done, and return it.
 
         Raises:
             ApiError: the song has failed, was cancelled or deleted.
         """
+        return await self._reached(song_id, lambda song: song.status == DONE)
+
+    async def _reached(self, song_id: str, is_reached: Callable[[StoredSong], bool]) -> StoredSong:
         async for _ in self.changes():
             song = self.get(song_id)
+            if is_reached(song):
+                return song
             if song.status == FAILED:
                 raise ApiError(422, song.error or "the song has failed", "processing_failed", param="file")
             if song.status == CANCELLED:
                 raise ApiError(409, "the job was cancelled", "cancelled")
-            if song.status not in (QUEUED, RUNNING):
-                return song
         raise AssertionError("changes never end")
 
 

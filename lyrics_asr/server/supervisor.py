@@ -18,7 +18,7 @@ from threading import Event, Thread
 from lyrics_asr.console import describe, say
 from lyrics_asr.inference.workers import exit_cause
 from lyrics_asr.server import song_files
-from lyrics_asr.server.decoder import decode_mixture
+from lyrics_asr.server.decoder import Decoder
 from lyrics_asr.server.library import RUNNING, Library, Progress, StoredSong
 from lyrics_asr.server.metrics import Metrics
 from lyrics_asr.server.processing import Order, Ready, Result, StageProgress, start_worker
@@ -40,12 +40,21 @@ class Supervisor:
         settings: settings of the server.
         library: the library.
         metrics: counts songs and seconds.
+        decoder: decodes uploads.
         device: where the worker runs.
         cores: CPU cores of the worker.
     """
 
-    def __init__(self, settings: ServerSettings, library: Library, metrics: Metrics, device: str, cores: int) -> None:
-        self._settings, self._library, self._metrics = settings, library, metrics
+    def __init__(
+        self,
+        settings: ServerSettings,
+        library: Library,
+        metrics: Metrics,
+        decoder: Decoder,
+        device: str,
+        cores: int,
+    ) -> None:
+        self._settings, self._library, self._metrics, self._decoder = settings, library, metrics, decoder
         self._device, self._cores = device, cores
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
@@ -141,7 +150,7 @@ class Supervisor:
         self._library.set_progress(new.id, Progress("decoding", 0.0))
         began = time.monotonic()
         mixture = folder / song_files.MIXTURE
-        decode_mixture(folder / song_files.SOURCE, mixture, self._ready.sample_rate_hz, self._settings.limits)
+        self._decoder.decode(folder / song_files.SOURCE, mixture, self._ready.sample_rate_hz)
         decoding_seconds = time.monotonic() - began
         audio = AudioInfo(new.name, new.duration_seconds, new.sample_rate_hz)
         try:

@@ -1,6 +1,8 @@
 """Hostile media: each file is an error of its own, within limits of time and memory."""
 
 import io
+import os
+import signal
 import struct
 import time
 import wave
@@ -10,17 +12,26 @@ import zlib
 import pytest
 
 from lyrics_asr.audio import Audio, AudioError, write_audio
-from lyrics_asr.server import decoder
-from lyrics_asr.server.decoder import TooLongError, decode_mixture, inspect_upload
+from lyrics_asr.server import decoder as module
+from lyrics_asr.server.decoder import Decoder, TooLongError
 from lyrics_asr.server.settings import Limits
 from tests import fork_server
 from tests.fake_model import RATE_HZ, VOICE
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forked():
-    with fork_server.forked(decoder):
-        yield
+@pytest.fixture(scope="module")
+def decoder_with():
+    """Makes decoders with limits."""
+    made = []
+
+    def decoder_with(limits):
+        made.append(Decoder(limits))
+        return made[-1]
+
+    with fork_server.forked(module):
+        yield decoder_with
+        for decoder in made:
+            decoder.close()
 
 
 def wav(seconds, rate_hz=100):
@@ -60,46 +71,61 @@ def zip_bomb():
         pytest.param(wav(1)[:44], id="no samples"),
     ],
 )
-def test_what_is_not_audio(tmp_path, content):
+def test_what_is_not_audio(decoder_with, tmp_path, content):
     (tmp_path / "source").write_bytes(content)
-    limits = Limits(decoding_seconds=20.0, decoding_bytes=500_000_000)
+    decoder = decoder_with(Limits(decoding_seconds=20.0, decoding_bytes=500_000_000))
 
     def process():
-        inspect_upload(tmp_path / "source", None, limits)
-        decode_mixture(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ, limits)
+        decoder.inspect(tmp_path / "source", None)
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
 
     with pytest.raises(AudioError):
         process()
     assert not (tmp_path / "mixture.wav").exists()
 
 
-def test_three_hours_in_a_megabyte(tmp_path):
+def test_three_hours_in_a_megabyte(decoder_with, tmp_path):
     (tmp_path / "source").write_bytes(wav(3 * 3600))
     with pytest.raises(TooLongError, match="lasts 10800 s; at most 1200 s"):
-        inspect_upload(tmp_path / "source", None, Limits())
+        decoder_with(Limits()).inspect(tmp_path / "source", None)
 
 
-def test_header_that_lies(tmp_path):
+def test_header_that_lies(decoder_with, tmp_path):
     """The header says one second of three."""
     write_audio(tmp_path / "song.flac", Audio(VOICE, RATE_HZ))
     content = bytearray((tmp_path / "song.flac").read_bytes())
     content[22:26] = struct.pack(">I", RATE_HZ)  # samples in STREAMINFO
     (tmp_path / "source").write_bytes(content)
-    limits = Limits(audio_seconds=2.0)
-    assert inspect_upload(tmp_path / "source", None, limits).duration_seconds == 1
+    decoder = decoder_with(Limits(audio_seconds=2.0))
+    assert decoder.inspect(tmp_path / "source", None).duration_seconds == 1
     with pytest.raises(TooLongError, match="at most 2 s"):
-        decode_mixture(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ, limits)
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
 
 
-def test_memory(tmp_path):
+def test_memory(decoder_with, tmp_path):
     (tmp_path / "source").write_bytes(wav(900))  # 318 MB as stereo at 44.1 kHz
+    decoder = decoder_with(Limits(decoding_bytes=200_000_000))
     with pytest.raises(AudioError, match="too much memory; convert the file to FLAC"):
-        decode_mixture(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ, Limits(decoding_bytes=200_000_000))
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
 
 
-def test_time(tmp_path):
+def test_time(decoder_with, tmp_path):
     write_audio(tmp_path / "song.flac", Audio(VOICE, RATE_HZ))
     began = time.monotonic()
     with pytest.raises(AudioError, match=r"more than 0 s; convert the file to FLAC"):
-        inspect_upload(tmp_path / "song.flac", None, Limits(decoding_seconds=0.001))
+        decoder_with(Limits(decoding_seconds=0.0)).inspect(tmp_path / "song.flac", None)
     assert time.monotonic() - began < 5
+
+
+def test_processes_are_used_again_until_they_fail(decoder_with, tmp_path):
+    decoder = decoder_with(Limits())
+    first = decoder._call(os.getpid)
+    assert decoder._call(os.getpid) == first
+    with pytest.raises(AudioError):
+        decoder.inspect(tmp_path, None)
+    second = decoder._call(os.getpid)
+    assert second != first
+    os.kill(second, signal.SIGKILL)  # while it waits: the next file does not fail for that
+    assert decoder._call(os.getpid) not in (first, second)
+    with pytest.raises(AudioError, match=r"the decoder crashed \(killed by SIGABRT\)"):
+        decoder._call(os.abort)

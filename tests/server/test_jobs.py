@@ -12,6 +12,7 @@ import pytest
 from lyrics_asr.audio import Audio, AudioError, leveling_gain, read_audio, write_audio
 from lyrics_asr.formats import parse_json
 from lyrics_asr.server.settings import Limits
+from lyrics_asr.types import AudioInfo, ModelInfo, Transcript
 from tests.fake_model import BACKING, RATE_HZ, VOICE, WORD_FRAMES, FakeModel
 from tests.server.conftest import finished, running
 
@@ -194,7 +195,7 @@ def test_slow_headers_leave_room_for_others(client, song, monkeypatch):
         released.wait(30)
         raise AudioError("enough")
 
-    monkeypatch.setattr("lyrics_asr.server.state.inspect_upload", inspect_slowly)
+    monkeypatch.setattr(client.app.state.server.decoder, "inspect", inspect_slowly)
     with ThreadPoolExecutor(45) as clients:
         uploads = [clients.submit(post, client, b"%d" % number) for number in range(45)]
         try:
@@ -226,3 +227,23 @@ def test_queue_survives_a_restart(song, tmp_path):
     with running(tmp_path / "data") as client:
         assert finished(client, job)["status"] == "done"
         assert b'lyrics_asr_songs_total{outcome="done"} 1.0' in client.get("/metrics").content
+
+
+def test_words_are_answered_before_the_stems(song, tmp_path):
+    """As a worker leaves a song in the middle: the transcript is there, the stems are not."""
+    with running(tmp_path / "data", devices=()) as client:
+        job = post(client, song, lyrics="sun\nmoon").json()
+        assert job["results"] == []
+        transcript = Transcript(
+            "align", AudioInfo("song", 3.0, RATE_HZ), ModelInfo("a", "b", "c", None), "sun\nmoon", ()
+        )
+        folder = client.app.state.server.settings.folder(job["id"])
+        (folder / "transcript.json").write_text(transcript.to_json())
+        answer = client.post("/v1/audio/alignments", files={"file": song}, data={"lyrics": "sun\nmoon"})
+        assert (answer.status_code, answer.json()["text"]) == (200, "sun\nmoon")
+        now = client.get(f"/v1/jobs/{job['id']}").json()
+        assert now["status"] == "queued"
+        assert "transcript.lrc" in now["results"]
+        for absent in ("vocals.flac", "all.zip", "share.html", "transcript.mid"):
+            assert absent not in now["results"]
+            assert client.get(f"/v1/jobs/{job['id']}/results/{absent}").status_code == 404
