@@ -6,6 +6,7 @@ read_song -> compute_emissions (separator, acoustic model) -> decode_transcript 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import (
@@ -65,10 +66,24 @@ def read_mixture(path: Path, model: LyricsModel, *, track: int | None = None, st
     """
     rate = model.separator.sample_rate_hz
     audio = read_audio(path, sample_rate_hz=rate, channels=2, track=track, strict=strict)
+    return corrected_mixture(audio, path, model.mixture_channels)
+
+
+def corrected_mixture(audio: Audio, path: Path, channels: Literal[1, 2]) -> Audio:
+    """The mixture from a song in stereo; faulty channels are corrected.
+
+    Args:
+        audio: the song, at the sample rate of the separator.
+        path: names the song.
+        channels: channels of the separator.
+
+    Raises:
+        AudioError: the song is silent.
+    """
     require_sound(audio, path)
     audio = ChannelCorrection.measure(audio, path).apply(audio)
     require_peak(peak_of(audio.to_channels(1)), path)
-    return audio.to_channels(model.mixture_channels)
+    return audio.to_channels(channels)
 
 
 def read_song(song: Song, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio | AudioFile:

@@ -19,9 +19,9 @@ from lyrics_asr.server import song_files
 from lyrics_asr.server.answers import JobAnswer, describe_job, describe_jobs, media_type, read_transcript, result_file
 from lyrics_asr.server.errors import ApiError
 from lyrics_asr.server.forms import Client, Language, Prompt, State, lyrics_bytes
-from lyrics_asr.server.library import DONE, QUEUED, RUNNING
+from lyrics_asr.server.library import DONE, QUEUED, RUNNING, StoredSong
 from lyrics_asr.server.realign import EditedLyrics, align_again
-from lyrics_asr.server.state import Upload
+from lyrics_asr.server.state import ServerState, Upload
 from lyrics_asr.types import AlignmentError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -157,9 +157,7 @@ async def get_result(state: State, job_id: str, name: str) -> Response:
 @router.put("/{job_id}/transcript", openapi_extra=_TRANSCRIPT_BODY)
 async def edit_transcript(request: Request, state: State, job_id: str) -> JobAnswer:
     """Replace the transcript by an edited one, in the JSON format of the results."""
-    stored = state.get(job_id)
-    if stored.status != DONE or stored.song.task == "separate":
-        raise ApiError(409, "this job has no transcript", "not_done")
+    _editable(state, job_id)
     try:
         edited = parse_json((await request.body()).decode("utf-8"), "transcript")
     except ValueError as error:
@@ -173,8 +171,7 @@ async def edit_transcript(request: Request, state: State, job_id: str) -> JobAns
 @router.post("/{job_id}/align")
 async def align_edited(state: State, job_id: str, edited: EditedLyrics) -> Response:
     """Align edited lyrics again, at once. The answer is a transcript; PUT it to keep it."""
-    stored = state.get(job_id)
-    transcript = await run_in_threadpool(read_transcript, state, stored)
+    transcript = await run_in_threadpool(read_transcript, state, _editable(state, job_id))
     try:
         folder = state.settings.folder(job_id)
         aligned = await run_sync(align_again, folder, transcript, edited, limiter=state.conversions)
@@ -192,3 +189,15 @@ async def discard_edits(state: State, job_id: str) -> JobAnswer:
     (state.settings.folder(job_id) / song_files.EDITED).unlink(missing_ok=True)
     state.library.touch()
     return describe_job(state, job_id)
+
+
+def _editable(state: ServerState, job_id: str) -> StoredSong:
+    """The song with this id.
+
+    Raises:
+        ApiError: there is none, or its transcript and emissions are not complete.
+    """
+    stored = state.get(job_id)
+    if stored.status != DONE or stored.song.task == "separate":
+        raise ApiError(409, "this job has no transcript to edit, or is not done", "not_done")
+    return stored

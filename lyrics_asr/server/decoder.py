@@ -13,12 +13,14 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Literal
 
-from lyrics_asr.audio import AudioError, encode_audio, probe, read_audio, require_sound
+from lyrics_asr.audio import AudioError, probe, read_audio
 from lyrics_asr.decoding.pool import end_with_caller
+from lyrics_asr.inference.stages import corrected_mixture
 from lyrics_asr.inference.workers import PackedError, exit_cause
 from lyrics_asr.lyrics.text import read_lyrics
+from lyrics_asr.server import song_files
 from lyrics_asr.server.settings import Limits
 from lyrics_asr.types import AudioInfo
 
@@ -59,14 +61,20 @@ class Decoder:
         info: AudioInfo = self._call(_inspect, audio, lyrics, self._limits.audio_seconds)
         return info
 
-    def decode(self, source: Path, target: Path, rate_hz: int) -> None:
-        """Decode an upload to a stereo WAV file at the separator's rate.
+    def decode(self, source: Path, target: Path, rate_hz: int, channels: Literal[1, 2]) -> None:
+        """Decode an upload to a mixture, see `song_files.save_mixture`.
+
+        Args:
+            source: the upload.
+            target: the mixture's file.
+            rate_hz: sample rate of the separator.
+            channels: channels of the separator.
 
         Raises:
             AudioError: no audio can be decoded, it is silent or not finite, or the decoder ran out of time or memory.
             TooLongError: the audio is longer than allowed.
         """
-        self._call(_decode, source, target, rate_hz, self._limits.audio_seconds)
+        self._call(_decode, source, target, rate_hz, channels, self._limits.audio_seconds)
 
     def close(self) -> None:
         """End the processes that wait."""
@@ -151,12 +159,11 @@ def _inspect(audio: Path, lyrics: Path | None, max_seconds: float) -> AudioInfo:
     return info
 
 
-def _decode(source: Path, target: Path, rate_hz: int, max_seconds: float) -> None:
-    # In stereo, as `read_mixture` reads. Headers can lie about the duration: what is read is bounded.
+def _decode(source: Path, target: Path, rate_hz: int, channels: Literal[1, 2], max_seconds: float) -> None:
+    # As `read_mixture` does, but headers can lie about the duration: what is read is bounded.
     audio = read_audio(source, sample_rate_hz=rate_hz, channels=2, duration_seconds=max_seconds + 1)
     _check_duration(audio.duration_seconds, max_seconds)
-    require_sound(audio, source)
-    encode_audio(target, audio)
+    song_files.save_mixture(target, corrected_mixture(audio, source, channels))
 
 
 def _check_duration(seconds: float, max_seconds: float) -> None:

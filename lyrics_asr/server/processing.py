@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import torch
 
@@ -21,7 +22,7 @@ from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, read_mixture, separate_song
+from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, separate_song
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.inference.transcribe import TranscribeTask
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
@@ -57,9 +58,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has loaded its model; the sample rate of the separator."""
+    """A worker has loaded its model; sample rate and channels of the separator."""
 
     sample_rate_hz: int
+    channels: Literal[1, 2]
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class _SongTask(Task[Audio, _Inferred]):
 
     def read(self, song: Song) -> Audio:
         """See `Task`."""
-        return read_mixture(song.job.source, self._model)
+        return song_files.load_mixture(song.job.source, self._model.separator.sample_rate_hz)
 
     def infer(self, songs: Sequence[tuple[Song, Audio]], stopwatch: Stopwatch) -> Sequence[_Inferred]:
         """See `Task`; there is one song."""
@@ -204,6 +206,8 @@ class _SongTask(Task[Audio, _Inferred]):
             write_audio(folder / song_files.VOCALS, vocals)
             accompaniment = Audio(mixture.samples - vocals.samples, mixture.sample_rate_hz)
             write_audio(folder / song_files.ACCOMPANIMENT, accompaniment)
+            if inferred.emissions is not None:
+                song_files.save_emissions(folder / song_files.EMISSIONS, inferred.emissions)
         return outputs
 
     @property
@@ -222,8 +226,6 @@ class _SongTask(Task[Audio, _Inferred]):
             return ()
         assert inferred.emissions is not None
         self._report("lyrics", 0.0)
-        with stopwatch("writing"):
-            song_files.save_emissions(self._order.folder / song_files.EMISSIONS, inferred.emissions)
         if isinstance(self._verb, TranscribeTask):
             return self._verb.finish(song, (inferred.emissions, inferred.text), stopwatch)
         return self._verb.finish(song, inferred.emissions, stopwatch)
@@ -238,7 +240,8 @@ def serve_songs(load: Callable[[str], LyricsModel], device: str, cores: int, con
     with quiet(debug=False):
         try:
             loaded = LoadedModel(load(device))
-            connection.send(Ready(loaded.model.separator.sample_rate_hz))
+            model = loaded.model
+            connection.send(Ready(model.separator.sample_rate_hz, model.mixture_channels))
         except Exception as error:
             connection.send(Result({}, describe(error)))
             return

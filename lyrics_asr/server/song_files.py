@@ -9,15 +9,18 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from lyrics_asr.audio import Audio
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import atomic_path
 from lyrics_asr.types import FrameGrid, Vocabulary
 
-SOURCE, LYRICS, MIXTURE = "source", "lyrics", "mixture.wav"
-"""The upload, the lyrics as they were given, and the decoded upload while it is processed."""
+SOURCE, LYRICS, MIXTURE = "source", "lyrics", "mixture.npy"
+"""The upload, the lyrics as they were given, and the mixture while it is processed."""
 TRANSCRIPT, EDITED, EMISSIONS = "transcript.json", "edited.json", "emissions.safetensors"
 """The result, the version that a person has edited, and the emissions."""
 VOCALS, ACCOMPANIMENT = "vocals.flac", "accompaniment.flac"
@@ -30,6 +33,20 @@ def current_transcript(folder: Path) -> Path:
     """The transcript as edited, or else as processed; the file may be missing."""
     edited = folder / EDITED
     return edited if edited.is_file() else folder / TRANSCRIPT
+
+
+def save_mixture(path: Path, mixture: Audio) -> None:
+    """Save the samples of a mixture, which is temporary: neither atomically nor synced.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    np.save(path, mixture.samples.numpy())
+
+
+def load_mixture(path: Path, sample_rate_hz: int) -> Audio:
+    """Load what `save_mixture` wrote; the samples are mapped from disk."""
+    return Audio(torch.from_numpy(np.load(path, mmap_mode="c")), sample_rate_hz)
 
 
 def save_emissions(path: Path, emissions: Emissions) -> None:

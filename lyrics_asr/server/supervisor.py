@@ -150,7 +150,8 @@ class Supervisor:
         self._library.set_progress(new.id, Progress("decoding", 0.0))
         began = time.monotonic()
         mixture = folder / song_files.MIXTURE
-        self._decoder.decode(folder / song_files.SOURCE, mixture, self._ready.sample_rate_hz)
+        ready = self._ready
+        self._decoder.decode(folder / song_files.SOURCE, mixture, ready.sample_rate_hz, ready.channels)
         decoding_seconds = time.monotonic() - began
         audio = AudioInfo(new.name, new.duration_seconds, new.sample_rate_hz)
         try:

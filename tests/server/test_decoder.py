@@ -77,11 +77,11 @@ def test_what_is_not_audio(decoder_with, tmp_path, content):
 
     def process():
         decoder.inspect(tmp_path / "source", None)
-        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.npy", RATE_HZ, 2)
 
     with pytest.raises(AudioError):
         process()
-    assert not (tmp_path / "mixture.wav").exists()
+    assert not (tmp_path / "mixture.npy").exists()
 
 
 def test_three_hours_in_a_megabyte(decoder_with, tmp_path):
@@ -99,14 +99,14 @@ def test_header_that_lies(decoder_with, tmp_path):
     decoder = decoder_with(Limits(audio_seconds=2.0))
     assert decoder.inspect(tmp_path / "source", None).duration_seconds == 1
     with pytest.raises(TooLongError, match="at most 2 s"):
-        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.npy", RATE_HZ, 2)
 
 
 def test_memory(decoder_with, tmp_path):
-    (tmp_path / "source").write_bytes(wav(900))  # 318 MB as stereo at 44.1 kHz
-    decoder = decoder_with(Limits(decoding_bytes=200_000_000))
+    (tmp_path / "source").write_bytes(wav(300))  # 106 MB as stereo at 44.1 kHz
+    decoder = decoder_with(Limits(decoding_bytes=70_000_000))
     with pytest.raises(AudioError, match="too much memory; convert the file to FLAC"):
-        decoder.decode(tmp_path / "source", tmp_path / "mixture.wav", RATE_HZ)
+        decoder.decode(tmp_path / "source", tmp_path / "mixture.npy", RATE_HZ, 2)
 
 
 def test_time(decoder_with, tmp_path):

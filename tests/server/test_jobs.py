@@ -140,7 +140,7 @@ def test_delete(client, song):
     assert not (client.app.state.server.settings.folder(job["id"])).exists()
 
 
-@pytest.mark.parametrize("name", ["..%2Flock", "source", "mixture.wav", "transcript.exe", "..%2F..%2Flibrary.sqlite3"])
+@pytest.mark.parametrize("name", ["..%2Flock", "source", "mixture.npy", "transcript.exe", "..%2F..%2Flibrary.sqlite3"])
 def test_results_are_a_fixed_list(client, song, name):
     job = finished(client, post(client, song).json())
     assert client.get(f"/v1/jobs/{job['id']}/results/{name}").status_code == 404

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lyrics_asr.audio import Audio, write_audio
+from lyrics_asr.audio import Audio
 from lyrics_asr.server import song_files
 from lyrics_asr.server.processing import LoadedModel, Order
 from lyrics_asr.types import AudioInfo
@@ -20,7 +20,7 @@ def test_words_do_not_wait_for_stems(tmp_path, acoustic_input, expected):
     """A model that hears mixtures separates after the words are found; no model writes stems before."""
     model = FakeModel()
     model.acoustic_input = acoustic_input
-    write_audio(tmp_path / song_files.MIXTURE, Audio(VOICE + BACKING, RATE_HZ))
+    song_files.save_mixture(tmp_path / song_files.MIXTURE, Audio(VOICE + BACKING, RATE_HZ))
     (tmp_path / song_files.LYRICS).write_text("sun\nmoon")
     stages = []
 
