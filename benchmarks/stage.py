@@ -3,15 +3,19 @@
     python benchmarks/stage.py
 
 The song is a shared page (`server.share`), which has the same stage as the server's page. Chromium paints without a GPU
-here. Its CPU time and the numbers of layouts are less sensitive to other work on the machine than the frame rate.
+here. Frames are those that the compositor draws, by a trace. The CPU time per frame, of the page's main thread and of
+all processes of Chromium, is less sensitive to other work on the machine than the frame rate.
 """
 
+import json
 import shutil
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import psutil
 import torch
@@ -27,19 +31,10 @@ from lyrics_asr.types import AudioInfo, ModelInfo, TimedLine, TimedWord, Transcr
 WORDS, WORDS_PER_LINE, WORD_SECONDS = 800, 8, 0.3
 MEASURED_SECONDS = 10
 PAINTS, PORT = 9, 8732
-WORK = ("LayoutCount", "RecalcStyleCount", "LayoutDuration", "RecalcStyleDuration", "ScriptDuration", "TaskDuration")
+CATEGORIES = ["toplevel", "cc", "__metadata"]
+DRAWN = "LayerTreeHostImpl::CalculateRenderPasses"  # once per frame, on the compositor's thread
+TASK = "ThreadControllerImpl::RunTask"
 
-INTERVALS = """(seconds) => new Promise((resolve) => {
-  const intervals = [];
-  let last = performance.now();
-  const end = last + 1000 * seconds;
-  const sample = (now) => {
-    intervals.push(now - last);
-    last = now;
-    if (now < end) requestAnimationFrame(sample); else resolve(intervals.slice(1));
-  };
-  requestAnimationFrame(sample);
-})"""
 FIRST_PAINT = """() => new Promise((resolve) => {
   new PerformanceObserver((list) => resolve(list.getEntriesByName("first-contentful-paint")[0].startTime))
     .observe({ type: "paint", buffered: true });
@@ -65,22 +60,30 @@ def measure_stage(browser: Browser, folder: Path) -> None:
     page.goto((folder / "page.html").as_uri())
     page.wait_for_function("() => window.player && document.querySelectorAll('.word').length")
     page.click("#play")
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
-
-    def work() -> dict[str, float]:
-        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-        return {**{name: metrics[name] for name in WORK}, "CPU": cpu_seconds()}
-
-    before = work()
-    intervals = sorted(page.evaluate(INTERVALS, MEASURED_SECONDS))
-    after = work()
+    page.wait_for_timeout(1000)
+    before = cpu_seconds()
+    browser.start_tracing(page=page, path=folder / "trace.json", categories=CATEGORIES)
+    page.wait_for_timeout(1000 * MEASURED_SECONDS)
+    used = cpu_seconds() - before
+    browser.stop_tracing()
     page.close()
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    drawn = sorted(event["ts"] / 1000 for event in events if event["name"] == DRAWN)
+    intervals = sorted(after - before for before, after in pairwise(drawn))
     late = sum(interval > 25 for interval in intervals)  # of 16.7 ms at 60 frames a second
     median, slow = intervals[len(intervals) // 2], intervals[len(intervals) * 99 // 100]
-    print(f"{len(intervals) / MEASURED_SECONDS:.1f} frames/s; intervals: median {median:.1f} ms, 99 % {slow:.1f} ms")
-    print(f"{late} intervals of more than 25 ms")
-    print("per frame: " + ", ".join(f"{(after[name] - before[name]) / len(intervals):.5f} {name}" for name in after))
+    print(f"{1000 / statistics.mean(intervals):.1f} frames/s; intervals: median {median:.1f} ms, 99 % {slow:.1f} ms")
+    print(f"{late} of {len(intervals)} intervals of more than 25 ms")
+    main = main_thread_seconds(events)
+    print(f"CPU per frame: {1000 * main / len(drawn):.2f} ms main thread, {1000 * used / len(drawn):.2f} ms in all")
+
+
+def main_thread_seconds(events: list[dict[str, Any]]) -> float:
+    """CPU time of the page's main thread in a trace."""
+    names = [event for event in events if event["name"] == "thread_name"]
+    threads = {(each["pid"], each["tid"]) for each in names if each["args"]["name"] == "CrRendererMain"}
+    tasks = [each for each in events if each["name"] == TASK and (each["pid"], each["tid"]) in threads]
+    return sum(float(each.get("tdur", 0)) for each in tasks) / 1e6
 
 
 def cpu_seconds() -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lyrics_asr.types import Transcript
 
 _STATIC = Path(__file__).parent / "static"
-_MODULES = ("timeline", "player", "stage", "share")
+_MODULES = ("timeline", "player", "filling", "stage", "share")
 
 _PAGE = """<!doctype html>
 <html lang="en">

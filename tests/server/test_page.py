@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 
+import httpx
 import pytest
 
 from lyrics_asr.audio import Audio, leveling_gain
@@ -44,6 +46,8 @@ LEVEL = """() => new Promise((resolve) => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     with listening(tmp_path_factory.mktemp("page") / "data") as address:
+        while httpx.get(f"{address}/healthz").json()["status"] == "loading":
+            time.sleep(0.1)
         yield address
 
 

@@ -56,16 +56,18 @@ export class Player extends EventTarget {
     } else {
       this.pausedAt = target;
     }
+    this.dispatchEvent(new Event("change"));
   }
 
-  // Call once per frame: repeats the loop, and ends at the end.
+  // Call often: repeats the loop, and ends at the end.
   tick() {
     if (!this.isPlaying) return;
     const now = this.position();
     if (this.loop && now >= this.loop.end) this.seek(this.loop.start);
     else if (now >= this.duration) {
-      this.pause();
       this.pausedAt = 0;
+      this.#stop();
+      this.dispatchEvent(new Event("change"));
     }
   }
 

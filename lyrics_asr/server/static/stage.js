@@ -1,13 +1,16 @@
 // The stage: two stems in sync, the singer's volume, and words that fill while they are sung.
 
+import { Filling } from "/static/filling.js";
 import { Player } from "/static/player.js";
 import {
-  clock, countdown, COUNTDOWN_SECONDS, currentLine, displayLines, fraction, lastLine,
+  clock, countdown, COUNTDOWN_SECONDS, currentLine, displayLines, lastLine, wordState,
 } from "/static/timeline.js";
 
 const OFFSET_STEP_SECONDS = 0.05;
 const SEEK_STEP_SECONDS = 5;
 const VOLUME_STEP = 10;
+const LONGEST_WAIT_SECONDS = 0.25; // the slider of the position moves four times a second
+const FRAME_SECONDS = 0.016;
 
 const element = (id) => document.getElementById(id);
 const faders = { vocals: element("vocals"), accompaniment: element("accompaniment") };
@@ -18,7 +21,7 @@ let wakeLock = null;
 //   load: a function that returns { title, transcript, stems, offset } as a promise
 //   onOffset(seconds): the shift of the words was changed; onEdit(player, transcript), if the song can be edited
 export async function openStage({ load, onOffset, onEdit = null }) {
-  const opened = { onOffset, onEdit, player: null, lines: [], words: [], offset: 0, current: -1, unmuted: 100, frame: 0 };
+  const opened = { onOffset, onEdit, player: null, lines: [], words: [], offset: 0, current: -1, unmuted: 100, timer: 0 };
   stage = opened;
   element("edit").hidden = !onEdit;
   element("lines").replaceChildren();
@@ -35,7 +38,10 @@ export async function openStage({ load, onOffset, onEdit = null }) {
     opened.lines = displayLines(song.transcript);
     element("stage-title").textContent = song.title;
     document.title = `${song.title} · Sing along`;
-    player.addEventListener("change", showPlaying);
+    player.addEventListener("change", () => {
+      showPlaying();
+      updateIn(0);
+    });
   } catch (error) {
     if (stage === opened) element("loading").textContent = `The song cannot be opened: ${error.message}`;
     return;
@@ -50,12 +56,12 @@ export async function openStage({ load, onOffset, onEdit = null }) {
   setLoop(false);
   element("play").focus();
   window.player = opened.player; // for the browser's console
-  frame();
+  update();
 }
 
 export function closeStage() {
   if (!stage) return;
-  cancelAnimationFrame(stage.frame);
+  clearTimeout(stage.timer);
   stage.player?.close();
   stage = null;
   wakeLock?.release();
@@ -71,12 +77,13 @@ export function showTranscript(transcript) {
   stage.current = -1;
   element("lines").replaceChildren();
   buildLines();
+  updateIn(0);
 }
 
 function buildLines() {
   const list = element("lines");
   stage.words = [];
-  stage.lines.forEach((line, number) => {
+  for (const line of stage.lines) {
     const item = document.createElement("li");
     for (const row of line.rows) {
       const paragraph = document.createElement("p");
@@ -86,40 +93,54 @@ function buildLines() {
         span.className = "word";
         span.textContent = word.text;
         span.dataset.start = word.start;
-        stage.words.push({ ...word, span, shown: 0, line: number });
+        stage.words.push({ ...word, span, shown: "coming", filling: null });
         paragraph.append(span, " ");
       }
       item.append(paragraph);
     }
     list.append(item);
-  });
+  }
 }
 
-function frame() {
+function updateIn(seconds) {
+  clearTimeout(stage.timer);
+  stage.timer = setTimeout(update, 1000 * seconds);
+}
+
+// Show the position. Only what begins or ends is touched, and the compositor fills the words in between: while the song
+// plays, this page has work a few times a second, not in every frame.
+function update() {
   const { player } = stage;
   player.tick();
   const position = player.position();
   const seconds = position - stage.offset;
+  let next = Math.min(seconds + LONGEST_WAIT_SECONDS, (player.loop?.end ?? player.duration) - stage.offset);
   for (const word of stage.words) {
-    const filled = fraction(word, seconds);
-    if (filled === word.shown) continue;
-    word.shown = filled;
-    word.span.style.setProperty("--filled", `${100 * filled}%`);
-    word.span.classList.toggle("is-active", filled > 0 && filled < 1); // only this one is painted in every frame
-    word.span.classList.toggle("is-sung", filled === 1);
+    if (showWord(word, wordState(word, seconds), seconds, player.isPlaying)) next = seconds + FRAME_SECONDS;
+    for (const time of [word.start, word.end]) if (time > seconds && time < next) next = time;
   }
   const current = currentLine(stage.lines, seconds);
   if (current !== stage.current) showLine(current);
   showCountdown(countdown(stage.lines, seconds));
   showPosition(position);
-  stage.frame = requestAnimationFrame(frame);
+  if (player.isPlaying) updateIn(next - seconds);
 }
 
-// Ten times a second is often enough for a slider; a text that is set again is laid out again.
+// Returns whether the word begins to fill, which needs a frame.
+function showWord(word, state, seconds, isPlaying) {
+  if (state === word.shown) {
+    word.filling?.follow(seconds, isPlaying);
+    return false;
+  }
+  word.shown = state;
+  word.span.classList.toggle("is-active", state === "active");
+  word.span.classList.toggle("is-sung", state === "sung");
+  word.filling?.remove();
+  word.filling = state === "active" ? new Filling(word, seconds) : null;
+  return state === "active";
+}
+
 function showPosition(position) {
-  const tenth = Math.round(10 * position);
-  if (tenth === stage.shownTenth) return;
-  stage.shownTenth = tenth;
   element("position").value = position;
   const time = clock(position);
   if (time !== element("time").textContent) element("time").textContent = time;
@@ -207,6 +228,7 @@ function setLoop(isOn) {
 function shift(seconds) {
   stage.offset = Math.round(100 * Math.min(10, Math.max(-10, stage.offset + seconds))) / 100;
   showOffset();
+  updateIn(0);
   stage.onOffset(stage.offset);
 }
 

@@ -25,11 +25,9 @@ function shown(word) {
   return { text: word.text, start: word.start_seconds, end: word.end_seconds };
 }
 
-// How much of a word is sung, in 0..1.
-export function fraction(word, seconds) {
-  if (seconds < word.start) return 0;
-  if (seconds >= word.end) return 1;
-  return (seconds - word.start) / (word.end - word.start);
+export function wordState(word, seconds) {
+  if (seconds < word.start) return "coming";
+  return seconds < word.end ? "active" : "sung";
 }
 
 // The line to look at: the first that is not over. During a pause that is the next one.
