@@ -7,14 +7,15 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
-import psutil
 
+from lyrics_asr.files import write_text
 from lyrics_asr.server import decoder, processing
 from lyrics_asr.server.run import run_server
 from lyrics_asr.server.settings import Limits, ServerSettings
@@ -36,8 +37,10 @@ class CountingModel(FakeModel):
         return super().vocals(songs, options, progress)
 
 
-def load_counting(log, seconds, device):
-    return CountingModel(log, seconds)
+def load_counting(folder, seconds, device):
+    """The model of a worker, whose process id is noted."""
+    write_text(folder / "worker", str(os.getpid()))
+    return CountingModel(folder / "runs", seconds)
 
 
 def serve(folder, port, song_seconds):
@@ -45,7 +48,7 @@ def serve(folder, port, song_seconds):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     fork = SimpleNamespace(get_context=lambda method: multiprocessing.get_context("fork"))
     decoder.multiprocessing = processing.multiprocessing = fork
-    load = partial(load_counting, folder / "runs", song_seconds)
+    load = partial(load_counting, folder, song_seconds)
     limits = Limits(queued_jobs=50, client_jobs=1000)  # some are told to come again
     run_server(ServerSettings(data=folder, model="fake", load=load, port=port, limits=limits))
 
@@ -94,10 +97,9 @@ class Stress:
             ids = {number: pool.submit(self.send, number) for number in range(jobs)}
             for kill in range(kills):
                 time.sleep(choices.uniform(0.0, pause_seconds))
-                if kill % 2:  # the worker, which is the oldest child; decoders live shortly
-                    children = psutil.Process(server.pid).children()
-                    if children:
-                        min(children, key=psutil.Process.create_time).kill()
+                if kill % 2:
+                    with suppress(FileNotFoundError, ProcessLookupError):  # it has not begun, or has ended
+                        os.kill(int((self.folder / "worker").read_text()), signal.SIGKILL)
                 else:
                     os.kill(server.pid, signal.SIGKILL)
                     server.join()

@@ -8,8 +8,8 @@ from tests.server.stress import Stress
 
 @pytest.mark.slow
 def test_kills(song, tmp_path):
-    jobs, kills = 10, 4
-    result = Stress(tmp_path, song, song_seconds=0.2).run(clients=5, jobs=jobs, kills=kills, pause_seconds=1.0)
+    jobs, kills = 8, 4
+    result = Stress(tmp_path, song, song_seconds=0.1).run(clients=4, jobs=jobs, kills=kills, pause_seconds=0.6)
     assert result.statuses == dict.fromkeys(result.ids.values(), "done")
     assert len(result.statuses) == jobs
     assert jobs <= result.runs <= jobs + kills  # a kill costs the song that runs
