@@ -87,6 +87,7 @@ def test_only_layers_with_cached_inputs_can_be_trained(whisper):
 
 def test_a_head_learns_and_an_interrupted_run_ends_as_a_whole_one(whisper, features, tmp_path, monkeypatch):
     monkeypatch.setattr(train_head, "_VALIDATE_EVERY", 10)
+    monkeypatch.setattr(train_head, "_BATCH", 2)
     train_head.train(whisper, tmp_path / "whole", [features], [features], steps=30)
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30]
