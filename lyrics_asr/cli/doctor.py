@@ -106,6 +106,8 @@ def _models() -> str:
 def _extras() -> str:
     states = []
     for extra, packages in sorted(requirements_of_extras().items()):
+        if extra == "dev":  # for work on this package, and nearly everything
+            continue
         missing = sorted(package for package in packages if not _is_installed(package))
         states.append(f"{extra} {'lacks ' + ', '.join(missing) if missing else 'is here'}")
     return "; ".join(states)

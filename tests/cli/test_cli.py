@@ -548,9 +548,11 @@ def test_models_list_and_path(capsys):
 
 def test_doctor_names_what_it_looked_at(capsys):
     run("doctor")
-    subjects = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
-    assert subjects[0] == "python"
-    assert subjects[-4:] == ["device", "codecs", "models", "extras"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][1] == "python"
+    assert [line[1] for line in lines[-4:]] == ["device", "codecs", "models", "extras"]
+    assert "eval" in lines[-1]
+    assert "dev" not in lines[-1]
 
 
 @pytest.mark.parametrize(
