@@ -142,7 +142,7 @@ class _Parts:
 def _read_folder(name: str) -> _Parts:
     folder = Path(_expanded(name))
     if not folder.exists() and _is_repository(name):
-        folder = hub_snapshot(name, None, _MODEL_PATTERNS, complete=_is_model)
+        folder = _hub_folder(name)
     path = folder / "model.json"
     if not path.is_file():
         names = ", ".join(f"--model {model.name}" for model in KNOWN_MODELS.values())
@@ -188,7 +188,7 @@ def _expanded(name: str) -> str:
         return str(ASSETS_FOLDER.joinpath(model, *below))
     repository, _, part = name.rpartition("/")
     if part in MODEL_FILES and not Path(name).exists() and _is_repository(repository):
-        return str(hub_snapshot(repository, None, _MODEL_PATTERNS, complete=_is_model) / part)
+        return str(_hub_folder(repository) / part)
     return name
 
 
@@ -196,5 +196,10 @@ def _is_repository(name: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is not None
 
 
-def _is_model(folder: Path) -> bool:
-    return (folder / "model.json").is_file() and is_complete(folder / "acoustic")
+def _hub_folder(repository: str) -> Path:
+    """The local folder of a model on the hub."""
+
+    def is_model(folder: Path) -> bool:
+        return (folder / "model.json").is_file() and is_complete(folder / "acoustic")
+
+    return hub_snapshot(repository, None, _MODEL_PATTERNS, complete=is_model)
