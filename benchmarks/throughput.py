@@ -36,7 +36,8 @@ from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.devices import find_device
-from lyrics_asr.models.lyrics_model import LyricsModel, has_bfloat16
+from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.precision import has_bfloat16
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.options import AcousticOptions, SeparationOptions
 from lyrics_asr.synthesis.lyrics import load_lyrics

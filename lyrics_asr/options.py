@@ -22,7 +22,7 @@ class SeparationOptions:
         mask_extension: mask of a U-Net above the frequencies that it sees, 11 kHz for Spleeter's: "zeros" to remove
             them, or "average" for the mean of the mask below. It makes no difference to the acoustic model.
         batch_size: segments per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.precision.for_device`).
     """
 
     overlap: float = 0.1
@@ -76,7 +76,7 @@ class AcousticOptions:
             over raw audio, 2.5 s for Whisper's encoder.
         silence: which regions are skipped.
         batch_size: windows per forward pass; None to choose by device.
-        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.lyrics_model.for_device`).
+        precision: "float32", "bfloat16", or "auto" to choose by device (see `models.precision.for_device`).
     """
 
     window_seconds: float | None = None

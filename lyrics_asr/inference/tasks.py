@@ -32,7 +32,8 @@ from lyrics_asr.inference.stages import (
 )
 from lyrics_asr.language_model.files import read_header
 from lyrics_asr.lyrics.languages import NAMES, resolve_language
-from lyrics_asr.models.lyrics_model import LyricsModel, for_device, weights_fingerprint
+from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
+from lyrics_asr.models.precision import for_device
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions
 from lyrics_asr.types import AudioInfo, Transcript

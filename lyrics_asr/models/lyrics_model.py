@@ -1,32 +1,18 @@
-"""Separator and acoustic model as one differentiable network, and the folder that it is saved in.
+"""Separator and acoustic model as one differentiable network.
 
-    mixture (separator's rate) -> vocals -> mono -> 16 kHz -> log-probabilities
-
-Folder layout of a model:
-
-    model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber", "acoustic_input"};
-                                "separator" is null if the folder below is used, else a name that `load_separator`
-                                takes, such as "none" or "htdemucs"; "transcriber", if it is there, a name that
-                                `load_transcriber` takes; "acoustic_input" "vocals" (the default) or "mixture"
-    separator/                  Demucs' hub layout
-    acoustic/                   a Hugging Face `save_pretrained` folder
-    transcriber/                optional attention model, see `load_transcriber`
-    language_model.arpa[.gz]    optional KenLM model, or language_model.bin
-    decoder.yaml                optional `DecodingOptions`, tuned for this model
+mixture (separator's rate) -> vocals -> mono -> 16 kHz -> log-probabilities
 """
 
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -36,12 +22,13 @@ from torchaudio.functional import resample
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.files import OutputError, require_writable_folder, write_text
-from lyrics_asr.language_model.files import LANGUAGE_MODEL_SUFFIXES
+from lyrics_asr.files import write_text
 from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import save_acoustic
 from lyrics_asr.models.known_models import ASSETS_FOLDER
+from lyrics_asr.models.model_folder import SCHEMA, language_model_suffix, replacing_model
+from lyrics_asr.models.precision import for_device
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import load_separator, save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
@@ -52,11 +39,6 @@ if TYPE_CHECKING:
     from lyrics_asr.models.transcriber import Transcriber
 
 AcousticInput = Literal["vocals", "mixture"]
-NetworkOptions = TypeVar("NetworkOptions", SeparationOptions, AcousticOptions)
-
-SCHEMA = "lyrics-asr/model/1"
-LANGUAGE_MODEL_FILES = tuple(map("language_model{}".format, LANGUAGE_MODEL_SUFFIXES))
-MODEL_FILES = ("model.json", "separator", "acoustic", "transcriber", "decoder.yaml", *LANGUAGE_MODEL_FILES)
 
 
 class LyricsModel(nn.Module):
@@ -251,7 +233,7 @@ class LyricsModel(nn.Module):
         Raises:
             OutputError: the folder cannot be written; a model that was in it is unchanged.
         """
-        with _replacing(folder.resolve()) as new:
+        with replacing_model(folder.resolve()) as new:
             if self.separator.networks:
                 save_separator(self.separator, new / "separator", half=half)
             save_acoustic(self.acoustic, new / "acoustic", half=half)
@@ -282,33 +264,6 @@ class LyricsModel(nn.Module):
         return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
 
 
-def for_device(options: NetworkOptions, device: torch.device) -> NetworkOptions:
-    """The same options with "auto" precision and a batch size of None replaced by what suits the device.
-
-    Batches of 8 and, where it has that, bfloat16 on a GPU; batches of 1 in float32 on a CPU, so that all CPUs give the
-    same result. On a CPU a batch is slower than one segment after the other: its activations leave the caches.
-
-    Raises:
-        ValueError: bfloat16 on a device without instructions for it, which would take 50 times as long.
-    """
-    precision = options.precision
-    if precision == "auto":
-        precision = "bfloat16" if device.type != "cpu" and has_bfloat16(device) else "float32"
-    if precision == "bfloat16" and not has_bfloat16(device):
-        raise ValueError(
-            f"precision bfloat16: {device} has no instructions for it, and would take 50 times as long; use float32"
-        )
-    return replace(options, batch_size=options.batch_size or (1 if device.type == "cpu" else 8), precision=precision)
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = torch.cpu.get_capabilities()
-    return device.type == "cpu" and any(value is True for name, value in capabilities.items() if name.endswith("bf16"))
-
-
 def weights_fingerprint(network: nn.Module) -> str:
     """A SHA-256 of a network's weights and their names."""
     digest = hashlib.sha256()
@@ -316,45 +271,3 @@ def weights_fingerprint(network: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def language_model_suffix(path: Path) -> str:
-    """The suffix of a language model file, ".arpa.gz" included.
-
-    Raises:
-        ValueError: not a language model's suffix.
-    """
-    for suffix in LANGUAGE_MODEL_SUFFIXES:
-        if path.name.endswith(suffix):
-            return suffix
-    raise ValueError(f"{path}: not a language model; its name must end in one of {', '.join(LANGUAGE_MODEL_SUFFIXES)}")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces `folder` when the block succeeds.
-
-    If the block fails or is interrupted, `folder` is unchanged. Files in it that are not part of a model are kept.
-    """
-    require_writable_folder(folder.parent)
-    if folder.exists():
-        require_writable_folder(folder)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    new, old = scratch / "new", scratch / "old"
-    try:
-        new.mkdir()
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error}; free some space, or choose another folder") from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for path in list(old.iterdir()) if old.exists() else []:
-            if path.name not in MODEL_FILES:
-                path.rename(folder / path.name)
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -5,7 +5,7 @@ Conventions
 - Built-in names: "published" (downloaded) and the models in `lyrics_asr/assets`. A part of a model in assets is named
   by its path, such as "embedded/separator".
 - `owner/name` is a model on the Hugging Face hub, unless there is such a folder.
-- Weights of "published" are pinned to commits. The folder layout is described in `lyrics_model`.
+- Weights of "published" are pinned to commits. The folder layout is described in `model_folder`.
 """
 
 import json
@@ -28,14 +28,8 @@ from lyrics_asr.models.known_models import (
     cached_paths,
     known_model,
 )
-from lyrics_asr.models.lyrics_model import (
-    LANGUAGE_MODEL_FILES,
-    MODEL_FILES,
-    SCHEMA,
-    AcousticInput,
-    LyricsModel,
-    language_model_suffix,
-)
+from lyrics_asr.models.lyrics_model import AcousticInput, LyricsModel
+from lyrics_asr.models.model_folder import LANGUAGE_MODEL_FILES, MODEL_FILES, SCHEMA, language_model_suffix
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import load_separator
 from lyrics_asr.options import DEFAULT_MODEL

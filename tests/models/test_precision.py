@@ -7,7 +7,7 @@ from lyrics_asr.inference.pipeline import align, transcribe
 from lyrics_asr.inference.stages import options_for
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.devices import find_device
-from lyrics_asr.models.lyrics_model import for_device, has_bfloat16
+from lyrics_asr.models.precision import for_device, has_bfloat16
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 from tests.paths import DEMO
