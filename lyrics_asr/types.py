@@ -9,14 +9,11 @@ Conventions
 - Confidences are in 0..1. Log-probabilities are natural logarithms.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from operator import eq
-from typing import Any, Literal
-
-TRANSCRIPT_SCHEMA = "lyrics-asr/transcript/2"
+from typing import Literal
 
 Voice = Literal["lead", "backing"]
 """Backing vocals may overlap the lead."""
@@ -260,44 +257,6 @@ class Transcript:
     uncovered: tuple[Segment, ...] = ()
     language: str | None = None
     confidence: float | None = None
-
-    def to_json(self) -> str:
-        """The master format, see `formats`: all fields under their names, times in seconds at full precision.
-
-        Lines that were not found stand among the others, before the next one of the lyrics that was sung. Their times
-        are null.
-        """
-        lines = [asdict(line) for line in self.lines]
-        for missing in self.not_found:
-            place = len(lines)
-            for i, line in enumerate(lines):
-                if line["status"] == "sung" and line["number"] is not None and line["number"] > missing.number:
-                    place = i
-                    break
-            lines.insert(place, _missing_line_document(missing))
-        document = {"schema": TRANSCRIPT_SCHEMA, **asdict(self), "lines": lines}
-        del document["not_found"]
-        return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-
-
-def _missing_line_document(line: MissingLine) -> dict[str, Any]:
-    times = {"start_seconds": None, "end_seconds": None, "confidence": 0.0}
-    words = [{"text": text, **times} for text in line.words]
-    return {
-        "text": line.text,
-        **times,
-        "words": words,
-        "status": "not_found",
-        "number": line.number,
-        "voice": line.voice,
-    }
-
-
-def mean_confidence(confidences: Sequence[float]) -> float:
-    """Geometric mean of confidences; 0 for none."""
-    if not confidences or min(confidences) <= 0:
-        return 0.0
-    return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))
 
 
 def _check_span(text: str, start_seconds: float, end_seconds: float, confidence: float) -> None:

@@ -26,7 +26,7 @@ from lyrics_asr.alignment.found import (
     prices_for,
     word_spans,
 )
-from lyrics_asr.alignment.graph import Columns, Spelling, build_graph, most_likely_scores
+from lyrics_asr.alignment.graph import Columns, Spelling, build_graph
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.options import AlignmentOptions
 
@@ -61,14 +61,13 @@ def find_backing(
         The path, and the words of every visit.
     """
     vocabulary = emissions.vocabulary
-    best = most_likely_scores(scores, vocabulary)
-    free = _without_lead(scores, best, lead, emissions, options)
+    free = _without_lead(scores, lead, emissions, options)
     decoys = build_graph(backwards(phrases), vocabulary, options, None, windows)
-    decoy_cost = best_found(free, best, decoys).cost_quantile(0.5)
+    decoy_cost = best_found(free, lead.best_scores, decoys).cost_quantile(0.5)
     prices = None if keep_all else replace(prices_for(lead, decoy_cost, options), omitted_letter=0.0)
     unbiased = replace(options, omission=0.0, omitted_line=0.0, jump=math.inf)
     graph = build_graph(phrases, vocabulary, unbiased, prices, windows)
-    found = best_found(free, best, graph)
+    found = best_found(free, lead.best_scores, graph)
     return found, word_spans(found, free, decoy_cost, song)
 
 
@@ -92,13 +91,13 @@ def windows_beside(lines: Sequence[int], visits: Sequence[Visit], frames: int) -
 
 def _without_lead(
     scores: NDArray[np.float32],
-    best: NDArray[np.float32],
     lead: Found,
     emissions: Emissions,
     options: AlignmentOptions,
 ) -> NDArray[np.float32]:
     """Scores in which the lead's letters are as unlikely as anything, and pauses as likely as what is sung in them."""
     vocabulary, frame_seconds = emissions.vocabulary, emissions.grid.frame_seconds
+    best = lead.best_scores
     made, free = Columns.after(vocabulary), scores.copy()
     lowest = math.log(options.anything / len(vocabulary.tokens))
     edges = [0, *(1 + np.flatnonzero(np.diff(lead.path))).tolist(), len(lead.path)]

@@ -60,12 +60,14 @@ class Found:
     Args:
         graph: the graph.
         path: state of each frame, padding included.
-        cost: cumulative cost of the path, from 0.
+        best_scores: score of the most likely symbol of each frame.
+        cost: cumulative cost of the path against these scores, from 0.
         visits: the lines on the path, in order of time.
     """
 
     graph: LyricsGraph
     path: NDArray[np.int32]
+    best_scores: NDArray[np.float32]
     cost: NDArray[np.float64]
     visits: tuple[Visit, ...]
 
@@ -134,7 +136,8 @@ def best_found(scores: NDArray[np.float32], best: NDArray[np.float32], graph: Ly
     """The best path through a graph; `best` has the scores of the most likely symbols."""
     path = best_path(scores, graph.graph)
     cost = best - scores[np.arange(len(path)), graph.graph.columns[path]]
-    return Found(graph, path, np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)]), _visits(path, graph))
+    cumulative = np.concatenate([[0.0], np.cumsum(cost, dtype=np.float64)])
+    return Found(graph, path, best, cumulative, _visits(path, graph))
 
 
 def backwards(lines: Sequence[Sequence[Spelling]]) -> list[list[Spelling]]:

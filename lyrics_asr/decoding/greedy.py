@@ -2,8 +2,9 @@
 
 from lyrics_asr.alignment.word_spans import WordSpan, timed_words
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols
+from lyrics_asr.decoding.lines import mean_confidence
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.types import TimedWord, mean_confidence
+from lyrics_asr.types import TimedWord
 
 
 def greedy(emissions: Emissions) -> tuple[TimedWord, ...]:

@@ -1,10 +1,11 @@
 """Group transcribed words into lines, by the pauses between them."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from lyrics_asr.options import LineOptions
-from lyrics_asr.types import TimedLine, TimedWord, mean_confidence
+from lyrics_asr.types import TimedLine, TimedWord
 
 
 def cut_lines(words: Sequence[TimedWord], options: LineOptions) -> tuple[TimedLine, ...]:
@@ -30,3 +31,10 @@ def timed_line(words: Sequence[TimedWord]) -> TimedLine:
     text = " ".join(word.text for word in words)
     score = mean_confidence([word.confidence for word in words])
     return TimedLine(text, words[0].start_seconds, words[-1].end_seconds, score, tuple(words))
+
+
+def mean_confidence(confidences: Sequence[float]) -> float:
+    """Geometric mean of confidences; 0 for none."""
+    if not confidences or min(confidences) <= 0:
+        return 0.0
+    return min(1.0, math.exp(math.fsum(map(math.log, confidences)) / len(confidences)))

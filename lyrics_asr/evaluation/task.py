@@ -25,6 +25,7 @@ from lyrics_asr.evaluation.predictions import (
     song_file,
 )
 from lyrics_asr.files import file_fingerprint, write_text
+from lyrics_asr.formats import render_json
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
@@ -183,8 +184,8 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
             "text": None if inferred.text is None else asdict(inferred.text),
             "seconds": asdict(seconds),
         }
-        write_text(song_file(self._output / "transcripts", reference.id), transcript.to_json())
-        write_text(song_file(self._output / "alignments", reference.id), alignment.to_json())
+        write_text(song_file(self._output / "transcripts", reference.id), render_json(transcript))
+        write_text(song_file(self._output / "alignments", reference.id), render_json(alignment))
         target = song.job.target(self._output, ".json")
         write_text(target, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
         return (target,)

@@ -6,12 +6,12 @@ from lyrics_asr.formats.annotations import audacity, ctm, jams, textgrid
 from lyrics_asr.formats.melody import MelodyError, midi, ultrastar
 from lyrics_asr.formats.subtitles import ass, srt, srt_words, vtt, vtt_words
 from lyrics_asr.formats.text import elrc, lrc, lrc_ends, txt
-from lyrics_asr.formats.transcript_json import parse_json
+from lyrics_asr.formats.transcript_json import parse_json, render_json
 from lyrics_asr.formats.ttml import ttml
 from lyrics_asr.types import Transcript
 
 FORMATS: Mapping[str, Callable[[Transcript], str]] = {
-    "json": Transcript.to_json,
+    "json": render_json,
     "txt": txt,
     "lrc": lrc,
     "lrc-ends": lrc_ends,
@@ -75,4 +75,14 @@ def encode(transcript: Transcript, format: str) -> bytes:
     return render(transcript, format).encode("utf-8")
 
 
-__all__ = ["BINARY_FORMATS", "FORMATS", "MELODY_FORMATS", "MelodyError", "encode", "parse_json", "render", "suffix_of"]
+__all__ = [
+    "BINARY_FORMATS",
+    "FORMATS",
+    "MELODY_FORMATS",
+    "MelodyError",
+    "encode",
+    "parse_json",
+    "render",
+    "render_json",
+    "suffix_of",
+]

@@ -8,10 +8,9 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lyrics_asr.types import (
-    TRANSCRIPT_SCHEMA,
     AudioInfo,
     MissingLine,
     ModelInfo,
@@ -26,11 +25,44 @@ from lyrics_asr.types import (
 
 T = TypeVar("T")
 
+SCHEMA = "lyrics-asr/transcript/2"
 _SCHEMA_1 = "lyrics-asr/transcript/1"
 
 
+def render_json(transcript: Transcript) -> str:
+    """All fields under their names.
+
+    Lines that were not found stand among the others, before the next one of the lyrics that was sung. Their times are
+    null.
+    """
+    lines = [dataclasses.asdict(line) for line in transcript.lines]
+    for missing in transcript.not_found:
+        place = len(lines)
+        for i, line in enumerate(lines):
+            if line["status"] == "sung" and line["number"] is not None and line["number"] > missing.number:
+                place = i
+                break
+        lines.insert(place, _missing_line(missing))
+    document = {"schema": SCHEMA, **dataclasses.asdict(transcript), "lines": lines}
+    del document["not_found"]
+    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _missing_line(line: MissingLine) -> dict[str, Any]:
+    times = {"start_seconds": None, "end_seconds": None, "confidence": 0.0}
+    words = [{"text": text, **times} for text in line.words]
+    return {
+        "text": line.text,
+        **times,
+        "words": words,
+        "status": "not_found",
+        "number": line.number,
+        "voice": line.voice,
+    }
+
+
 def parse_json(text: str, source: str) -> Transcript:
-    """Parse the output of `Transcript.to_json`; unknown keys are ignored.
+    """Parse the output of `render_json`; unknown keys are ignored.
 
     Args:
         text: the JSON document.
@@ -104,8 +136,8 @@ class _Node:
 
 
 def _transcript(root: _Node) -> Transcript:
-    if root["schema"].value not in (TRANSCRIPT_SCHEMA, _SCHEMA_1):
-        raise root["schema"].error(repr(TRANSCRIPT_SCHEMA))
+    if root["schema"].value not in (SCHEMA, _SCHEMA_1):
+        raise root["schema"].error(repr(SCHEMA))
     task = root["task"].value
     if task != "transcribe" and task != "align":
         raise root["task"].error("'transcribe' or 'align'")

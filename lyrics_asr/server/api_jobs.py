@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from lyrics_asr.files import write_text
-from lyrics_asr.formats import parse_json
+from lyrics_asr.formats import parse_json, render_json
 from lyrics_asr.lyrics.languages import AUTO
 from lyrics_asr.server import song_files
 from lyrics_asr.server.answers import JobAnswer, describe_job, describe_jobs, media_type, read_transcript, result_file
@@ -163,7 +163,7 @@ async def edit_transcript(request: Request, state: State, job_id: str) -> JobAns
     except ValueError as error:
         raise ApiError(422, str(error), "invalid_transcript") from error
     path = state.settings.folder(job_id) / song_files.EDITED
-    await run_in_threadpool(write_text, path, edited.to_json())
+    await run_in_threadpool(write_text, path, render_json(edited))
     state.library.touch()
     return describe_job(state, job_id)
 
@@ -179,7 +179,7 @@ async def align_edited(state: State, job_id: str, edited: EditedLyrics) -> Respo
         raise ApiError(422, str(error), "not_aligned") from error
     except FileNotFoundError as error:
         raise ApiError(409, "the emissions of this song are missing; upload it again", "no_emissions") from error
-    return Response(aligned.to_json(), media_type="application/json")
+    return Response(render_json(aligned), media_type="application/json")
 
 
 @router.delete("/{job_id}/transcript")

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from lyrics_asr.formats import render_json
 from lyrics_asr.types import Transcript
 
 _STATIC = Path(__file__).parent / "static"
@@ -40,7 +41,7 @@ def share_html(title: str, transcript: Transcript, stems: dict[str, Path], offse
     """
     song = {
         "title": title,
-        "transcript": json.loads(transcript.to_json()),
+        "transcript": json.loads(render_json(transcript)),
         "offset": offset_seconds,
         "stems": {name: base64.b64encode(path.read_bytes()).decode() for name, path in stems.items()},
     }

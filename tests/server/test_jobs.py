@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lyrics_asr.audio import Audio, AudioError, leveling_gain, read_audio, write_audio
-from lyrics_asr.formats import parse_json
+from lyrics_asr.formats import parse_json, render_json
 from lyrics_asr.server.settings import Limits
 from lyrics_asr.types import AudioInfo, ModelInfo, Transcript
 from tests.fake_model import BACKING, RATE_HZ, VOICE, WORD_FRAMES, FakeModel
@@ -238,7 +238,7 @@ def test_words_are_answered_before_the_stems(song, tmp_path):
             "align", AudioInfo("song", 3.0, RATE_HZ), ModelInfo("a", "b", "c", None), "sun\nmoon", ()
         )
         folder = client.app.state.server.settings.folder(job["id"])
-        (folder / "transcript.json").write_text(transcript.to_json())
+        (folder / "transcript.json").write_text(render_json(transcript))
         answer = client.post("/v1/audio/alignments", files={"file": song}, data={"lyrics": "sun\nmoon"})
         assert (answer.status_code, answer.json()["text"]) == (200, "sun\nmoon")
         now = client.get(f"/v1/jobs/{job['id']}").json()

@@ -12,7 +12,7 @@ import pytest
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.cli.main import main
-from lyrics_asr.formats import render
+from lyrics_asr.formats import render, render_json
 from lyrics_asr.types import AudioInfo
 from tests.fake_model import BACKING, DURATION_SECONDS, RATE_HZ, VOICE
 from tests.formats.test_formats import TRANSCRIPT
@@ -49,7 +49,7 @@ def test_page_of_separated_vocals(tmp_path, monkeypatch, capsys):
     (content,) = re.findall(r'id="song">(.*?)</script>', page)
     shared = json.loads(content)
     assert shared["title"] == "a song"
-    assert shared["transcript"] == json.loads(transcript.to_json())
+    assert shared["transcript"] == json.loads(render_json(transcript))
     for name, expected in {"vocals": VOICE, "accompaniment": BACKING}.items():
         (tmp_path / f"{name}.mp3").write_bytes(base64.b64decode(shared["stems"][name]))
         samples = read_audio(tmp_path / f"{name}.mp3").samples.numpy()

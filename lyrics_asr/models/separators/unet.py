@@ -1,9 +1,8 @@
 """Vocal separation with two U-Nets on magnitude spectrograms, as in Spleeter.
 
-Jansson et al. 2017, "Singing Voice Separation with Deep U-Net Convolutional Networks" (ISMIR), is the network: one for
-the vocals, one for the accompaniment. Hennequin et al. 2020, "Spleeter: a fast and efficient music source separation
-tool with pre-trained models" (JOSS), trained it and made a ratio mask of both estimates. With Spleeter's weights, the
-output is Spleeter's.
+One network estimates the vocals and one the accompaniment, see `unet_network`. Hennequin et al. 2020, "Spleeter: a fast
+and efficient music source separation tool with pre-trained models" (JOSS), trained them and made a ratio mask of both
+estimates. With Spleeter's weights, the output is Spleeter's.
 
 Conventions
 - The song is preceded by one window of silence, so that every sample is covered by four frames.
@@ -14,15 +13,15 @@ Conventions
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Complex, Float
-from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, pad, relu
+from torch import Tensor
+from torch.nn.functional import pad
 
 from lyrics_asr.models.segments import padded_slice
 from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.unet_network import UNet
 from lyrics_asr.options import SeparationOptions
 
 SOURCES = ("vocals", "accompaniment")
@@ -32,7 +31,6 @@ _OVERLAP = 4
 """Windows per sample: the hop is a quarter of the window."""
 _WINDOW_GAIN = 2 / 3
 """At that hop, squared Hann windows sum to 3/2."""
-_DROPOUT_LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -81,91 +79,6 @@ class UNetConfig:
     def frames_divisor(self) -> int:
         """Patches have a multiple of this number of frames."""
         return int(2 ** len(self.channels))
-
-
-class UNet(nn.Module):
-    """Estimates the magnitude spectrogram of one source in a mixture (Jansson et al. 2017, section 3.1).
-
-    Padding is that of TensorFlow's "same", which adds one zero before and two after for these strides.
-
-    Args:
-        audio_channels: channels of the spectrogram.
-        channels: output channels of the layers of the encoder.
-    """
-
-    def __init__(self, audio_channels: int, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.encoder = nn.ModuleList()
-        for index, (inputs, outputs) in enumerate(pairwise((audio_channels, *channels))):
-            self.encoder.append(_Down(inputs, outputs, normalized=index > 0))
-        self.decoder = nn.ModuleList()
-        for index, (inputs, outputs) in enumerate(pairwise((*reversed(channels), 1))):
-            inputs_with_skip = 2 * inputs if index else inputs
-            self.decoder.append(_Up(inputs_with_skip, outputs, dropout=0.5 if index < _DROPOUT_LAYERS else 0.0))
-        self.decoder.append(nn.Conv2d(1, audio_channels, kernel_size=4, dilation=2, padding=3))
-        # A quarter faster on CPUs.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def train(self, mode: bool = True) -> "UNet":
-        """Training or evaluation mode.
-
-        A frozen network, and frozen norms of one that is trained in part, stay in evaluation mode: nothing of them
-        changes, and their output is that of inference.
-        """
-        super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-                module.eval()
-        return self
-
-    def forward(
-        self, magnitudes: Float[Tensor, "batch channels frames bins"]
-    ) -> Float[Tensor, "batch channels frames bins"]:
-        """The magnitudes of the source."""
-        skips = [magnitudes]
-        for down in self.encoder:
-            skips.append(down(skips[-1]))
-        hidden = skips.pop()
-        *ups, mask = self.decoder
-        for up in ups:
-            hidden = up(hidden)
-            if len(skips) > 1:
-                hidden = torch.cat([skips.pop(), hidden], dim=1)
-        estimate: Tensor = mask(hidden).sigmoid() * magnitudes
-        return estimate
-
-
-class _Down(nn.Module):
-    """Halves frames and bins. Skip connections leave before the normalization, which is that of the next layer."""
-
-    def __init__(self, inputs: int, outputs: int, *, normalized: bool) -> None:
-        super().__init__()
-        self.norm = _batch_norm(inputs) if normalized else None
-        self.conv = nn.Conv2d(inputs, outputs, kernel_size=5, stride=2)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        if self.norm is not None:
-            hidden = leaky_relu(self.norm(hidden), 0.2)
-        convolved: Tensor = self.conv(pad(hidden, (1, 2, 1, 2)))
-        return convolved
-
-
-class _Up(nn.Module):
-    """Doubles frames and bins."""
-
-    def __init__(self, inputs: int, outputs: int, *, dropout: float) -> None:
-        super().__init__()
-        self.conv = nn.ConvTranspose2d(inputs, outputs, kernel_size=5, stride=2, padding=1)
-        self.norm = _batch_norm(outputs)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        doubled: Tensor = self.dropout(self.norm(relu(self.conv(hidden)[..., :-1, :-1])))
-        return doubled
-
-
-def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)  # the defaults of Keras
 
 
 class UNetSeparator(Separator):
