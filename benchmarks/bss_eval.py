@@ -41,7 +41,7 @@ def main() -> int:
     ]
     ours_seconds = time.process_time() - began
     began = time.process_time()
-    theirs = [museval_scores(each, short[2], short[0]) for each in short[:2]]
+    theirs = [museval_scores(each, short[2], short[0], RATE_HZ) for each in short[:2]]
     their_seconds = time.process_time() - began
     pairs = [pair for each in zip(ours, theirs, strict=True) for pair in zip(*each, strict=True)]
     difference = max(abs(a - b) for a, b in pairs if b < 100)
@@ -65,11 +65,12 @@ def rounded(samples: Tensor) -> Tensor:
     return (samples * 32_767).round() / 32_767
 
 
-def museval_scores(vocals: Tensor, reference_vocals: Tensor, mixture: Tensor) -> list[float]:
+def museval_scores(vocals: Tensor, reference_vocals: Tensor, mixture: Tensor, sample_rate_hz: int) -> list[float]:
+    """SDR, SIR and SAR in dB as museval reports them: medians over the windows that have a score."""
     rest = mixture if vocals is mixture else mixture - vocals
     references = torch.stack([reference_vocals, mixture - reference_vocals]).transpose(1, 2).double().numpy()
     estimates = torch.stack([vocals, rest]).transpose(1, 2).double().numpy()
-    sdr, _, sir, sar, _ = museval.metrics.bss_eval(references, estimates, window=RATE_HZ, hop=RATE_HZ)
+    sdr, _, sir, sar, _ = museval.metrics.bss_eval(references, estimates, window=sample_rate_hz, hop=sample_rate_hz)
     return [float(np.median(each[0][np.isfinite(each[0])])) for each in (sdr, sir, sar)]
 
 

@@ -217,7 +217,7 @@ class AlignTask(ModelTask[AlignRequest]):
             use_times=self.request.use_times,
         )
         if not self.request.keep_all:
-            say(f"{song.job.source.name}: {summarize(transcript)}")
+            say(f"{Path(transcript.audio.path).name}: {summarize(transcript)}")
         return transcript
 
 

@@ -4,13 +4,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from lyrics_asr.decoding.pool import usable_cores
-from lyrics_asr.server import api_jobs, api_openai
+from lyrics_asr.server import api_jobs, api_openai, realign
 from lyrics_asr.server.errors import add_error_handlers
 from lyrics_asr.server.safety import SafetyMiddleware
 from lyrics_asr.server.settings import ServerSettings
@@ -33,6 +34,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
         app.state.server = ServerState(settings)
         tempfile.tempdir = str(settings.uploads)  # large forms go to this disk, whatever /tmp is
         app.state.server.start(usable_cores())
+        Thread(target=realign.warm_up, daemon=True).start()
         try:
             yield
         finally:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, Field
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.lyrics.languages import resolve_language
 from lyrics_asr.lyrics.text import LyricLine, Lyrics
 from lyrics_asr.lyrics.voices import voice_parts
 from lyrics_asr.server import song_files
-from lyrics_asr.types import AlignmentError, MissingLine, TimedLine, TimedWord, Transcript
+from lyrics_asr.types import AlignmentError, FrameGrid, MissingLine, TimedLine, TimedWord, Transcript, Vocabulary
 
 
 class EditedWord(BaseModel):
@@ -36,6 +38,12 @@ class EditedLyrics(BaseModel):
     """The lines of the editor, in the order in which they are sung."""
 
     lines: list[EditedLine] = Field(min_length=1, max_length=2000)
+
+
+def warm_up() -> None:
+    """Load the compiled search of the alignment, which takes half a second, before an editor waits for it."""
+    emissions = Emissions(torch.zeros(8, 2), Vocabulary(("", "a"), 0, None), FrameGrid(320, 400, 16_000), 0.2)
+    align_lyrics(emissions, Lyrics("a", (LyricLine("a", ("a",)),)))
 
 
 def align_again(folder: Path, transcript: Transcript, edited: EditedLyrics) -> Transcript:

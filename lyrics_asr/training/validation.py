@@ -31,7 +31,7 @@ from lyrics_asr.evaluation.metrics import ErrorCounts, character_errors, si_sdr,
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.stages import compute_emissions, separate_song
+from lyrics_asr.inference.stages import acoustic_inputs, compute_emissions, separate_song
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import InferenceOptions
@@ -258,7 +258,10 @@ class _ValidationTask(Task[Audio | AudioFile, _Measured]):
             before = (raised.cpu() / gain).mean(0)
             si_sdr_to_initial_db = min(MAX_SI_SDR_DB, si_sdr(vocals.samples.mean(0), before))
         if self._with_text:
-            (emissions,) = model.emissions([voice], options.acoustic)
+            inputs = [voice]
+            if not example.is_separated:
+                inputs = acoustic_inputs([sound], model, options.separation, voices=inputs)
+            (emissions,) = model.emissions(inputs, options.acoustic)
         return _Measured(vocals, emissions, gain_db, si_sdr_to_initial_db)
 
 

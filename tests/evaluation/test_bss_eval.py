@@ -1,23 +1,14 @@
 """BSS Eval: equal to museval, and right where the answer is known."""
 
-import museval.metrics
-import numpy as np
 import pytest
 import torch
 
+from benchmarks.bss_eval import museval_scores
 from lyrics_asr.evaluation.bss_eval import bss_eval
 
 
 def noises(channels, samples, count=3):
     return torch.randn(count, channels, samples, generator=torch.Generator().manual_seed(samples))
-
-
-def museval_scores(vocals, reference_vocals, mixture, sample_rate_hz):
-    rest = mixture if vocals is mixture else mixture - vocals
-    references = torch.stack([reference_vocals, mixture - reference_vocals]).transpose(1, 2).double().numpy()
-    estimates = torch.stack([vocals, rest]).transpose(1, 2).double().numpy()
-    sdr, _, sir, sar, _ = museval.metrics.bss_eval(references, estimates, window=sample_rate_hz, hop=sample_rate_hz)
-    return [np.median(each[0][np.isfinite(each[0])]) for each in (sdr, sir, sar)]
 
 
 def echoed(signal):

@@ -16,7 +16,7 @@ from tests.fake_model import BACKING, DURATION_SECONDS, RATE_HZ, VOICE, FakeMode
         ("vocals", ["separation", "acoustic", "lyrics", "writing"]),
     ],
 )
-def test_words_do_not_wait_for_stems(tmp_path, acoustic_input, expected):
+def test_words_do_not_wait_for_stems(tmp_path, acoustic_input, expected, capsys):
     """A model that hears mixtures separates after the words are found; no model writes stems before."""
     model = FakeModel()
     model.acoustic_input = acoustic_input
@@ -32,6 +32,7 @@ def test_words_do_not_wait_for_stems(tmp_path, acoustic_input, expected):
     order = Order(tmp_path, "align", "en", "", AudioInfo("a song", DURATION_SECONDS, RATE_HZ))
     outcome = LoadedModel(model).process(order, report)
     assert outcome.error is None
+    assert "a song: 2 of 2 lines found" in capsys.readouterr().err
     assert list(dict.fromkeys(stages)) == expected
     assert set(outcome.stages) >= {"separation", "acoustic", "writing"}
     assert (tmp_path / song_files.ACCOMPANIMENT).is_file()

@@ -18,6 +18,7 @@ from lyrics_asr.audio import Audio, leveling_gain, write_audio
 from lyrics_asr.console import steps as step_counter
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.evaluation.metrics import si_sdr
+from lyrics_asr.inference.pipeline import transcribe
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training import loop
@@ -304,6 +305,14 @@ def test_drift_is_measured_against_the_start(model, training_corpus):
     assert other.si_sdr_to_initial_db == pytest.approx(si_sdr(ours, theirs))
     torch.testing.assert_close(hypotheses[0].vocals.samples.mean(0), ours)
     assert other.cer is other.wer is other.lm_wer is None
+
+
+@pytest.mark.parametrize("acoustic_input", ["vocals", "mixture"])
+def test_a_validation_hears_what_inference_hears(model, training_corpus, acoustic_input):
+    model.acoustic_input = acoustic_input
+    (song, *_) = read_manifest(training_corpus)
+    _, (hypothesis,) = measure(model, examples_of([song], model), accelerator=Accelerator())
+    assert hypothesis.greedy == transcribe(song.audio, model, greedy=True).text.replace("\n", " ")
 
 
 def test_examples_that_cannot_be_read_are_named_counted_and_left_out(model, tmp_path, caplog):
