@@ -7,8 +7,9 @@ from typing import Any, cast
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.demucs_weights import build_demucs, load_demucs, save_demucs
+from lyrics_asr.models.separators.folders import is_separator_folder, load_separator_folder, save_separator_folder
 from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
-from lyrics_asr.models.separators.unet_weights import CONFIG_FILE, load_unet, save_unet
+from lyrics_asr.models.separators.wave_unet import WaveUNetConfig, WaveUNetSeparator
 
 
 def load_separator(name: str) -> Separator:
@@ -23,25 +24,31 @@ def load_separator(name: str) -> Separator:
         ValueError: the weights are damaged, or of an unknown class.
     """
     folder = Path(name)
-    return load_unet(name, folder) if (folder / CONFIG_FILE).is_file() else load_demucs(name)
+    return load_separator_folder(name, folder) if is_separator_folder(folder) else load_demucs(name)
 
 
 def build_separator(kwargs: Mapping[str, Any], name: str = "custom") -> Separator:
     """Build a separator with random weights, to train from scratch.
 
     Args:
-        kwargs: as `network`, the class: "UNet" or one of those of `build_demucs`; and its arguments: the fields
-            of `UNetConfig` for a U-Net, or those of the Demucs class.
+        kwargs: as `network`, the class: "UNet", "WaveUNet" or one of those of `build_demucs`; and its arguments: the
+            fields of `UNetConfig` or `WaveUNetConfig`, or those of the Demucs class.
         name: name of the separator.
 
     Raises:
         ValueError: no such class, or values that do not fit together.
     """
-    if kwargs.get("network") == "UNet":
-        arguments: dict[str, Any] = {key: tuple(value) if key == "channels" else value for key, value in kwargs.items()}
-        del arguments["network"]
-        return UNetSeparator(name, UNetConfig(**arguments))
-    return build_demucs(kwargs, name)
+    network = kwargs.get("network")
+    if network not in ("UNet", "WaveUNet"):
+        return build_demucs(kwargs, name)
+    arguments: dict[str, Any] = {key: tuple(value) if key == "channels" else value for key, value in kwargs.items()}
+    del arguments["network"]
+    try:
+        if network == "UNet":
+            return UNetSeparator(name, UNetConfig(**arguments))
+        return WaveUNetSeparator(name, WaveUNetConfig(**arguments))
+    except TypeError as error:  # an unknown argument
+        raise ValueError(f"separator: {network}: {error}") from error
 
 
 def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> None:
@@ -55,7 +62,7 @@ def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> 
     Raises:
         ValueError: the separator has no networks.
     """
-    if isinstance(separator, UNetSeparator):
-        save_unet(separator, folder, half=half)
+    if isinstance(separator, UNetSeparator | WaveUNetSeparator):
+        save_separator_folder(separator, folder, half=half)
     else:
         save_demucs(cast(DemucsSeparator, separator), folder, half=half)

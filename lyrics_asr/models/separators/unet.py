@@ -44,6 +44,7 @@ class UNetConfig:
         bins: lowest frequency bins, which the networks see; the mask of the others is extended.
         patch_frames: frames that the networks see at a time.
         channels: output channels of the layers of the encoder, each of which halves frames and bins.
+        skip_connections: whether layers of the decoder see the output of the encoder's layer of their size.
 
     Raises:
         ValueError: patches that the layers cannot halve, or more bins than the spectrogram has.
@@ -55,6 +56,7 @@ class UNetConfig:
     bins: int = 1024
     patch_frames: int = 512
     channels: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+    skip_connections: bool = True
 
     def __post_init__(self) -> None:
         divisor = self.frames_divisor
@@ -90,7 +92,9 @@ class UNetSeparator(Separator):
     """
 
     def __init__(self, name: str, config: UNetConfig) -> None:
-        networks = [UNet(config.audio_channels, config.channels) for _ in SOURCES]
+        networks = []
+        for _ in SOURCES:
+            networks.append(UNet(config.audio_channels, config.channels, skip_connections=config.skip_connections))
         super().__init__(name, networks, config.sample_rate_hz, config.audio_channels)
         self.config = config
         self._window: Tensor

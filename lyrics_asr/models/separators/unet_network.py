@@ -19,16 +19,18 @@ class UNet(nn.Module):
     Args:
         audio_channels: channels of the spectrogram.
         channels: output channels of the layers of the encoder.
+        skip_connections: whether the decoder sees the encoder's outputs.
     """
 
-    def __init__(self, audio_channels: int, channels: Sequence[int]) -> None:
+    def __init__(self, audio_channels: int, channels: Sequence[int], *, skip_connections: bool) -> None:
         super().__init__()
+        self._skip_connections = skip_connections
         self.encoder = nn.ModuleList()
         for index, (inputs, outputs) in enumerate(pairwise((audio_channels, *channels))):
             self.encoder.append(_Down(inputs, outputs, normalized=index > 0))
         self.decoder = nn.ModuleList()
         for index, (inputs, outputs) in enumerate(pairwise((*reversed(channels), 1))):
-            inputs_with_skip = 2 * inputs if index else inputs
+            inputs_with_skip = 2 * inputs if index and skip_connections else inputs
             self.decoder.append(_Up(inputs_with_skip, outputs, dropout=0.5 if index < _DROPOUT_LAYERS else 0.0))
         self.decoder.append(nn.Conv2d(1, audio_channels, kernel_size=4, dilation=2, padding=3))
         # A quarter faster on CPUs.
@@ -57,7 +59,7 @@ class UNet(nn.Module):
         *ups, mask = self.decoder
         for up in ups:
             hidden = up(hidden)
-            if len(skips) > 1:
+            if self._skip_connections and len(skips) > 1:
                 hidden = torch.cat([skips.pop(), hidden], dim=1)
         estimate: Tensor = mask(hidden).sigmoid() * magnitudes
         return estimate
