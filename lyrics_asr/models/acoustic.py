@@ -1,7 +1,7 @@
 """The acoustic model: vocals in, CTC log-probabilities out.
 
-Any Hugging Face CTC checkpoint over raw audio, Wav2Vec2-BERT, Parakeet, and Whisper's encoder with a CTC head
-(`whisper_ctc`).
+Any Hugging Face CTC checkpoint over raw audio, Wav2Vec2-BERT, Parakeet, and Whisper's encoder or a Wave-U-Net with a
+CTC head (`whisper_ctc`, `wave_unet_ctc`).
 
 Conventions
 - Waveforms are mono float32 at 16 kHz.
@@ -32,6 +32,7 @@ from lyrics_asr.models.ctc_heads import head_name
 from lyrics_asr.models.front_ends import FeatureExtractor, front_end_of, grid_of
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
+from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Vocabulary
 
@@ -114,8 +115,9 @@ class AcousticModel(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The transformer layers of the network, from the input on."""
-        return cast(nn.ModuleList, cast(Any, self.network.base_model).encoder.layers)
+        """The transformer layers of the network, from the input on; the levels of the encoder of a Wave-U-Net."""
+        encoder = cast(Any, self.network.base_model).encoder
+        return cast(nn.ModuleList, getattr(encoder, "layers", encoder))
 
     @property
     def head(self) -> nn.Module:
@@ -145,6 +147,9 @@ class AcousticModel(nn.Module):
         window_seconds, context_seconds = _WINDOW_SECONDS, _CONTEXT_SECONDS
         if self.log_mel is not None:
             window_seconds, context_seconds = _LOG_MEL_WINDOW_SECONDS, _LOG_MEL_CONTEXT_SECONDS
+        if isinstance(self.network, WaveUNetForCTC):
+            context_seconds = self.network.wave_unet.config.context_samples / self.grid.sample_rate_hz
+            window_seconds = max(window_seconds, 4 * context_seconds)
         longest_seconds = math.inf
         if isinstance(self.log_mel, LogMelSpectrogram):
             window_seconds = longest_seconds = self.log_mel.samples / self.grid.sample_rate_hz

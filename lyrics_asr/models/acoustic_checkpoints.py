@@ -39,23 +39,25 @@ from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.known_models import ACOUSTIC_REVISIONS
 from lyrics_asr.models.languages import adapter_of
+from lyrics_asr.models.wave_unet_ctc import build_wave_unet_ctc
 from lyrics_asr.models.whisper_ctc import with_ctc_head
 
 _WORD_PIECE_START = "▁"  # of SentencePiece
 
 
 def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
-    """Build an acoustic model to train: a Wav2Vec2 with random weights, or an encoder of Whisper with a new CTC head.
+    """Build an acoustic model to train: a network with random weights, or an encoder of Whisper with a new CTC head.
 
     Args:
         config: arguments of `transformers.Wav2Vec2Config`, without the vocabulary; or `encoder`, the name or folder of
-            a Whisper checkpoint, with sizes of the head, see `whisper_ctc.WhisperCTCConfig`.
+            a Whisper checkpoint, with sizes of the head, see `whisper_ctc.WhisperCTCConfig`; or `network: WaveUNet`
+            with those of `wave_unet_ctc.WaveUNetCTCConfig`.
         letters: characters of the vocabulary, in their case; the apostrophe and the word delimiter "|" are added.
         name: name of the model.
 
     Raises:
         ModelNotFoundError: the encoder is not on this computer and cannot be downloaded.
-        ValueError: the encoder is not a checkpoint of Whisper, or damaged.
+        ValueError: the encoder is not a checkpoint of Whisper, or damaged; or sizes that make no sense.
     """
     tokenizer = _letter_tokenizer(letters)
     columns = len(tokenizer.get_vocab())
@@ -69,6 +71,15 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
         except (OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             raise ValueError(f"{encoder}: not a Whisper checkpoint that can be read: {error}") from error
         return AcousticModel(name, network, tokenizer, extractor)
+    if "network" in config:
+        if config["network"] != "WaveUNet":
+            raise ValueError(f"acoustic.network must be WaveUNet, not {config['network']!r}")
+        sizes = {key: value for key, value in config.items() if key != "network"}
+        wave_unet = build_wave_unet_ctc(sizes, columns)
+        plain = Wav2Vec2FeatureExtractor(
+            sampling_rate=ACOUSTIC_SAMPLE_RATE_HZ, do_normalize=False, return_attention_mask=False
+        )
+        return AcousticModel(name, wave_unet, tokenizer, plain)
     network_config = Wav2Vec2Config(
         **{**config, "vocab_size": columns, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     )

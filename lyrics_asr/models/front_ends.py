@@ -25,6 +25,7 @@ from transformers import (
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.log_mel import LogMelSpectrogram
+from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC
 from lyrics_asr.models.whisper_ctc import WhisperForCTC
 from lyrics_asr.types import FrameGrid
 
@@ -181,6 +182,8 @@ def grid_of(name: str, network: PreTrainedModel, extractor: FeatureExtractor, fr
         # Spectrogram and convolutions are padded on both sides, so a frame stands at the sample that begins its stride.
         columns = extractor.nb_max_frames // config.max_source_positions
         return FrameGrid(columns * extractor.hop_length, 1, extractor.sampling_rate)
+    if isinstance(network, WaveUNetForCTC):
+        return FrameGrid(network.stride_samples, 1, ACOUSTIC_SAMPLE_RATE_HZ)
     if isinstance(front_end, NemoFilterBank):
         return front_end.grid
     if isinstance(front_end, KaldiFilterBank):

@@ -51,8 +51,11 @@ class TrainingConfig:
             `build_separator`, to train one from scratch.
         acoustic: replaces the model's acoustic model: a name or folder, see `load_acoustic`; or a mapping of arguments
             of `build_acoustic`: those of `transformers.Wav2Vec2Config` to train one from scratch, or `{encoder:
-            openai/whisper-base}` for a new CTC head on an encoder of Whisper.
+            openai/whisper-base}` for a new CTC head on an encoder of Whisper, or `{network: WaveUNet}`.
         acoustic_language: adapter of a multilingual acoustic model (MMS) to train, such as "de".
+        acoustic_input: what the acoustic model hears in stages with `input: mixture`, and in inference: the separated
+            "vocals", or the "mixture". With "mixture", a separator and an acoustic model that are Wave-U-Nets of the
+            same sizes are one network, trained for both tasks.
         lora: adapters on the acoustic model.
         spec_augment: masks on the features of the acoustic model; null for none.
         lyrics: folder of lyrics; the language model is built from its English training lyrics. If empty, the language
@@ -94,6 +97,7 @@ class TrainingConfig:
     separator: Any = ""
     acoustic: Any = ""
     acoustic_language: str = ""
+    acoustic_input: str = "vocals"
     lora: LoraOptions = field(default_factory=LoraOptions)
     spec_augment: SpecAugmentOptions | None = None
     lyrics: str = "data/lyrics"
@@ -120,6 +124,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "tf32", "bf16", "fp16"):
             raise ValueError(f"precision must be fp32, tf32, bf16 or fp16, not {self.precision!r}")
+        if self.acoustic_input not in ("vocals", "mixture"):
+            raise ValueError(f"acoustic_input must be vocals or mixture, not {self.acoustic_input!r}")
         if not self.stages:
             raise ValueError("stages is empty; give at least one")
         if bool(self.cuts.cuts) == (self.stream is not None):

@@ -1,5 +1,7 @@
 """The losses of a batch over one graph: mixture -> separator -> resample -> acoustic model -> CTC.
 
+With `acoustic_input: mixture`, the acoustic model hears the mixture, and the separator has losses of its own.
+
 Conventions
 - CTC (Graves et al. 2006): the negative log-likelihood per token, averaged over rows. A row without tokens, whose
   target is all blank, is divided by the average number of tokens sung in that time, so it weighs as much as others.
@@ -126,14 +128,18 @@ class LossGraph(nn.Module):
         denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
         if stage.input == "mixture":
-            vocals = model.separator(batch.mixture)
+            mixture = batch.mixture
+            assert mixture is not None
+            hears_vocals = model.acoustic_input == "vocals"
+            if hears_vocals or stage.separation_weight or targets.vocals is not None:
+                vocals = model.separator(mixture)
             if stage.separation_weight:
                 separation = (vocals - batch.vocals).abs().sum() / denominators[0]
             if targets.vocals is not None:
                 anchor = (vocals - targets.vocals).abs().sum() / denominators[1]
             if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
                 return Losses(separation, anchor, zero, zero, zero)
-            log_probs = model.acoustic_log_probs(vocals, batch.lengths)
+            log_probs = model.acoustic_log_probs(vocals if hears_vocals else mixture, batch.lengths)
         else:
             vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
             assert vocals is not None

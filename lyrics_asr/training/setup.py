@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from transformers import Wav2Vec2ForCTC
 
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.front_ends import NemoFilterBank
 from lyrics_asr.models.known_models import PUBLISHED
-from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.lyrics_model import AcousticInput, LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
+from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC, share_network, unshare_network
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.letters import letters_of_cuts
@@ -54,7 +56,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         separator = build_separator(separator)
     if config.builds_acoustic:
         acoustic = build_acoustic(acoustic, config.letters)
-        if acoustic.log_mel is None:
+        if isinstance(acoustic.network, Wav2Vec2ForCTC):
             init_filterbank(cast(Any, acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     model = load_model(
         config.model or PUBLISHED,
@@ -66,7 +68,9 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         device="cpu",
     )
     model.name = str(Path(config.output, "model"))
-    model.acoustic_input = "vocals"  # what it is trained on
+    model.acoustic_input = cast(AcousticInput, config.acoustic_input)
+    if config.acoustic_input == "mixture":
+        share_network(model.separator, model.acoustic.network)
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model
@@ -91,7 +95,8 @@ def prepare_networks(config: TrainingConfig, model: LyricsModel) -> None:
     network.config.apply_spec_augment = config.spec_augment is not None
     network.config.mask_time_prob, network.config.mask_time_length = masks.time_probability, masks.time_frames
     network.config.mask_feature_prob, network.config.mask_feature_length = masks.feature_probability, masks.features
-    if config.spec_augment is not None and isinstance(model.acoustic.log_mel, NemoFilterBank):
+    is_maskless = isinstance(model.acoustic.log_mel, NemoFilterBank) or isinstance(network, WaveUNetForCTC)
+    if config.spec_augment is not None and is_maskless:
         raise ValueError(f"spec_augment: {model.acoustic.name} has no masks of features; set it to null")
     # A network built without masks lacks the embedding of a masked frame.
     if hasattr(network.base_model, "feature_projection") and not hasattr(network.base_model, "masked_spec_embed"):
@@ -155,4 +160,5 @@ def trained_model(run: Path) -> LyricsModel:
     model.load_state_dict(checkpoint.model | checkpoint.average)
     if config.lora.rank:
         merge_adapters(model.acoustic)
+    unshare_network(model.acoustic.network)
     return model.eval()
