@@ -31,9 +31,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
-from pyctcdecode import build_ctcdecoder
+from pyctcdecode.decoder import build_ctcdecoder
 
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.decoding.beam_search import BeamSearch
@@ -63,7 +64,7 @@ Decoder = Callable[[Sequence[Emissions], int], list[str]]
 """The texts of songs, made in this process or in several."""
 
 
-def plain(vocabulary: Vocabulary, path: Path, beam_width: int, weights: dict[str, float]) -> Decoder:
+def plain(vocabulary: Vocabulary, path: Path, beam_width: int, weights: dict[str, Any]) -> Decoder:
     """Pyctcdecode by itself, with its own weights where none are given."""
     labels = [token.lower() if len(token) == 1 else f"<{i}>" for i, token in enumerate(vocabulary.tokens)]
     labels[vocabulary.blank_id] = ""
@@ -71,7 +72,7 @@ def plain(vocabulary: Vocabulary, path: Path, beam_width: int, weights: dict[str
     decoder = build_ctcdecoder(labels, str(path), read_unigrams(path), **weights)
 
     def decode(songs: Sequence[Emissions], processes: int) -> list[str]:
-        logits = [song.log_probs.numpy() for song in songs]
+        logits: Any = [song.log_probs.numpy() for song in songs]
         if processes == 1:
             return [str(decoder.decode_beams(each, beam_width=beam_width)[0][0]) for each in logits]
         with get_context("fork").Pool(processes) as pool:

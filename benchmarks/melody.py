@@ -20,7 +20,7 @@ from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, track_pitch
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.synthesis import band, singing, song, vocoder
+from lyrics_asr.synthesis import band, song, vocal_tracks, vocoder
 from lyrics_asr.synthesis.delivery import DELIVERIES
 from lyrics_asr.synthesis.singers import draw_voice
 from tests.paths import LYRICS
@@ -30,7 +30,7 @@ def render_with_pitch(stanzas: Sequence[Sequence[str]], seed: int) -> tuple[song
     """A song without raps and whispers, and the pitch of the lead in hertz every 10 ms, 0 where it is unvoiced."""
     curves: dict[int, np.ndarray] = {}
     placed_lines: list[Any] = []
-    synthesize, sing_line, perform = singing.vocoder.synthesize, song.sing_line, song.perform
+    synthesize, sing_line, perform = vocoder.synthesize, vocal_tracks.sing_line, vocal_tracks.perform
     last: list[np.ndarray] = []
 
     def recording_synthesize(f0_hz: np.ndarray, *rest: Any) -> Any:
@@ -48,7 +48,7 @@ def render_with_pitch(stanzas: Sequence[Sequence[str]], seed: int) -> tuple[song
         return performance
 
     with (
-        mock.patch.object(singing.vocoder, "synthesize", recording_synthesize),
+        mock.patch.object(vocoder, "synthesize", recording_synthesize),
         mock.patch.object(song, "sing_line", recording_sing_line),
         mock.patch.object(song, "perform", recording_perform),
         mock.patch.object(song, "draw_delivery", return_value=DELIVERIES["sung"]),

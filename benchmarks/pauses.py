@@ -59,8 +59,8 @@ def main() -> int:
     print(f"{len(songs)} songs, {sum(len(song.words) for song in songs)} words")
     print(f"{'':<20} {'mean':>9} {'median':>9} {'in 0.3 s':>9}")
     for name, (letters, words, anything) in VARIANTS.items():
-        options = AlignmentOptions(letter_pause_seconds=letters, word_pause_seconds=words, anything=anything)
-        errors = [_errors(song, emissions, options) for song, emissions in zip(songs, emissions_by_song, strict=True)]
+        prices = AlignmentOptions(letter_pause_seconds=letters, word_pause_seconds=words, anything=anything)
+        errors = [_errors(song, emissions, prices) for song, emissions in zip(songs, emissions_by_song, strict=True)]
         of_songs = mean(mean(each) for each in errors)
         within = mean(mean(error <= 0.3 for error in each) for each in errors)
         middle = median(error for each in errors for error in each)

@@ -49,6 +49,7 @@ def main() -> None:
     for manifest in map(Path, options.manifests):
         rows = []
         for song in read_manifest(manifest)[: options.songs]:
+            assert song.vocals is not None, f"{song.id}: the manifest names no vocals"
             mixture = read_audio(song.audio, sample_rate_hz=44_100, channels=2)
             vocals = read_audio(song.vocals, sample_rate_hz=44_100, channels=2).samples.mean(0)
             row = [mixture.duration_seconds, si_sdr(mixture.samples.mean(0), vocals)]

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -58,10 +58,11 @@ def _imports(arguments: list[str]) -> str:
     """The packages whose own modules took longest to import, in seconds of one run that is slower for being traced."""
     command = [sys.executable, "-X", "importtime", "-c", f"{RUN}sys.exit(code)", *arguments, "--debug"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for own, package in re.findall(r"^import time: +(\d+) \| +\d+ \| +(\w+)", done.stderr, flags=re.MULTILINE):
         seconds[package] += int(own) / 1e6
-    return ", ".join(f"{package} {own:.2f}" for package, own in seconds.most_common(_PACKAGES))
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])[:_PACKAGES]
+    return ", ".join(f"{package} {own:.2f}" for package, own in slowest)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.precision import has_bfloat16
+from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.options import AcousticOptions, SeparationOptions
 from lyrics_asr.synthesis.lyrics import load_lyrics
@@ -148,7 +149,7 @@ def usual_way(folder: Path, songs: Sequence[Path]) -> None:
     """Demucs to WAV files, then the recogniser, one song after the other."""
     import soundfile
     from demucs import separate
-    from pyctcdecode import build_ctcdecoder
+    from pyctcdecode.decoder import build_ctcdecoder
     from transformers import pipeline
 
     from lyrics_asr.language_model import read_unigrams
@@ -162,7 +163,7 @@ def usual_way(folder: Path, songs: Sequence[Path]) -> None:
     labels = [{"<pad>": "", "|": " ", "<unk>": "⁇"}.get(token, token) for token in sorted(tokens, key=tokens.get)]
     decoder = build_ctcdecoder(labels, str(path), read_unigrams(path))
     device = 0 if torch.cuda.is_available() else -1
-    recognize = pipeline(
+    recognize: Any = pipeline(
         "automatic-speech-recognition", model=str(folder / "model" / "acoustic"), decoder=decoder, device=device
     )
     for song in songs:
@@ -184,6 +185,7 @@ def random_model(folder: Path, size: str) -> LyricsModel:
         {**acoustic_sizes, "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True},
         "abcdefghijklmnopqrstuvwxyz",
     )
+    assert isinstance(separator, DemucsSeparator)
     network: Any = separator.network(0)
     args, kwargs = network._init_args_kwargs
     package = {"klass": type(network), "args": args, "kwargs": kwargs, "state": network.state_dict()}
@@ -257,7 +259,10 @@ def operations_per_second(model: LyricsModel) -> float:
     """Floating-point operations of both networks for a second of audio, with our overlaps."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    assert isinstance(model.separator, DemucsSeparator)
     segment, windows = model.separator.segment_samples(0), model.acoustic.with_windows(AcousticOptions())
+    assert windows.window_seconds is not None
+    assert windows.context_seconds is not None
     stride = segment * (1 - SeparationOptions().overlap)
     torch.backends.mha.set_fastpath_enabled(False)  # it hides its operations
     with torch.no_grad():

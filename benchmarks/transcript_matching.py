@@ -20,6 +20,7 @@ from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import probe
 from lyrics_asr.corpora.jamendo import read_jamendo
 from lyrics_asr.corpora.manifest import Song, read_manifest
+from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.damage import Damage, damage, damage_statistics
 from lyrics_asr.inference.stages import compute_texts, decode_transcript, options_for, read_mixture, run_networks
@@ -27,7 +28,7 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
-from lyrics_asr.types import Emissions, TimedLine, TimedWord
+from lyrics_asr.types import TimedLine, TimedWord
 
 DAMAGES: tuple[Damage, ...] = ("none", "dropped", "added", "reordered")
 _METRICS = ("damaged_words_within", "not_found_precision", "not_found_recall")

@@ -59,7 +59,7 @@ def converted(checkpoint: Mapping[str, np.ndarray], config: UNetConfig) -> dict[
     norm of the encoder's last layer is not used.
     """
     depth = len(config.channels)
-    state = {}
+    state = dict[str, torch.Tensor]()
     for index in range(len(SOURCES)):
         target, convs, ups, norms = f"networks.{index}", (depth + 1) * index, depth * index, 2 * depth * index
         for layer in range(depth):

@@ -126,6 +126,7 @@ def convert(
         decoding: CTranslate2's configuration, with the tokens that are suppressed.
     """
     encoder_layers, decoder_layers = (_count_layers(variables, part) for part in ("encoder", "decoder"))
+    end = special_tokens["<|endoftext|>"]
     width, mels, _ = variables["encoder/conv1/weight"].shape
     config = WhisperConfig(
         vocab_size=len(variables["decoder/embeddings/weight"]),
@@ -138,7 +139,9 @@ def convert(
         encoder_ffn_dim=len(variables["encoder/layer_0/ffn/linear_0/weight"]),
         decoder_ffn_dim=len(variables["decoder/layer_0/ffn/linear_0/weight"]),
         decoder_start_token_id=special_tokens["<|startoftranscript|>"],
-        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), special_tokens["<|endoftext|>"]),
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
     )
     state: dict[str, Tensor] = {}
 

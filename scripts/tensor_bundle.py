@@ -7,6 +7,7 @@ is a sorted string table in LevelDB's format, from names to protobuf entries: ty
 
 import struct
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 
@@ -78,12 +79,12 @@ def _block_handle(source: bytes, position: int) -> tuple[tuple[int, int], int]:
     return (offset, size), position
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Field numbers and values of a protobuf message."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Field numbers and values of a protobuf message: integers, or the bytes of texts and messages."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
-        kind, value = tag & 7, 0
+        kind, value = tag & 7, cast(Any, None)
         if kind == 0:
             value, position = _varint(message, position)
         elif kind == 2:

@@ -154,7 +154,7 @@ def validate(acoustic: AcousticModel, files: Sequence[Path], upper_layers: int) 
     """The mean CTC loss per label over chunks, and the character error rate of greedy decoding."""
     network, vocabulary = acoustic.network.eval(), acoustic.vocabulary
     assert isinstance(network, WhisperForCTC)
-    losses, references, hypotheses = [], [], []
+    losses, references, hypotheses = list[float](), list[str](), list[str]()
     for path in files:
         row = load_file(path)
         log_probs = _log_probs(network, [row["states"].float()], upper_layers)
