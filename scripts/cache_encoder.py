@@ -21,7 +21,7 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.files import write_text
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.whisper_ctc import WhisperCTC
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
@@ -75,7 +75,7 @@ def encode(acoustic: AcousticModel, batch: Batch) -> list[dict[str, torch.Tensor
         `states`, float16, `[layers, frames, width]`; `labels`, the token ids; `targets`, the token of each frame.
     """
     network = acoustic.network
-    assert isinstance(network, WhisperForCTC)
+    assert isinstance(network, WhisperCTC)
     assert acoustic.log_mel is not None
     assert batch.mixture is not None
     waveforms = resample(batch.mixture.mean(1), _RATE_HZ, ACOUSTIC_SAMPLE_RATE_HZ)

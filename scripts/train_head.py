@@ -34,7 +34,7 @@ from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import load_separator
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.whisper_ctc import WhisperCTC
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from scripts.cache_encoder import LETTERS
 
@@ -87,7 +87,7 @@ def train(
     torch.manual_seed(0)
     acoustic = build_acoustic({"encoder": str(whisper)}, LETTERS)
     network = acoustic.network
-    assert isinstance(network, WhisperForCTC)
+    assert isinstance(network, WhisperCTC)
     if start is not None:
         network.lm_head.load_state_dict(load_model(str(start), device="cpu").acoustic.network.lm_head.state_dict())
     upper = _train_upper_layers(network, upper_layers)
@@ -138,7 +138,7 @@ def train(
     model.save(folder / "model")
 
 
-def _train_upper_layers(network: WhisperForCTC, count: int) -> list[Parameter]:
+def _train_upper_layers(network: WhisperCTC, count: int) -> list[Parameter]:
     """Leave the last layers and the head to be trained, freeze the rest, and return the parameters of the layers."""
     if not 0 <= count < network.config.head_layers:
         raise ValueError(f"{count} upper layers: only the outputs of the last {network.config.head_layers} are cached")
@@ -153,7 +153,7 @@ def _train_upper_layers(network: WhisperForCTC, count: int) -> list[Parameter]:
 def validate(acoustic: AcousticModel, files: Sequence[Path], upper_layers: int) -> dict[str, float]:
     """The mean CTC loss per label over chunks, and the character error rate of greedy decoding."""
     network, vocabulary = acoustic.network.eval(), acoustic.vocabulary
-    assert isinstance(network, WhisperForCTC)
+    assert isinstance(network, WhisperCTC)
     losses, references, hypotheses = list[float](), list[str](), list[str]()
     for path in files:
         row = load_file(path)
@@ -165,7 +165,7 @@ def validate(acoustic: AcousticModel, files: Sequence[Path], upper_layers: int) 
     return {"development_ctc": sum(losses) / len(losses), "development_cer": float(cer(references, hypotheses))}
 
 
-def _losses(network: WhisperForCTC, rows: Sequence[dict[str, Tensor]], upper_layers: int) -> tuple[Tensor, Tensor]:
+def _losses(network: WhisperCTC, rows: Sequence[dict[str, Tensor]], upper_layers: int) -> tuple[Tensor, Tensor]:
     """CTC loss per label, and cross-entropy per frame, with time masks."""
     cached = []
     for row in rows:
@@ -178,14 +178,14 @@ def _losses(network: WhisperForCTC, rows: Sequence[dict[str, Tensor]], upper_lay
     return _losses_of(_log_probs(network, cached, upper_layers), rows)
 
 
-def _log_probs(network: WhisperForCTC, cached: Sequence[Tensor], upper_layers: int) -> Tensor:
+def _log_probs(network: WhisperCTC, cached: Sequence[Tensor], upper_layers: int) -> Tensor:
     """Log-probabilities `[batch, frames, vocab]` from the cached states of each row."""
     states = []
-    with torch.autocast(network.device.type, torch.bfloat16):
+    with torch.autocast(network.lm_head.output.weight.device.type, torch.bfloat16):
         for row in cached:  # row by row, since attention knows no padding
             outputs = list(row[: len(row) - upper_layers])
             for layer in network.encoder.layers[len(network.encoder.layers) - upper_layers :]:
-                outputs.append(layer(outputs[-1][None], None)[0])
+                outputs.append(layer(outputs[-1][None])[0])
             if upper_layers:
                 outputs[-1] = network.encoder.layer_norm(outputs[-1])
             states.append(torch.stack([output.float() for output in outputs], 1))

@@ -25,14 +25,13 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lyrics_asr.emissions import Emissions
+from lyrics_asr.models.ctc_checkpoint import Tokenizer
 from lyrics_asr.models.ctc_heads import head_name
 from lyrics_asr.models.front_ends import FeatureExtractor, front_end_of, grid_of
 from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
-from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Vocabulary
 
@@ -62,7 +61,7 @@ class AcousticModel(nn.Module):
 
     Args:
         name: the name that `load_acoustic` takes.
-        network: a Hugging Face `...ForCTC` network, or a `whisper_ctc.WhisperForCTC`.
+        network: a Hugging Face `...ForCTC` network, or a `whisper_ctc.WhisperCTC`.
         tokenizer: the one the network was trained with; its columns are the network's outputs.
         feature_extractor: the one the network was trained with; 16 kHz.
 
@@ -76,18 +75,19 @@ class AcousticModel(nn.Module):
     def __init__(
         self,
         name: str,
-        network: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        network: nn.Module,
+        tokenizer: Tokenizer,
         feature_extractor: FeatureExtractor,
     ) -> None:
         super().__init__()
+        config: Any = network.config
         self.name = name
-        self.network = network
+        self.network: Any = network
         self.tokenizer = tokenizer
         self.feature_extractor = feature_extractor
-        self.vocabulary = _vocabulary(name, tokenizer, network.config.vocab_size)
+        self.vocabulary = _vocabulary(name, tokenizer, config.vocab_size)
         self.log_mel = front_end_of(network, feature_extractor)
-        correction_seconds = float(getattr(network.config, CORRECTION_KEY, 0.0))
+        correction_seconds = float(getattr(config, CORRECTION_KEY, 0.0))
         grid = grid_of(name, network, feature_extractor, self.log_mel)
         self.grid = replace(grid, correction_seconds=correction_seconds)
         self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
@@ -116,25 +116,26 @@ class AcousticModel(nn.Module):
     @property
     def layers(self) -> nn.ModuleList:
         """The transformer layers of the network, from the input on; the levels of the encoder of a Wave-U-Net."""
-        encoder = cast(Any, self.network.base_model).encoder
+        encoder = self.network.base_model.encoder
         return cast(nn.ModuleList, getattr(encoder, "layers", encoder))
 
     @property
     def head(self) -> nn.Module:
         """The CTC head of the network."""
-        return self.network.get_submodule(head_name(self.network))
+        head: nn.Module = self.network.get_submodule(head_name(self.network))
+        return head
 
     @property
     def feature_encoder(self) -> tuple[nn.Module, ...]:
         """The convolutions at the input of the network; Wav2Vec2-BERT has none."""
-        base = cast(Any, self.network.base_model)
+        base = self.network.base_model
         parts = [(base, "feature_extractor"), *((base.encoder, name) for name in ("subsampling", "conv1", "conv2"))]
         return tuple(getattr(owner, name) for owner, name in parts if hasattr(owner, name))
 
     @property
     def feature_projection(self) -> tuple[nn.Module, ...]:
         """What stands between the convolutions and the transformer layers."""
-        base = cast(Any, self.network.base_model)
+        base = self.network.base_model
         parts = ((base, "feature_projection"), (base.encoder, "pos_conv_embed"))
         return tuple(getattr(owner, name) for owner, name in parts if hasattr(owner, name))
 
@@ -147,7 +148,7 @@ class AcousticModel(nn.Module):
         window_seconds, context_seconds = _WINDOW_SECONDS, _CONTEXT_SECONDS
         if self.log_mel is not None:
             window_seconds, context_seconds = _LOG_MEL_WINDOW_SECONDS, _LOG_MEL_CONTEXT_SECONDS
-        if isinstance(self.network, WaveUNetForCTC):
+        if hasattr(self.network, "wave_unet"):
             context_seconds = self.network.wave_unet.config.context_samples / self.grid.sample_rate_hz
             window_seconds = max(window_seconds, 4 * context_seconds)
         longest_seconds = math.inf
@@ -254,7 +255,7 @@ class AcousticModel(nn.Module):
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch frames vocab"]:
         if isinstance(self.log_mel, LogMelSpectrogram):
-            logits: Tensor = self.network(self.log_mel(waveform)).logits
+            logits: Tensor = self.network(self.log_mel(waveform))
             return logits[:, : self.grid.count(waveform.shape[1])].float().log_softmax(-1)
         if self.log_mel is not None:
             features = self.log_mel(waveform, lengths)
@@ -285,7 +286,7 @@ class AcousticModel(nn.Module):
         return start, min(strides * self.grid.stride_samples + frame_samples, samples - start)
 
 
-def _vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, columns: int) -> Vocabulary:
+def _vocabulary(name: str, tokenizer: Tokenizer, columns: int) -> Vocabulary:
     """The vocabulary of a tokenizer; columns that it does not know are named ""."""
     tokens = tokenizer.get_vocab()
     by_column = dict(zip(tokens.values(), tokens, strict=True))

@@ -13,6 +13,7 @@ from lyrics_asr.models.registry import load_model
 _ACOUSTIC_SETTINGS = (
     "model_type",
     "num_attention_heads",
+    "encoder_attention_heads",
     "conv_stride",
     "do_stable_layer_norm",
     "hidden_act",

@@ -5,14 +5,15 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.ctc_checkpoint import Tokenizer
+from lyrics_asr.models.whisper_ctc import WhisperCTC
 
 _NAMES = ("lm_head", "ctc_head")
+_INITIAL_DEVIATION = 0.02  # the `initializer_range` of all these networks
 
 
-def head_name(network: PreTrainedModel) -> str:
+def head_name(network: nn.Module) -> str:
     """The name of a network's CTC head."""
     return next(name for name in _NAMES if hasattr(network, name))
 
@@ -22,7 +23,7 @@ def is_head(key: str) -> bool:
     return key.partition(".")[0] in _NAMES
 
 
-def replace_head(network: PreTrainedModel, old: Mapping[str, int], tokenizer: PreTrainedTokenizerBase) -> None:
+def replace_head(network: nn.Module, old: Mapping[str, int], tokenizer: Tokenizer) -> None:
     """Give a network an output for each token, with the old weights of the tokens that it had.
 
     Args:
@@ -30,14 +31,14 @@ def replace_head(network: PreTrainedModel, old: Mapping[str, int], tokenizer: Pr
         old: columns of the old tokens.
         tokenizer: of the new ones.
     """
-    place = "lm_head.output" if isinstance(network, WhisperForCTC) else head_name(network)
+    place = "lm_head.output" if isinstance(network, WhisperCTC) else head_name(network)
     before = cast(Any, network.get_submodule(place))
     tokens = tokenizer.get_vocab()
     if isinstance(before, nn.Conv1d):  # of Parakeet
         after: Any = type(before)(before.in_channels, len(tokens), kernel_size=1)
     else:
         after = nn.Linear(before.in_features, len(tokens))
-    nn.init.normal_(after.weight, std=network.config.initializer_range)
+    nn.init.normal_(after.weight, std=_INITIAL_DEVIATION)
     nn.init.zeros_(after.bias)
     with torch.no_grad():
         for token, column in tokens.items():
@@ -47,4 +48,11 @@ def replace_head(network: PreTrainedModel, old: Mapping[str, int], tokenizer: Pr
                     after.bias[column] = before.bias[old[variant]]
                     break
     network.set_submodule(place, after)
-    network.config.update({"vocab_size": len(tokens), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None})
+    config: Any = network.config
+    for key, value in (
+        ("vocab_size", len(tokens)),
+        ("pad_token_id", 0),
+        ("bos_token_id", None),
+        ("eos_token_id", None),
+    ):
+        setattr(config, key, value)

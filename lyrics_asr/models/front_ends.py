@@ -2,7 +2,7 @@
 
 The features are those of the checkpoint's own extractor, computed in torch, so that gradients reach the waveform:
 
-    `WhisperFeatureExtractor`      `log_mel.LogMelSpectrogram`, windows of a fixed length
+    `log_mel.LogMelExtractor`      `log_mel.LogMelSpectrogram`, Whisper's windows of a fixed length
     `SeamlessM4TFeatureExtractor`  `KaldiFilterBank`, of Wav2Vec2-BERT
     `ParakeetFeatureExtractor`     `NemoFilterBank`, of Parakeet
 
@@ -15,23 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import (
-    ParakeetFeatureExtractor,
-    PreTrainedModel,
-    SeamlessM4TFeatureExtractor,
-    Wav2Vec2FeatureExtractor,
-    WhisperFeatureExtractor,
-)
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
-from lyrics_asr.models.log_mel import LogMelSpectrogram
-from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.log_mel import LogMelExtractor, LogMelSpectrogram
 from lyrics_asr.types import FrameGrid
 
-FeatureExtractor = (
-    Wav2Vec2FeatureExtractor | WhisperFeatureExtractor | SeamlessM4TFeatureExtractor | ParakeetFeatureExtractor
-)
+FeatureExtractor = Any
+"""A `LogMelExtractor`, or an extractor of transformers, which is slow to import."""
 
 _KALDI_FRAME_SAMPLES, _KALDI_HOP_SAMPLES, _KALDI_FFT_SAMPLES = 400, 160, 512
 _PREEMPHASIS = 0.97
@@ -53,7 +43,7 @@ class KaldiFilterBank(nn.Module):
     _window: Tensor
     _filters: Tensor
 
-    def __init__(self, extractor: SeamlessM4TFeatureExtractor) -> None:
+    def __init__(self, extractor: FeatureExtractor) -> None:
         super().__init__()
         self._stride = extractor.stride
         self.register_buffer("_window", torch.from_numpy(extractor.window).float(), persistent=False)
@@ -109,7 +99,7 @@ class NemoFilterBank(nn.Module):
     _window: Tensor
     _filters: Tensor
 
-    def __init__(self, extractor: ParakeetFeatureExtractor, subsampling: int) -> None:
+    def __init__(self, extractor: FeatureExtractor, subsampling: int) -> None:
         super().__init__()
         self._hop_samples, self._fft_samples = extractor.hop_length, extractor.n_fft
         self._preemphasis, self._subsampling = extractor.preemphasis or 0.0, subsampling
@@ -156,18 +146,20 @@ class NemoFilterBank(nn.Module):
 FrontEnd = LogMelSpectrogram | KaldiFilterBank | NemoFilterBank
 
 
-def front_end_of(network: PreTrainedModel, extractor: FeatureExtractor) -> FrontEnd | None:
+def front_end_of(network: nn.Module, extractor: FeatureExtractor) -> FrontEnd | None:
     """The features that a network takes; None of one over raw audio."""
-    if isinstance(extractor, WhisperFeatureExtractor):
+    if isinstance(extractor, LogMelExtractor):
         return LogMelSpectrogram(extractor)
+    from transformers import ParakeetFeatureExtractor, SeamlessM4TFeatureExtractor
+
     if isinstance(extractor, SeamlessM4TFeatureExtractor):
         return KaldiFilterBank(extractor)
     if isinstance(extractor, ParakeetFeatureExtractor):
-        return NemoFilterBank(extractor, network.config.encoder_config.subsampling_factor)
+        return NemoFilterBank(extractor, cast(Any, network).config.encoder_config.subsampling_factor)
     return None
 
 
-def grid_of(name: str, network: PreTrainedModel, extractor: FeatureExtractor, front_end: FrontEnd | None) -> FrameGrid:
+def grid_of(name: str, network: nn.Module, extractor: FeatureExtractor, front_end: FrontEnd | None) -> FrameGrid:
     """The time axis of a network.
 
     Raises:
@@ -178,12 +170,12 @@ def grid_of(name: str, network: PreTrainedModel, extractor: FeatureExtractor, fr
         raise ValueError(
             f"{name}: its input is {extractor.sampling_rate} Hz; choose a checkpoint for {ACOUSTIC_SAMPLE_RATE_HZ} Hz"
         )
-    if isinstance(network, WhisperForCTC) and isinstance(extractor, WhisperFeatureExtractor):
+    if isinstance(extractor, LogMelExtractor):
         # Spectrogram and convolutions are padded on both sides, so a frame stands at the sample that begins its stride.
         columns = extractor.nb_max_frames // config.max_source_positions
         return FrameGrid(columns * extractor.hop_length, 1, extractor.sampling_rate)
-    if isinstance(network, WaveUNetForCTC):
-        return FrameGrid(network.stride_samples, 1, ACOUSTIC_SAMPLE_RATE_HZ)
+    if hasattr(network, "wave_unet"):
+        return FrameGrid(cast(Any, network).stride_samples, 1, ACOUSTIC_SAMPLE_RATE_HZ)
     if isinstance(front_end, NemoFilterBank):
         return front_end.grid
     if isinstance(front_end, KaldiFilterBank):

@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever httpx this version uses
-
 HUB_TIMEOUT_SECONDS = 4.0  # without a network, loading must fail within 10 s, imports included
 
 
@@ -40,6 +37,9 @@ def hub_snapshot(
     Raises:
         ModelNotFoundError: neither the cache nor the hub has the files.
     """
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever httpx this version uses
+
     cause: Exception | None = None
     with contextlib.suppress(OSError):
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
@@ -83,6 +83,8 @@ def probe_hub(request: Callable[[], object]) -> None:
 
 def not_found(what: str, cause: Exception | None, published: bool = False) -> ModelNotFoundError:
     """The error for missing weights, with cause and remedy."""
+    from huggingface_hub import constants
+
     reason = "files are missing there"
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"

@@ -22,7 +22,6 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
-    AutoFeatureExtractor,
     AutoTokenizer,
     GenerationConfig,
     GenerationMixin,
@@ -38,7 +37,7 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.lyrics.languages import AUTO, NAMES
 from lyrics_asr.models.hub import hub_snapshot
 from lyrics_asr.models.int8 import Int8Logits, load_int8
-from lyrics_asr.models.log_mel import LogMelSpectrogram
+from lyrics_asr.models.log_mel import LogMelExtractor, LogMelSpectrogram
 from lyrics_asr.models.segments import Span, split_at_silences
 from lyrics_asr.options import SilenceOptions
 from lyrics_asr.types import Candidate, SegmentText, SongText
@@ -253,7 +252,7 @@ def load_transcriber(name: str, device: torch.device, encoder: nn.Module | None 
         folder = hub_snapshot(name, None, *_DOWNLOADS, complete=_is_complete)
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
+        extractor = LogMelExtractor.load(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         if state := load_int8(folder):
             network: Any = _from_int8(folder, state, encoder)

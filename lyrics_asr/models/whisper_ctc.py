@@ -1,58 +1,87 @@
-"""Whisper's encoder with a CTC head, as a Hugging Face `AutoModelForCTC`.
+"""Whisper's encoder with a CTC head, in PyTorch alone.
 
-Any size of Whisper can be given a head (`with_ctc_head`) and is then trained, saved and loaded like other CTC
-checkpoints. The head mixes the outputs of the encoder's last layers with learned weights (Yang et al. 2021, "SUPERB:
-Speech processing Universal PERformance Benchmark", section 3.1), runs ConvNeXt blocks over time (Liu et al. 2022, "A
-ConvNet for the 2020s", section 2.6), and ends in one column per letter.
+Any size of Whisper can be given a head (`transformers_ctc.with_ctc_head`) and is then trained, saved and loaded like
+other CTC checkpoints; `whisper_for_ctc` makes it an `AutoModelForCTC` of transformers. The head mixes the outputs of
+the encoder's last layers with learned weights (Yang et al. 2021, "SUPERB: Speech processing Universal PERformance
+Benchmark", section 3.1), runs ConvNeXt blocks over time (Liu et al. 2022, "A ConvNet for the 2020s", section 2.6), and
+ends in one column per letter.
 """
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCTC, WhisperConfig, WhisperModel
-from transformers.modeling_outputs import CausalLMOutput
-from transformers.models.whisper.modeling_whisper import (
-    WhisperEncoder,
-    WhisperPreTrainedModel,
-    _compute_mask_indices,
-)
+
+from lyrics_asr.files import atomic_path, write_text
+from lyrics_asr.models.ctc_checkpoint import CTCCheckpoint, LetterTokenizer
+from lyrics_asr.models.int8 import load_int8
+from lyrics_asr.models.log_mel import LogMelExtractor
+from lyrics_asr.models.whisper_encoder import WhisperEncoder
+
+MODEL_TYPE = "whisper_ctc"
+"""What `config.json` calls these checkpoints."""
 
 
-@no_type_check  # transformers checks the fields, and takes more arguments than there are fields
-class WhisperCTCConfig(WhisperConfig):
-    """Sizes of a `WhisperForCTC`: those of `transformers.WhisperConfig` for the encoder, and of the head.
+@dataclass
+class WhisperCTCSizes:
+    """Sizes of a `WhisperCTC`, and what training sets, by the names of `transformers.WhisperConfig`.
 
     Args:
+        vocab_size: columns of the output.
         head_layers: encoder layers whose outputs are mixed, counted from the last.
         head_size: channels of the head.
         head_blocks: its convolution blocks.
         head_kernel: frames that a convolution spans; odd.
         head_dropout: dropout in each block.
+        onset_correction_seconds: see `FrameGrid`.
     """
 
-    model_type = "whisper_ctc"
-
+    vocab_size: int
+    num_mel_bins: int = 80
+    max_source_positions: int = 1500
+    d_model: int = 512
+    encoder_layers: int = 6
+    encoder_attention_heads: int = 8
+    encoder_ffn_dim: int = 2048
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
     head_layers: int = 3
     head_size: int = 384
     head_blocks: int = 2
     head_kernel: int = 15
     head_dropout: float = 0.15
+    apply_spec_augment: bool = False
+    mask_time_prob: float = 0.05
+    mask_time_length: int = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: float = 0.0
+    mask_feature_length: int = 10
+    mask_feature_min_masks: int = 0
+    onset_correction_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "WhisperCTCSizes":
+        """The sizes among the entries of a `config.json`."""
+        return cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config})
 
 
 class CTCHead(nn.Module):
     """Outputs of encoder layers in, logits out."""
 
-    def __init__(self, config: WhisperCTCConfig) -> None:
+    def __init__(self, sizes: WhisperCTCSizes) -> None:
         super().__init__()
-        self.layer_weights = nn.Parameter(torch.zeros(config.head_layers))
-        self.projection = nn.Linear(config.d_model, config.head_size)
-        self.blocks = nn.ModuleList(_ConvolutionBlock(config) for _ in range(config.head_blocks))
-        self.norm = nn.LayerNorm(config.head_size)
-        self.output = nn.Linear(config.head_size, config.vocab_size)
+        self.layer_weights = nn.Parameter(torch.zeros(sizes.head_layers))
+        self.projection = nn.Linear(sizes.d_model, sizes.head_size)
+        self.blocks = nn.ModuleList(_ConvolutionBlock(sizes) for _ in range(sizes.head_blocks))
+        self.norm = nn.LayerNorm(sizes.head_size)
+        self.output = nn.Linear(sizes.head_size, sizes.vocab_size)
 
     def forward(self, states: Float[Tensor, "layers batch frames width"]) -> Float[Tensor, "batch frames vocab"]:
         """Logits of every frame."""
@@ -68,13 +97,13 @@ class CTCHead(nn.Module):
 class _ConvolutionBlock(nn.Module):
     """A convolution of each channel over time, then a layer over the channels of each frame (Liu et al. 2022)."""
 
-    def __init__(self, config: WhisperCTCConfig) -> None:
+    def __init__(self, sizes: WhisperCTCSizes) -> None:
         super().__init__()
-        size, kernel = config.head_size, config.head_kernel
+        size, kernel = sizes.head_size, sizes.head_kernel
         self.norm = nn.LayerNorm(size)
         self.depthwise = nn.Conv1d(size, size, kernel, padding=kernel // 2, groups=size)
         self.pointwise = nn.Sequential(
-            nn.Linear(size, 2 * size), nn.GELU(), nn.Dropout(config.head_dropout), nn.Linear(2 * size, size)
+            nn.Linear(size, 2 * size), nn.GELU(), nn.Dropout(sizes.head_dropout), nn.Linear(2 * size, size)
         )
 
     def forward(self, hidden: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
@@ -83,43 +112,47 @@ class _ConvolutionBlock(nn.Module):
         return change
 
 
-class WhisperForCTC(WhisperPreTrainedModel):
+class WhisperCTC(nn.Module):
     """Log-mel windows in, logits out; one frame for two columns of the spectrogram, 20 ms.
 
     Args:
-        config: sizes.
+        sizes: of the network.
     """
 
-    config_class = WhisperCTCConfig
-    main_input_name = "input_features"
+    def __init__(self, sizes: WhisperCTCSizes) -> None:
+        super().__init__()
+        self.config = sizes
+        self.encoder = WhisperEncoder(sizes)
+        self.lm_head = CTCHead(sizes)
 
-    def __init__(self, config: WhisperCTCConfig) -> None:
-        super().__init__(config)
-        self.encoder = WhisperEncoder(config)
-        self.lm_head = CTCHead(config)
-        self.post_init()  # type: ignore[no-untyped-call]
+    @property
+    def base_model(self) -> "WhisperCTC":
+        """The network, as that of any other acoustic model."""
+        return self
 
-    def forward(self, input_features: Float[Tensor, "batch mels columns"], **options: Any) -> CausalLMOutput:
-        """The logits of whole windows.
-
-        Args:
-            input_features: see `log_mel.LogMelSpectrogram`.
-            options: those of `WhisperEncoder.forward`.
-        """
-        return CausalLMOutput(logits=self.lm_head(self.hidden_states(self._spec_augment(input_features), **options)))
+    def forward(self, input_features: Float[Tensor, "batch mels columns"]) -> Float[Tensor, "batch frames vocab"]:
+        """The logits of whole windows, see `log_mel.LogMelSpectrogram`."""
+        logits: Tensor = self.lm_head(self.hidden_states(self._spec_augment(input_features)))
+        return logits
 
     def hidden_states(
-        self, input_features: Float[Tensor, "batch mels columns"], **options: Any
+        self, input_features: Float[Tensor, "batch mels columns"]
     ) -> Float[Tensor, "layers batch frames width"]:
         """What the head takes: the outputs of the last layers, the last of them normalized by the encoder."""
-        states = self.encoder(input_features, **{**options, "output_hidden_states": True}).hidden_states
-        return torch.stack(states[-self.config.head_layers :])
+        states: Tensor = self.encoder(input_features, self.config.head_layers)
+        return states
+
+    def gradient_checkpointing_enable(self, options: Mapping[str, Any]) -> None:
+        """Compute the layers of the encoder again in the backward pass; `options` are those of transformers."""
+        self.encoder.gradient_checkpointing = True
 
     def _spec_augment(self, input_features: Float[Tensor, "batch mels columns"]) -> Float[Tensor, "batch mels columns"]:
-        """Masks in training, if the configuration has any (Park et al. 2019), as in `WhisperModel`."""
+        """Masks in training, if the configuration has any (Park et al. 2019), as in `transformers.WhisperModel`."""
         config = self.config
         if not (self.training and config.apply_spec_augment):
             return input_features
+        from transformers.models.whisper.modeling_whisper import _compute_mask_indices
+
         batch, mels, columns = input_features.shape
         masked = torch.zeros_like(input_features, dtype=torch.bool)
         if config.mask_time_prob > 0:
@@ -133,36 +166,35 @@ class WhisperForCTC(WhisperPreTrainedModel):
         return input_features.masked_fill(masked, 0.0)
 
 
-def with_ctc_head(folder: Path, columns: int, head: Mapping[str, Any]) -> WhisperForCTC:
-    """The encoder of a Whisper checkpoint in float32, with a head of random weights.
-
-    Args:
-        folder: of a `save_pretrained` checkpoint of Whisper.
-        columns: size of the vocabulary; column 0 is the blank.
-        head: sizes of the head, see `WhisperCTCConfig`.
+def load_whisper_ctc(folder: Path) -> CTCCheckpoint:
+    """Read a folder that `save_whisper_ctc`, or `save_pretrained` of a `whisper_for_ctc.WhisperForCTC`, wrote.
 
     Raises:
-        ValueError: an unknown size, or not a complete checkpoint of Whisper.
+        OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError: files are missing or damaged.
     """
-    unknown = sorted(set(head) - set(WhisperCTCConfig.__annotations__))
-    if unknown:
-        known = ", ".join(sorted(set(WhisperCTCConfig.__annotations__) - {"model_type"}))
-        raise ValueError(f"acoustic: {', '.join(unknown)}: no size of a CTC head; use {known}")
-    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-    if kind != WhisperConfig.model_type:
-        raise ValueError(f"{folder}: a checkpoint of {kind}; an encoder for a new CTC head must be of Whisper")
-    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "output_loading_info": True}
-    loaded: Any = WhisperModel.from_pretrained(folder, **options)
-    whisper, report = loaded
-    missing = [key for key in sorted(report["missing_keys"]) if key.startswith("encoder.")]
-    if missing:
-        raise ValueError(f"{folder}: weights {', '.join(missing[:3])} are missing; copy the checkpoint again")
-    tokens = {"vocab_size": columns, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
-    sizes = {**whisper.config.to_diff_dict(), **tokens, "decoder_start_token_id": 0, "decoder_layers": 0, **head}
-    network = WhisperForCTC(WhisperCTCConfig(**{key: sizes[key] for key in sizes if key != "model_type"}))
-    network.encoder.load_state_dict(whisper.encoder.state_dict())
-    return network
+    sizes = WhisperCTCSizes.of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    state = load_int8(folder)
+    if not state:
+        for path in sorted(folder.glob("model*.safetensors")):
+            state |= {name: weight.float() for name, weight in load_file(path).items()}
+    with torch.device("meta"):  # random weights would take longer than reading those of the folder
+        network = WhisperCTC(sizes)
+    missing = network.load_state_dict(state, strict=False, assign=True).missing_keys
+    return CTCCheckpoint(network, LetterTokenizer.load(folder), LogMelExtractor.load(folder), tuple(sorted(missing)))
 
 
-AutoConfig.register("whisper_ctc", WhisperCTCConfig)
-AutoModelForCTC.register(WhisperCTCConfig, WhisperForCTC)
+def save_whisper_ctc(network: WhisperCTC, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Write configuration and weights as transformers does.
+
+    Args:
+        network: has the configuration.
+        state: its weights, in the type that is stored.
+        folder: created if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # What transformers.WhisperConfig would otherwise take for a decoder of Whisper's usual size and tokens.
+    encoder_only = {"decoder_layers": 0, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+    names = {"model_type": MODEL_TYPE, "architectures": ["WhisperForCTC"], "decoder_start_token_id": 0}
+    write_text(folder / "config.json", json.dumps(asdict(network.config) | encoder_only | names, indent=2) + "\n")
+    with atomic_path(folder / "model.safetensors") as path:
+        save_file({name: weight.contiguous() for name, weight in state.items()}, path, {"format": "pt"})

@@ -11,7 +11,7 @@ from torch import nn
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.whisper_ctc import WhisperCTC
 from lyrics_asr.training.stages import FreezingPhase, LoraOptions, StageOptions
 
 # The projections of attention, as the Wav2Vec2 family and Whisper, Wav2Vec2-BERT, and Parakeet name them.
@@ -113,8 +113,8 @@ def _freeze_acoustic(acoustic: AcousticModel, phase: FreezingPhase) -> None:
     if phase.frozen_layers:
         for module in (*acoustic.feature_projection, *layers[: phase.frozen_layers]):
             module.requires_grad_(False)
-    if isinstance(acoustic.network, WhisperForCTC):  # sinusoids, not weights
-        cast(Any, base).encoder.embed_positions.requires_grad_(False)
+    if isinstance(acoustic.network, WhisperCTC):  # sinusoids, not weights
+        base.encoder.embed_positions.requires_grad_(False)
     adapted = any(_ADAPTER in name for name, _ in base.named_parameters())
     for name, parameter in base.named_parameters():
         if adapted and _ADAPTER not in name:

@@ -1,4 +1,4 @@
-"""Verbs that run no network answer at once: what they import. Modules are counted; seconds depend on the machine."""
+"""What starting a verb imports. Modules are counted; seconds depend on the machine."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.paths import ROOT
+from lyrics_asr.audio import Audio, read_audio, write_audio
+from tests.paths import DEMO, ROOT
 
 RUN = """
 import contextlib, io, json, sys
@@ -46,9 +47,26 @@ TRANSCRIPT = {
 )
 def test_verbs_without_networks_import_no_model_library(arguments, most_modules, tmp_path):
     (tmp_path / "song.json").write_text(json.dumps(TRANSCRIPT))
+    modules = imported(arguments, tmp_path)
+    assert MODEL_LIBRARIES.isdisjoint(modules)
+    assert len(modules) <= most_modules
+
+
+@pytest.mark.slow
+def test_aligning_with_the_model_of_the_package_imports_no_transformers(tmp_path):
+    song = read_audio(DEMO / "robots_on_the_night_shift.mp3")
+    write_audio(tmp_path / "song.wav", Audio(song.samples[:, : 6 * song.sample_rate_hz], song.sample_rate_hz))
+    (tmp_path / "song.txt").write_text("Robots on the night shift")
+    modules = imported(["align", "song.wav", "song.txt", "--model", "embedded"], tmp_path)
+    assert {"transformers", "huggingface_hub", "torch._dynamo", "sympy"}.isdisjoint(modules)
+    assert len(modules) <= 2_050
+
+
+def imported(arguments, folder) -> list[str]:
+    """The modules that a command imports, run in a folder."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -56,5 +74,4 @@ def test_verbs_without_networks_import_no_model_library(arguments, most_modules,
     )
     code, modules = json.loads(done.stdout.splitlines()[-1])
     assert code == 0, done.stderr
-    assert MODEL_LIBRARIES.isdisjoint(modules)
-    assert len(modules) <= most_modules
+    return modules

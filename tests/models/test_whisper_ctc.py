@@ -10,18 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoFeatureExtractor,
     AutoModelForCTC,
+    AutoTokenizer,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
 )
 
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
-from lyrics_asr.models.log_mel import LogMelSpectrogram
+from lyrics_asr.models.log_mel import LogMelExtractor, LogMelSpectrogram
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import load_separator
-from lyrics_asr.models.whisper_ctc import WhisperForCTC
+from lyrics_asr.models.whisper_ctc import WhisperCTC
+from lyrics_asr.models.whisper_for_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.training import loop
 from lyrics_asr.training.freezing import add_adapters, freeze, merge_adapters
@@ -80,7 +83,8 @@ def test_features_equal_those_of_the_extractor_of_transformers(seconds, mels):
     extractor = WhisperFeatureExtractor(feature_size=mels)
     waveforms = torch.stack([song(seconds), 0.01 * song(seconds, seed=1)])
     expected = extractor(list(waveforms.numpy()), sampling_rate=RATE_HZ, return_tensors="pt").input_features
-    torch.testing.assert_close(LogMelSpectrogram(extractor)(waveforms), expected, rtol=0, atol=1e-5)
+    features = LogMelSpectrogram(LogMelExtractor(feature_size=mels))(waveforms)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
 
 
 def test_gradients_pass_through_the_features_to_the_waveform(model):
@@ -92,7 +96,7 @@ def test_gradients_pass_through_the_features_to_the_waveform(model):
 
 def test_the_encoder_is_that_of_the_checkpoint(whisper, model):
     encoder = WhisperForConditionalGeneration.from_pretrained(whisper).eval().model.encoder
-    features = LogMelSpectrogram(WhisperFeatureExtractor())(song(4.0)[None])
+    features = LogMelSpectrogram(LogMelExtractor())(song(4.0)[None])
     with torch.no_grad():
         expected = encoder(features, output_hidden_states=True)
         states = model.network.hidden_states(features)
@@ -101,13 +105,40 @@ def test_the_encoder_is_that_of_the_checkpoint(whisper, model):
 
 
 def test_a_saved_model_is_an_auto_model_for_ctc(model, tmp_path):
-    save_acoustic(model, tmp_path)
-    network = AutoModelForCTC.from_pretrained(tmp_path)
+    """What transformers reads has the outputs, the letters and the features of ours; what it writes, we read."""
+    save_acoustic(model, tmp_path / "ours")
+    network = AutoModelForCTC.from_pretrained(tmp_path / "ours").eval()
     assert isinstance(network, WhisperForCTC)
-    again = load_acoustic(str(tmp_path))
-    assert again.vocabulary == model.vocabulary
+    waveform = song(30.0)
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "ours")
+    features = extractor(waveform.numpy(), sampling_rate=RATE_HZ, return_tensors="pt").input_features
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert tokenizer.get_vocab() == model.tokenizer.get_vocab()
+    assert set(tokenizer.all_special_ids) == set(model.tokenizer.all_special_ids)
+    network.save_pretrained(tmp_path / "theirs")
+    tokenizer.save_pretrained(tmp_path / "theirs")
+    extractor.save_pretrained(tmp_path / "theirs")
     with torch.no_grad():
-        torch.testing.assert_close(again(song(2.0)[None]), model(song(2.0)[None]))
+        expected = model(waveform[None])
+        torch.testing.assert_close(network(features).logits.log_softmax(-1), expected, rtol=0, atol=1e-4)
+        for folder in ("ours", "theirs"):
+            again = load_acoustic(str(tmp_path / folder))
+            assert again.vocabulary == model.vocabulary
+            assert torch.equal(again._masked_columns, model._masked_columns)
+            torch.testing.assert_close(again(waveform[None]), expected)
+
+
+def test_gradient_checkpointing_changes_no_gradient(whisper):
+    torch.manual_seed(2)
+    model = build_acoustic({"encoder": str(whisper), **HEAD, "head_dropout": 0.0}, "abc").train()
+    gradients = []
+    for _ in range(2):
+        model.zero_grad()
+        model(song(1.0)[None])[..., 3].sum().backward()
+        gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        model.network.gradient_checkpointing_enable({"use_reentrant": False})
+    assert any("encoder.layers.0" in name for name in gradients[0])
+    torch.testing.assert_close(*gradients)
 
 
 def test_frames_stand_at_multiples_of_20_ms(model):
@@ -115,7 +146,7 @@ def test_frames_stand_at_multiples_of_20_ms(model):
     for frame in (100, 333, 1001):
         waveform = torch.zeros(1, WINDOW)
         waveform[0, frame * 320] = 1.0
-        features = LogMelSpectrogram(WhisperFeatureExtractor())(waveform)
+        features = LogMelSpectrogram(LogMelExtractor())(waveform)
         conv1, conv2 = (torch.ones(1, 80, 3), torch.ones(1, 1, 3))  # receptive field of the encoder's convolutions
         energy = (features - features.min()).sum(1, keepdim=True)
         smooth = torch.nn.functional.conv1d(energy.expand(-1, 80, -1), conv1, padding=1)
@@ -234,7 +265,7 @@ def test_an_encoder_with_a_new_head_is_trained_end_to_end(training_config, whisp
     trained = loop.train(config, JsonLog(tmp_path / "log"))
     trained.save(tmp_path / "trained")
     again = load_model(str(tmp_path / "trained"), device="cpu")
-    assert isinstance(again.acoustic.network, WhisperForCTC)
+    assert isinstance(again.acoustic.network, WhisperCTC)
     state = again.state_dict()
     unchanged = {name for name, each in start.items() if torch.equal(each, state[name])}
     assert unchanged == {"acoustic.network.encoder.embed_positions.weight"}

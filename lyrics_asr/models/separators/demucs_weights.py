@@ -19,8 +19,6 @@ from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
 from demucs.htdemucs import HTDemucs
-from huggingface_hub import constants
-from huggingface_hub.errors import RepositoryNotFoundError
 
 from lyrics_asr.files import write_text
 from lyrics_asr.models.hub import (
@@ -146,6 +144,8 @@ def _load_published_bag(name: str) -> DemucsSeparator:
     try:
         return _load_bag(name, fetch(f"{short}.yaml"), lambda signature: fetch(f"{signature}.safetensors"))
     except ModelNotFoundError as error:
+        from huggingface_hub.errors import RepositoryNotFoundError
+
         bag = demucs.pretrained.REMOTE_ROOT / f"{name}.yaml"
         if not bag.is_file():
             raise
@@ -168,6 +168,8 @@ def _legacy_file(signature: str, download: bool) -> Path:
     path = Path(torch.hub.get_dir(), "checkpoints", file_name)
     if path.is_file():
         return path
+    from huggingface_hub import constants
+
     if not download or constants.HF_HUB_OFFLINE:
         raise not_found(file_name, None)
     path.parent.mkdir(parents=True, exist_ok=True)
