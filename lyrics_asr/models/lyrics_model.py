@@ -29,8 +29,8 @@ from lyrics_asr.models.acoustic_checkpoints import save_acoustic
 from lyrics_asr.models.known_models import ASSETS_FOLDER
 from lyrics_asr.models.model_folder import SCHEMA, language_model_suffix, replacing_model
 from lyrics_asr.models.precision import for_device
-from lyrics_asr.models.separators.base import Separator
-from lyrics_asr.models.separators.loading import load_separator, save_separator
+from lyrics_asr.models.separators.base import Separator, Unseparated
+from lyrics_asr.models.separators.loading import save_separator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, SeparationOptions
 from lyrics_asr.types import ModelInfo
 from lyrics_asr.version import RESULTS_VERSION
@@ -103,8 +103,9 @@ class LyricsModel(nn.Module):
 
     @cached_property
     def unseparated(self) -> "LyricsModel":
-        """A model with the same acoustic model whose vocals are the mixture."""
-        return LyricsModel(load_separator("none"), self.acoustic, name=self.name)
+        """A model with the same acoustic model whose vocals are the mixture, as `separator` takes it."""
+        separator = Unseparated(self.separator.sample_rate_hz, self.separator.audio_channels)
+        return LyricsModel(separator, self.acoustic, name=self.name)
 
     def forward(
         self, mixture: Float[Tensor, "batch channels samples"], lengths: Int[Tensor, " batch"] | None = None

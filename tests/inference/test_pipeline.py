@@ -18,6 +18,7 @@ from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.inference.pipeline import emissions_of
 from lyrics_asr.inference.stages import options_for, read_mixture
+from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions, TranscriberOptions
 from lyrics_asr.types import AlignmentError, SongText
 from tests.fake_model import FakeModel, make_song
@@ -214,6 +215,16 @@ def test_an_acoustic_model_that_hears_the_mixture_needs_no_separator(model, tiny
     assert mixed.fingerprint(*options) != model.fingerprint(*options)
     with pytest.raises(ZeroDivisionError):
         separate(song, mixed)
+
+
+def test_a_mixture_is_heard_at_the_rate_of_any_separator(tiny_model_folder, song):
+    config = UNetConfig(sample_rate_hz=22_050, audio_channels=1, n_fft=256, bins=64, patch_frames=64, channels=(2, 2))
+    mixed = load_model(str(tiny_model_folder), separator=UNetSeparator("mono", config), device="cpu")
+    expected = emissions_of(song, load_model(str(tiny_model_folder), separator="none", device="cpu"))
+    mixed.acoustic_input = "mixture"
+    found = emissions_of(song, mixed)
+    assert found.duration_seconds == pytest.approx(expected.duration_seconds, abs=1e-3)
+    assert len(found.log_probs) == len(expected.log_probs)
 
 
 def test_silence_is_an_error(model, tmp_path):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
 from lyrics_asr.options import SeparationOptions
 
 
@@ -19,8 +20,7 @@ class Separator(nn.Module, ABC):
 
     Args:
         name: the name that `load_separator` takes.
-        networks: all weights; each network has its last layers in `decoder`. Empty for a separator that returns the
-            mixture.
+        networks: all weights; each network has its last layers in `decoder`. None in `Unseparated`.
         sample_rate_hz: of mixture and vocals.
         audio_channels: of mixture and vocals.
     """
@@ -76,3 +76,37 @@ class Separator(nn.Module, ABC):
             raise ValueError(
                 f"separator {self.name!r} takes {self.audio_channels} channels, the mixture has {channels}"
             )
+
+
+class Unseparated(Separator):
+    """Takes the mixture for the vocals: for a cappella songs, and for acoustic models that hear mixtures.
+
+    Args:
+        sample_rate_hz: of the mixture.
+        audio_channels: of the mixture.
+    """
+
+    def __init__(self, sample_rate_hz: int = SEPARATOR_SAMPLE_RATE_HZ, audio_channels: int = 2) -> None:
+        super().__init__("none", (), sample_rate_hz, audio_channels)
+
+    def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:
+        """See `Separator.forward`."""
+        return mixture
+
+    def separate(
+        self,
+        mixtures: Sequence[Float[Tensor, "channels _"]],
+        options: SeparationOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> list[Float[Tensor, "channels _"]]:
+        """See `Separator.separate`; the songs stay on their devices."""
+        return list(mixtures)
+
+    def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
+        """See `Separator.block_grid`."""
+        return 1, 0
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """See `Separator.settings`."""
+        return {"sample rate": self.sample_rate_hz}

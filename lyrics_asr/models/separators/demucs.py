@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
 from lyrics_asr.models.segments import equal_length_batches, padded_slice
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import SeparationOptions
@@ -30,11 +29,11 @@ VOCALS = "vocals"
 
 
 class DemucsSeparator(Separator):
-    """Estimates vocals as the weighted mean of one or more Demucs networks; without networks, returns the mixture.
+    """Estimates vocals as the weighted mean of one or more Demucs networks.
 
     Args:
         name: the name that `load_separator` takes.
-        networks: Demucs networks with a source named "vocals".
+        networks: at least one Demucs network; each has a source named "vocals".
         weights: weight of each network in the mean; equal weights when None.
 
     Raises:
@@ -45,8 +44,8 @@ class DemucsSeparator(Separator):
         super().__init__(
             name,
             networks,
-            sample_rate_hz=int(networks[0].samplerate) if networks else SEPARATOR_SAMPLE_RATE_HZ,
-            audio_channels=int(networks[0].audio_channels) if networks else 2,
+            sample_rate_hz=int(networks[0].samplerate),
+            audio_channels=int(networks[0].audio_channels),
         )
         self.weights = tuple(weights) if weights is not None else (1.0,) * len(networks)
         for network in networks:
@@ -67,8 +66,6 @@ class DemucsSeparator(Separator):
         In evaluation mode, segments shorter than HTDemucs' own are padded to it, as in Demucs. In training mode they
         are not.
         """
-        if not self.networks:
-            return mixture
         self._check_channels(mixture.shape[-2])
         samples = mixture.shape[-1]
         vocals = torch.zeros_like(mixture)
@@ -89,8 +86,8 @@ class DemucsSeparator(Separator):
 
         Arguments, result and errors are those of `Separator.separate`.
         """
-        if not (self.networks and mixtures):
-            return list(mixtures)
+        if not mixtures:
+            return []
         for mixture in mixtures:
             self._check_channels(mixture.shape[0])
         device = next(self.parameters()).device
@@ -107,7 +104,7 @@ class DemucsSeparator(Separator):
     def block_grid(self, options: SeparationOptions) -> tuple[int, int]:
         """See `Separator.block_grid`."""
         segments = [self.segment_samples(index, options) for index in range(len(self.networks))]
-        return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments, default=0)
+        return math.lcm(*(_stride(segment, options) for segment in segments)), max(segments)
 
     @property
     def settings(self) -> dict[str, object]:

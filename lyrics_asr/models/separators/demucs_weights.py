@@ -37,9 +37,9 @@ def load_demucs(name: str) -> DemucsSeparator:
     """Load a Demucs separator on the CPU, in evaluation mode.
 
     Args:
-        name: "none" (a cappella: the mixture is the vocals); a folder with a bag (NAME.yaml and SIGNATURE.safetensors)
-            or with one weights file; a weights file; or a name that `demucs.pretrained.get_model` takes: "htdemucs",
-            "htdemucs_ft", a signature such as "955717e8", "hf://namespace/name".
+        name: a folder with a bag (NAME.yaml and SIGNATURE.safetensors) or with one weights file; a weights file; or a
+            name that `demucs.pretrained.get_model` takes: "htdemucs", "htdemucs_ft", a signature such as "955717e8",
+            "hf://namespace/name".
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
@@ -47,9 +47,7 @@ def load_demucs(name: str) -> DemucsSeparator:
         ValueError: the weights are damaged, or name a class that is not a Demucs network.
     """
     path = Path(name)
-    if name == "none":
-        separator = DemucsSeparator(name, [])
-    elif path.is_dir():
+    if path.is_dir():
         separator = _load_folder(name, path)
     elif path.is_file():
         separator = DemucsSeparator(name, [load_network(path)])
@@ -85,15 +83,10 @@ def save_demucs(separator: DemucsSeparator, folder: Path, *, half: bool = True) 
     """Write a separator in Demucs' hub layout: `FOLDER.yaml`, and a `SIGNATURE.safetensors` per network.
 
     Args:
-        separator: has at least one network.
+        separator: to write.
         folder: created if missing; its name becomes the name of the bag.
         half: store the weights in float16, like the published ones.
-
-    Raises:
-        ValueError: the separator has no networks.
     """
-    if not separator.networks:
-        raise ValueError("the separator 'none' has no weights to save")
     signatures = [save_network(separator.network(index), folder, half=half) for index in range(len(separator.networks))]
     bag: dict[str, Any] = {"models": signatures}
     if len(signatures) > 1:

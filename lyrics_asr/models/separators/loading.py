@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.base import Separator, Unseparated
 from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.demucs_weights import build_demucs, load_demucs, save_demucs
 from lyrics_asr.models.separators.folders import is_separator_folder, load_separator_folder, save_separator_folder
@@ -16,13 +16,15 @@ def load_separator(name: str) -> Separator:
     """Load a separator on the CPU, in evaluation mode.
 
     Args:
-        name: a folder that `save_separator` wrote, or whatever `load_demucs` takes.
+        name: a folder that `save_separator` wrote, whatever `load_demucs` takes, or "none": see `Unseparated`.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder or file.
         ValueError: the weights are damaged, or of an unknown class.
     """
+    if name == "none":
+        return Unseparated().eval()
     folder = Path(name)
     return load_separator_folder(name, folder) if is_separator_folder(folder) else load_demucs(name)
 
@@ -62,6 +64,8 @@ def save_separator(separator: Separator, folder: Path, *, half: bool = True) -> 
     Raises:
         ValueError: the separator has no networks.
     """
+    if not separator.networks:
+        raise ValueError("the separator 'none' has no weights to save")
     if isinstance(separator, UNetSeparator | WaveUNetSeparator):
         save_separator_folder(separator, folder, half=half)
     else:
