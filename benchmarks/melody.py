@@ -20,8 +20,9 @@ from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, track_pitch
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.synthesis import band, song, vocal_tracks, vocoder
+from lyrics_asr.synthesis import song, vocal_tracks, vocoder
 from lyrics_asr.synthesis.delivery import DELIVERIES
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.singers import draw_voice
 from tests.paths import LYRICS
 
@@ -56,7 +57,7 @@ def render_with_pitch(stanzas: Sequence[Sequence[str]], seed: int) -> tuple[song
     ):
         rng = np.random.default_rng(seed)
         rendition = song.render(stanzas, draw_voice("en", rng), rng)
-    truth = np.zeros(round(rendition.vocals.shape[1] / band.SAMPLE_RATE_HZ / FRAME_SECONDS) + 1)
+    truth = np.zeros(round(rendition.vocals.shape[1] / SAMPLE_RATE_HZ / FRAME_SECONDS) + 1)
     for line, words in placed_lines:
         f0_hz = curves[id(line)]
         start = words[0].start_seconds - line.sung.words[0].start_seconds
@@ -92,8 +93,8 @@ def main() -> None:
     for number in range(args.songs):
         stanzas = [stanza[: args.lines] for stanza in lyrics[number % len(lyrics)][:2]]
         rendition, truth = render_with_pitch(stanzas, number)
-        true = Audio(torch.from_numpy(rendition.vocals), band.SAMPLE_RATE_HZ)
-        mixture = Audio(torch.from_numpy(rendition.vocals + rendition.accompaniment), band.SAMPLE_RATE_HZ)
+        true = Audio(torch.from_numpy(rendition.vocals), SAMPLE_RATE_HZ)
+        mixture = Audio(torch.from_numpy(rendition.vocals + rendition.accompaniment), SAMPLE_RATE_HZ)
         (separated,) = separate_to_16k_mono([mixture], model, SeparationOptions())
         voice = true.to_channels(1).resampled(ACOUSTIC_SAMPLE_RATE_HZ)
         count = min(voice.samples.shape[1], separated.samples.shape[1])

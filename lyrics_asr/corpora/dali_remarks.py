@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lyrics_asr.corpora.dali import NEGATIVE_TIME
+from lyrics_asr.corpora.dali_songs import NEGATIVE_TIME
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.corpora.parsing import read_csv, seconds_digits
 

@@ -26,8 +26,8 @@ import torch
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
 from lyrics_asr.files import write_text
-from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis import singing
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.lyrics import Stanzas, draw_song, load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import LANGUAGE_NAMES, LYRICS_FOLDER, SyntheticOptions
 from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_voice
@@ -147,7 +147,7 @@ def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:
         "accompaniment": rendition.accompaniment,
     }
     for stem, samples in stems.items():
-        audio = Audio(torch.from_numpy(samples), backing.SAMPLE_RATE_HZ)
+        audio = Audio(torch.from_numpy(samples), SAMPLE_RATE_HZ)
         write_audio(folder / f"{stem}.flac", audio)
     lines = (" ".join(word.text for word in line) for line in rendition.lines)
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")

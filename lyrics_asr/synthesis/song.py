@@ -11,6 +11,8 @@ from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import arrangement, production, singing
 from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis.delivery import DELIVERIES, draw_delivery, ornament
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
+from lyrics_asr.synthesis.score import Lyric, Score
 from lyrics_asr.synthesis.tts import Speech, speak, syllables
 from lyrics_asr.synthesis.vocal_tracks import Performance, perform, sing_line, when_sung
 from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ
@@ -31,7 +33,7 @@ class Rendition:
     """A rendered song; the stems have the same length and add up to the mixture.
 
     Args:
-        vocals: all singers, stereo, `[2, samples]` at `band.SAMPLE_RATE_HZ`.
+        vocals: all singers, stereo, `[2, samples]` at `SAMPLE_RATE_HZ`.
         accompaniment: the band, in the same format.
         lines: words of each line of the lead vocals, in order.
         phones: phones of each word.
@@ -64,7 +66,7 @@ def render(
     speeches = {
         line: speak(_speakable(line), voice.espeak_name, words_per_minute) for stanza in stanzas for line in stanza
     }
-    lyrics = [[arrangement.Lyric(line, _least_seconds(speeches[line])) for line in stanza] for stanza in stanzas]
+    lyrics = [[Lyric(line, _least_seconds(speeches[line])) for line in stanza] for stanza in stanzas]
     score = arrangement.arrange(music, lyrics, voice.center_midi, rng)
     sung = _sing(score, speeches, voice, rng)
     total_samples = sung.lead.shape[-1]
@@ -81,9 +83,7 @@ def render(
     return Rendition(*stems, sung.lines, sung.phones, sung.pitches_hz)
 
 
-def _sing(
-    score: arrangement.Score, speeches: dict[str, Speech], voice: singing.Voice, rng: np.random.Generator
-) -> Performance:
+def _sing(score: Score, speeches: dict[str, Speech], voice: singing.Voice, rng: np.random.Generator) -> Performance:
     """Sing the score, with one delivery per kind of section; fast songs are rapped."""
     is_rap = score.music.syllable_seconds <= _SLOWEST_RAP_SECONDS
     kinds = dict.fromkeys(line.section for line in score.lines)
@@ -120,16 +120,16 @@ def _least_seconds(speech: Speech) -> tuple[float, ...]:
 
 def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:
     """RMS of a stem while there are lead vocals."""
-    rate = backing.SAMPLE_RATE_HZ
+    rate = SAMPLE_RATE_HZ
     spans = [stem[:, round(line[0].start_seconds * rate) : round(line[-1].end_seconds * rate)] for line in lines]
     power = sum(float(np.square(span).sum()) for span in spans) / max(1, sum(span.size for span in spans))
     return float(np.sqrt(max(power, 1e-12)))
 
 
-def _fade_out(score: arrangement.Score, last_word_seconds: float, total_samples: int) -> Samples:
+def _fade_out(score: Score, last_word_seconds: float, total_samples: int) -> Samples:
     """A linear fade-out from the last word or the start of the outro, whichever is later, to the end."""
     outro_seconds = score.sections[-1].first_bar * score.music.bar_seconds
-    first = round(max(last_word_seconds, outro_seconds) * backing.SAMPLE_RATE_HZ)
+    first = round(max(last_word_seconds, outro_seconds) * SAMPLE_RATE_HZ)
     gain = np.ones(total_samples, dtype=np.float32)
     gain[first:] = np.linspace(1, 0, max(0, total_samples - first))
     return gain

@@ -3,7 +3,7 @@
 The lead sings the lyrics, with exact times. Backing vocals either repeat the lead's words or are not part of the
 lyrics.
 
-Conventions: stems are at `band.SAMPLE_RATE_HZ`, times in seconds from the start of the song, pitch in MIDI notes.
+Conventions: stems are at `SAMPLE_RATE_HZ`, times in seconds from the start of the song, pitch in MIDI notes.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from scipy.signal import butter, lfilter, resample_poly
 
 from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import singing
-from lyrics_asr.synthesis.band import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.delivery import DELIVERIES, Delivery, Melody, draw_melody
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.tts import Speech, speak, syllables
 from lyrics_asr.synthesis.vocoder import Samples
 from lyrics_asr.types import TimedWord

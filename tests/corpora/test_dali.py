@@ -11,7 +11,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lyrics_asr.corpora import dali
 from lyrics_asr.corpora.dali import read_dali, read_score
 from lyrics_asr.corpora.dali_pickles import MAX_BYTES
 from lyrics_asr.corpora.dali_splits import SplitThresholds
@@ -469,7 +468,7 @@ def test_the_real_songs_are_split_as_published(real_scores, language, counts):
 
 
 def test_every_language_of_the_real_songs_has_a_code(real_scores):
-    assert {score.language for score in real_scores} == set(dali._LANGUAGE_CODES)
+    assert {score.language for score in real_scores} == set(dali_songs._LANGUAGE_CODES)
 
 
 def test_the_real_ground_truth_splits_and_moves_times_as_dali_does(real_dali, real_scores, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lyrics_asr.synthesis import arrangement
-from lyrics_asr.synthesis.arrangement import Lyric
+from lyrics_asr.synthesis.score import Lyric
 
 CENTER_MIDI = 62.0
 

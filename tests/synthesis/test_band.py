@@ -6,11 +6,12 @@ import pyworld
 
 from lyrics_asr.synthesis import arrangement, drums, instruments, styles
 from lyrics_asr.synthesis import band as backing
+from lyrics_asr.synthesis.score import Section
 
 RATE = instruments.SAMPLE_RATE_HZ
 SECTIONS = (
-    arrangement.Section("intro", 0, 1, (0, 4), 0.3),
-    arrangement.Section("chorus", 1, 2, (0, 3), 1.0),
+    Section("intro", 0, 1, (0, 4), 0.3),
+    Section("chorus", 1, 2, (0, 3), 1.0),
 )
 TUNED = [
     instruments.piano,

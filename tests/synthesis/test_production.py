@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from lyrics_asr.synthesis import production
-from lyrics_asr.synthesis.production import SAMPLE_RATE_HZ as RATE
+from lyrics_asr.synthesis import effects, production
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ as RATE
 
 
 def some_music(seconds=3, seed=0):
@@ -40,18 +40,18 @@ def test_an_unknown_codec_is_named():
 
 def test_an_equaliser_gives_the_gain_that_it_names():
     bells = (
-        production.Bell("low", 200.0, 6.0, 0.7),
-        production.Bell("peak", 1500.0, -9.0, 2.0),
-        production.Bell("high", 6000.0, 4.0, 0.7),
+        effects.Bell("low", 200.0, 6.0, 0.7),
+        effects.Bell("peak", 1500.0, -9.0, 2.0),
+        effects.Bell("high", 6000.0, 4.0, 0.7),
     )
     for hz, gain_db in ((30.0, 6.0), (1500.0, -9.0), (18000.0, 4.0)):
-        output = production.equalize(sine(hz), bells)[RATE // 2 :]
+        output = effects.equalize(sine(hz), bells)[RATE // 2 :]
         assert 20 * np.log10(np.sqrt(2 * np.mean(output.astype(float) ** 2))) == pytest.approx(gain_db, abs=0.5)
 
 
 def test_a_compressor_brings_loud_and_soft_together_by_its_ratio():
     signal = np.concatenate([sine(300, 3) * 0.05, sine(300, 1) * 0.5])
-    output = production.compress(signal, -20.0, 4.0, 0.02)
+    output = effects.compress(signal, -20.0, 4.0, 0.02)
     soft, loud = (np.abs(part).max() for part in (output[RATE : 2 * RATE], output[-RATE // 4 :]))
     before_db, after_db = 20.0, 20 * np.log10(loud / soft)
     assert after_db == pytest.approx(before_db / 4, abs=0.5)
@@ -91,8 +91,8 @@ def test_a_room_answers_after_the_sound_and_longer_the_larger_it_is():
     click = np.zeros(4 * RATE, dtype=np.float32)
     click[RATE] = 1
     lasting = []
-    for room in (0, production.ROOMS // 2, production.ROOMS - 1):
-        tail = production.reverberate(np.zeros((2, len(click)), dtype=np.float32), click, room, 0.2)
+    for room in (0, effects.ROOMS // 2, effects.ROOMS - 1):
+        tail = effects.reverberate(np.zeros((2, len(click)), dtype=np.float32), click, room, 0.2)
         assert np.abs(tail[:, :RATE]).max() < 1e-6
         left = np.cumsum(np.square(tail[0])[::-1])[::-1]
         lasting.append(int(np.argmax(left < 1e-3 * left[0])))
@@ -102,7 +102,7 @@ def test_a_room_answers_after_the_sound_and_longer_the_larger_it_is():
 def test_a_duck_gives_way_while_the_kick_sounds():
     trigger = np.zeros(2 * RATE, dtype=np.float32)
     trigger[RATE : RATE + 4000] = sine(60)[:4000]
-    gain = production.ducking(trigger, 6.0)
+    gain = effects.ducking(trigger, 6.0)
     assert gain[: RATE - 1000].min() > 0.99
     assert 20 * np.log10(gain.min()) == pytest.approx(-6, abs=0.1)
     assert RATE - 300 < np.argmin(gain) < RATE + 6000
@@ -111,6 +111,6 @@ def test_a_duck_gives_way_while_the_kick_sounds():
 def test_an_echo_repeats_after_its_delay():
     click = np.zeros(RATE, dtype=np.float32)
     click[100] = 1
-    output = production.echo(click, 0.1, 0.5, 0.4)
+    output = effects.echo(click, 0.1, 0.5, 0.4)
     np.testing.assert_allclose(output[[100, 100 + 4410, 100 + 8820]], [1, 0.5, 0.2], rtol=1e-6)
     assert np.count_nonzero(output) == 5

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lyrics_asr.synthesis.band import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.delivery import DELIVERIES, SUNG, Melody, Note, draw_melody
+from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.singing import Voice
 from lyrics_asr.synthesis.tts import reset, speak, syllables
 from lyrics_asr.synthesis.vocal_tracks import harmonize, perform, sing_line

@@ -24,8 +24,8 @@ from scipy.signal import oaconvolve
 from torch import Tensor
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
+from lyrics_asr.synthesis.effects import draw_equalizer, draw_room, equalize, impulse_response
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
-from lyrics_asr.synthesis.production import draw_equalizer, draw_room, equalize, impulse_response
 from lyrics_asr.training.data.cut_reader import Row
 from lyrics_asr.training.data.options import AugmentationOptions
 
@@ -84,12 +84,12 @@ def noise_for(signal: Signal, sample_rate_hz: int, snr_db: float, rng: np.random
 
 
 def reverberated(signal: Signal, sample_rate_hz: int, room: int, level: float) -> Signal:
-    """Add the sound of a synthetic room to a signal, see `synthesis.production.impulse_response`.
+    """Add the sound of a synthetic room to a signal, see `synthesis.effects.impulse_response`.
 
     Args:
         signal: mono or stereo.
         sample_rate_hz: of the signal.
-        room: below `synthesis.production.ROOMS`.
+        room: below `synthesis.effects.ROOMS`.
         level: amplitude of the reverberation, as a fraction.
     """
     channels, samples = signal.shape

@@ -30,8 +30,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lyrics_asr.audio import AudioError, read_header, reads_windows_by_seeking
-from lyrics_asr.corpora.dali import NEGATIVE_TIME, DaliEntry, iterate_dali, require_language
+from lyrics_asr.corpora.dali import DaliEntry, iterate_dali, require_language
 from lyrics_asr.corpora.dali_remarks import Remark, read_remarks
+from lyrics_asr.corpora.dali_songs import NEGATIVE_TIME
 from lyrics_asr.corpora.dali_splits import SPLITS, Split, SplitThresholds
 from lyrics_asr.corpora.duplicates import find_duplicates
 from lyrics_asr.files import require_writable_folder, write_text
