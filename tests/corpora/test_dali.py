@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lyrics_asr.corpora import dali_songs
 from lyrics_asr.corpora.dali import read_dali, read_score
 from lyrics_asr.corpora.dali_pickles import MAX_BYTES
 from lyrics_asr.corpora.dali_splits import SplitThresholds
