@@ -36,6 +36,11 @@ def pytest_collection_modifyitems(config, items):
         items[start:end] = sorted(items[start:end], key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     """Every file that is about to be completed meets a full disk."""

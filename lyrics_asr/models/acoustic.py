@@ -31,6 +31,7 @@ from lyrics_asr.models.ctc_checkpoint import Tokenizer
 from lyrics_asr.models.ctc_heads import head_name
 from lyrics_asr.models.front_ends import FeatureExtractor, front_end_of, grid_of
 from lyrics_asr.models.log_mel import LogMelSpectrogram
+from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
 from lyrics_asr.types import Vocabulary
@@ -113,6 +114,10 @@ class AcousticModel(nn.Module):
         """
         return self._log_probs(self._normalized(waveform, lengths), lengths)
 
+    def masked(self, log_probs: Float[Tensor, "batch frames vocab"]) -> Float[Tensor, "batch frames vocab"]:
+        """Log-probabilities without those of special symbols such as <s> and <unk>."""
+        return log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1)
+
     @property
     def layers(self) -> nn.ModuleList:
         """The transformer layers of the network, from the input on; the levels of the encoder of a Wave-U-Net."""
@@ -194,7 +199,7 @@ class AcousticModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            with computing_in(options.precision, device):
                 for batch in equal_length_batches(inputs, attrgetter("samples"), options.batch_size or 1):
                     normalized = []
                     for each in batch:
@@ -202,7 +207,7 @@ class AcousticModel(nn.Module):
                         samples = songs[each.song].samples(each.start, each.start + each.samples)
                         normalized.append((samples.to(device) - mean) * scale)
                     log_probs = self._log_probs(torch.stack(normalized), None)
-                    log_probs = log_probs.masked_fill(self._masked_columns, _MASKED_LOG_PROB).log_softmax(-1).cpu()
+                    log_probs = self.masked(log_probs).cpu()
                     for each, output in zip(batch, log_probs, strict=True):
                         outputs[each.song][each.window] = output
         finally:

@@ -1,5 +1,7 @@
 """The precision and the batch size that suit a device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -35,3 +37,22 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cpu" and any(value is True for name, value in capabilities.items() if name.endswith("bf16"))
+
+
+@contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Run the networks in this precision.
+
+    On a GPU, PyTorch rounds the inputs of float32 convolutions to the 10 bits of TF32 unless it is told not to.
+
+    Args:
+        precision: "float32", or "bfloat16" for mixed precision.
+        device: of the networks.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

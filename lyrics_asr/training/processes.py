@@ -118,6 +118,7 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: fp16 needs a GPU; set it to bf16 or fp32")
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = config.precision == "tf32"  # of convolutions; PyTorch allows it
     precision = config.precision if config.precision in ("bf16", "fp16") else "no"
     for variable, used, option in (
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "`accumulation` of a stage"),

@@ -7,7 +7,7 @@ from lyrics_asr.inference.pipeline import align, transcribe
 from lyrics_asr.inference.stages import options_for
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.devices import find_device
-from lyrics_asr.models.precision import for_device, has_bfloat16
+from lyrics_asr.models.precision import computing_in, for_device, has_bfloat16
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 from tests.paths import DEMO
@@ -34,6 +34,17 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
         else:
             with pytest.raises(ValueError, match=r"precision bfloat16: cpu has no instructions.*use float32"):
                 for_device(options, CPU)
+
+
+def test_float32_is_not_rounded_to_tf32_and_the_setting_is_restored(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    ones = torch.ones(2, 2)
+    with computing_in("float32", CPU):
+        assert not torch.backends.cudnn.allow_tf32
+        assert (ones @ ones).dtype == torch.float32
+    assert torch.backends.cudnn.allow_tf32
+    with computing_in("bfloat16", CPU):
+        assert (ones @ ones).dtype == torch.bfloat16
 
 
 @pytest.mark.slow

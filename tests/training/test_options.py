@@ -183,12 +183,16 @@ def test_a_step_that_overflows_is_skipped_and_the_scale_halved(model):
     assert accelerator.scaler.get_scale() == pytest.approx(0.5e38)
 
 
-def test_precision_is_set_up(training_config):
+def test_precision_is_set_up(training_config, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     try:
         create_accelerator(replace(training_config, precision="tf32"))
         assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32
     finally:
         torch.set_float32_matmul_precision("highest")
+    create_accelerator(training_config)
+    assert not torch.backends.cudnn.allow_tf32
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="precision: fp16 needs a GPU; set it to bf16 or fp32"):
             create_accelerator(replace(training_config, precision="fp16"))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import equal_length_batches, padded_slice
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import SeparationOptions
@@ -94,8 +95,7 @@ class DemucsSeparator(Separator):
         was_training = self.training
         self.eval()
         try:
-            autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16")
-            with autocast, _no_mha_fastpath():
+            with computing_in(options.precision, device), _no_mha_fastpath():
                 on_device = list(map(torch.Tensor.to, mixtures, repeat(device)))
                 return self._overlap_add(on_device, options, progress or (lambda share: None))
         finally:

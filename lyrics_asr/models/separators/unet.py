@@ -19,6 +19,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import padded_slice
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.unet_network import UNet
@@ -144,7 +145,7 @@ class UNetSeparator(Separator):
         batch_size = options.batch_size or 1
         self.eval()
         try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            with computing_in(options.precision, device):
                 for first in range(0, len(starts), batch_size):
                     batch = starts[first : first + batch_size]
                     span = self._span_samples(patch_frames)
