@@ -19,7 +19,11 @@ def declare_models(parser: "VerbParser") -> None:
             ("list", "the models that are known by name, and whether they are on this computer", _declare_list),
             ("download", "fetch a model, to work offline later", _declare_download),
             ("path", "print the folders that hold a model", _declare_path),
-            ("export", "write the best model of a training run as a folder that --model takes", _declare_export),
+            (
+                "export",
+                "write the best model of a training run as a folder, or a model as ONNX",
+                _declare_export,
+            ),
             ("average", "write the weighted mean of several models' weights as a model's folder", _declare_average),
             ("push", "publish the folder of a model on the Hugging Face hub", _declare_push),
         ],
@@ -79,19 +83,31 @@ def _add_name(parser: "VerbParser") -> None:
 
 
 def _declare_export(parser: "VerbParser") -> None:
-    parser.runs(_export, "lyrics-asr models export runs/finetune_dali my-lyrics-model")
+    parser.runs(_export, "lyrics-asr models export runs/finetune_dali -o my-lyrics-model")
     parser.add_argument(
-        "run_folder", type=Path, metavar="RUN", help="output folder of a training run, or of one of its checkpoints"
+        "model",
+        metavar="RUN",
+        help="output folder of a training run, or of one of its checkpoints; with --onnx, any model that --model takes",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of the model")
-    parser.add_argument("--half", action="store_true", help="store the weights in float16")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PATH", help="folder of the model; with --onnx, the file"
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--half", action="store_true", help="store the weights in float16")
+    kind.add_argument("--onnx", action="store_true", help="write the acoustic model as an ONNX file")
 
 
 def _export(args: argparse.Namespace) -> int:
-    from lyrics_asr.training.export import export
+    if args.onnx:
+        from lyrics_asr.models.onnx_export import export_onnx
+        from lyrics_asr.models.registry import load_model
 
-    export(args.run_folder, args.folder, half=args.half)
-    print(args.folder)
+        export_onnx(load_model(args.model, device="cpu").acoustic, args.output)
+    else:
+        from lyrics_asr.training.export import export
+
+        export(Path(args.model), args.output, half=args.half)
+    print(args.output)
     return DONE
 
 

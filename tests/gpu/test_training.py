@@ -60,15 +60,21 @@ def test_a_step_on_the_gpu_is_that_of_the_cpu(model, precision, tolerance, simil
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_run_in_mixed_precision_learns_and_its_model_runs_on_the_cpu(training_config, precision):
-    stage = replace(training_config.stages[0], steps=30, acoustic=replace(training_config.stages[0].acoustic))
+    options = replace(training_config.stages[0].acoustic, learning_rate=3e-3, warmup_steps=1)
     config = replace(
-        training_config, precision=precision, stages=[stage], validate_every_steps=30, log_every_steps=1, ema_decay=0.5
+        training_config,
+        precision=precision,
+        stages=[replace(training_config.stages[0], steps=30, input="vocals", acoustic=options)],
+        overfit_chunks=1,
+        validate_every_steps=30,
+        log_every_steps=1,
+        ema_decay=0.5,
     )
     start = starting_model(config).state_dict()
     loop.train(config, JsonLog(Path(config.output)))
     entries = [json.loads(line) for line in Path(config.output, "log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in entries if "ctc" in entry and entry["loss"] is not None]
-    assert sum(losses[-5:]) < sum(losses[:5])
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     assert len([entry for entry in entries if "skipped" in entry]) < 8  # until the scale is small enough
     trained = trained_model(Path(config.output))
     assert all(value.isfinite().all() for value in trained.state_dict().values() if value.is_floating_point())

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
+from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import equal_length_batches, padded_slice
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.options import SeparationOptions, check_range
@@ -189,7 +190,7 @@ class WaveUNetSeparator(Separator):
         done = 0
         self.eval()
         try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            with computing_in(options.precision, device):
                 for batch in equal_length_batches(segments, attrgetter("samples"), options.batch_size or 1):
                     inputs = [
                         padded_slice(songs[each.song], each.start - context, each.samples + 2 * context + 1)
