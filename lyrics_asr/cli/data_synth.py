@@ -44,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fraction of songs without accompaniment (default: %(default)s)",
     )
     parser.add_argument(
+        "--natural-voices", type=Path, metavar="FOLDER", help="folder of natural voices, see docs/from-scratch.md"
+    )
+    parser.add_argument(
+        "--natural-voices-share",
+        type=float,
+        default=defaults.natural_voices_share,
+        help="fraction of songs that natural voices sing (default: %(default)s)",
+    )
+    parser.add_argument(
         "--processes", type=int, default=defaults.processes, help="number of worker processes (default: %(default)s)"
     )
     parser.add_argument("--lyrics", type=Path, default=LYRICS_FOLDER, help="folder of lyrics (default: %(default)s)")
@@ -62,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         word_salad_share=arguments.word_salad_share,
         generated_share=arguments.generated_share,
         a_cappella_share=arguments.a_cappella_share,
+        natural_voices=arguments.natural_voices,
+        natural_voices_share=arguments.natural_voices_share,
         processes=arguments.processes,
     )
     songs = generate(arguments.out, options, arguments.lyrics)

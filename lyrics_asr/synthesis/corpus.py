@@ -30,7 +30,7 @@ from lyrics_asr.synthesis import singing
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.lyrics import Stanzas, draw_song, load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import LANGUAGE_NAMES, LYRICS_FOLDER, SyntheticOptions
-from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_voice
+from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_natural_voice, draw_voice
 from lyrics_asr.synthesis.song import Rendition, render
 from lyrics_asr.synthesis.tts import reset
 from lyrics_asr.synthesis.vocoder import FRAME_SECONDS
@@ -100,6 +100,8 @@ def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) 
     if options.split == "held_out":
         voices = HELD_OUT_VOICES[options.language]
         voice = voices[(number + number // len(songs)) % len(voices)]
+    elif options.natural_voices and rng.random() < options.natural_voices_share:
+        voice = draw_natural_voice(options.language, options.split, options.natural_voices, rng)
     else:
         voice = draw_voice(options.language, rng)
     a_cappella = bool(rng.random() < options.a_cappella_share)
@@ -131,7 +133,10 @@ def perform_job(job: SongJob) -> Rendition:
 
 def _claim(out: Path, options: SyntheticOptions, songs: dict[str, Stanzas]) -> None:
     """Record the options and lyrics of the corpus, or check that they match the recorded ones."""
-    made_from = {key: value for key, value in asdict(options).items() if key not in ("songs", "processes")}
+    apart = {"songs", "processes", "natural_voices"}
+    if not options.natural_voices_share:  # corpora of earlier versions have no such entry
+        apart.add("natural_voices_share")
+    made_from = {key: value for key, value in asdict(options).items() if key not in apart}
     made_from["lyrics_crc32"] = zlib.crc32(json.dumps(songs, sort_keys=True).encode())
     path = out / "corpus.json"
     if not path.exists():
@@ -193,7 +198,7 @@ def dali_annotations(
     return {
         "info": {
             "id": song_id,
-            "artist": voice.espeak_name,
+            "artist": voice.name,
             "title": title,
             "dataset_version": 1.0,
             "ground-truth": True,

@@ -24,6 +24,8 @@ class SyntheticOptions:
         generated_share: fraction of training lines that are generated words, so that it learns spelling rather than
             vocabulary.
         a_cappella_share: fraction of songs without accompaniment.
+        natural_voices: folder of natural voices that `scripts.convert_kokoro` made; None if there are none.
+        natural_voices_share: fraction of songs that natural voices sing.
         processes: number of worker processes.
     """
 
@@ -35,6 +37,8 @@ class SyntheticOptions:
     word_salad_share: float = 0.3
     generated_share: float = 0.2
     a_cappella_share: float = 0.0
+    natural_voices: Path | None = None
+    natural_voices_share: float = 0.0
     processes: int = 1
 
     def __post_init__(self) -> None:
@@ -43,3 +47,9 @@ class SyntheticOptions:
         replaced = self.word_salad_share + self.generated_share
         if not 0 <= replaced <= 1:
             raise ValueError(f"word_salad_share and generated_share must be 0 to 1 together, not {replaced:g}")
+        if not 0 <= self.natural_voices_share <= 1:
+            raise ValueError(f"natural_voices_share must be 0 to 1, not {self.natural_voices_share:g}")
+        if self.natural_voices_share and self.natural_voices is None:
+            raise ValueError("natural_voices_share needs natural_voices, the folder that scripts.convert_kokoro makes")
+        if self.natural_voices_share and self.split == "held_out":
+            raise ValueError("held-out songs have voices of their own; leave out natural_voices_share")

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyrics_asr.corpora.manifest import TimedPhone
-from lyrics_asr.synthesis import vocoder
+from lyrics_asr.synthesis import tts, vocoder
 from lyrics_asr.synthesis.delivery import SUNG, Delivery, Melody
+from lyrics_asr.synthesis.natural_voices import NaturalVoice
 from lyrics_asr.synthesis.tts import Phone, Speech
 from lyrics_asr.synthesis.vocoder import FRAME_SECONDS, SPEECH_SAMPLE_RATE_HZ, Frames, Samples
 
@@ -43,6 +44,7 @@ class Voice:
         scoop_semitones: how far below its pitch a note may start.
         roughness: jitter, shimmer and subharmonics, in 0..1.
         tilt_db_per_octave: brightness, as spectral tilt above 500 Hz.
+        natural: speaks in place of espeak-ng, which only gives the pronunciation then.
     """
 
     espeak_name: str
@@ -57,6 +59,23 @@ class Voice:
     scoop_semitones: float = 0.0
     roughness: float = 0.0
     tilt_db_per_octave: float = 0.0
+    natural: NaturalVoice | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the voice that speaks."""
+        return self.natural.name if self.natural else self.espeak_name
+
+    def speak(self, text: str, words_per_minute: int) -> Speech:
+        """Speak a line.
+
+        Raises:
+            FileNotFoundError: the folder of the natural voices is incomplete.
+            ValueError: no such voice, or a word has no phones.
+        """
+        if self.natural:
+            return self.natural.speak(text, self.espeak_name, words_per_minute)
+        return tts.speak(text, self.espeak_name, words_per_minute)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lyrics_asr.synthesis import band as backing
 from lyrics_asr.synthesis.delivery import DELIVERIES, draw_delivery, ornament
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.score import Lyric, Score
-from lyrics_asr.synthesis.tts import Speech, speak, syllables
+from lyrics_asr.synthesis.tts import Speech, syllables
 from lyrics_asr.synthesis.vocal_tracks import Performance, perform, sing_line, when_sung
 from lyrics_asr.synthesis.vocoder import SPEECH_SAMPLE_RATE_HZ
 from lyrics_asr.types import TimedWord
@@ -22,6 +22,8 @@ _FADED_SHARE = 0.25  # of songs that fade out
 _SLOWEST_RAP_SECONDS = 0.16  # per syllable
 _LEAST_VOWEL_SECONDS = 0.06
 _LEAST_CONSONANT_RATIO = 0.7
+_HELD_SHARE = 0.6  # of lines that repeat one word, such as "ooh ooh ooh"
+_SHORTEST_HELD_SECONDS, _LONGEST_HELD_SECONDS, _LONGEST_HELD_LINE_SECONDS = 0.4, 6.0, 14.0
 _TAIL_SECONDS = 0.3
 _VOICE_DB = (-9.0, -1.0, 6.0)  # vocals relative to the band while there are vocals: lowest, mode, highest
 
@@ -63,10 +65,8 @@ def render(
     music = arrangement.compose(rng)
     is_rap = music.syllable_seconds <= _SLOWEST_RAP_SECONDS
     words_per_minute = int(rng.integers(240, 340) if is_rap else rng.integers(140, 200))
-    speeches = {
-        line: speak(_speakable(line), voice.espeak_name, words_per_minute) for stanza in stanzas for line in stanza
-    }
-    lyrics = [[Lyric(line, _least_seconds(speeches[line])) for line in stanza] for stanza in stanzas]
+    speeches = {line: voice.speak(_speakable(line), words_per_minute) for stanza in stanzas for line in stanza}
+    lyrics = [[Lyric(line, _least_seconds(speeches[line], rng)) for line in stanza] for stanza in stanzas]
     score = arrangement.arrange(music, lyrics, voice.center_midi, rng)
     sung = _sing(score, speeches, voice, rng)
     total_samples = sung.lead.shape[-1]
@@ -104,8 +104,12 @@ def _speakable(line: str) -> str:
     return " ".join(re.sub(r"[^\w'-]", "", word) or word for word in line.split())
 
 
-def _least_seconds(speech: Speech) -> tuple[float, ...]:
-    """Minimum duration of each syllable: a short vowel and shortened consonants."""
+def _least_seconds(speech: Speech, rng: np.random.Generator) -> tuple[float, ...]:
+    """Minimum duration of each syllable: a short vowel and shortened consonants; vocables are often held."""
+    if len({word.text.lower() for word in speech.words}) == 1 and rng.random() < _HELD_SHARE:
+        longest = min(_LONGEST_HELD_SECONDS, _LONGEST_HELD_LINE_SECONDS / len(speech.words))
+        held_seconds = _SHORTEST_HELD_SECONDS * (longest / _SHORTEST_HELD_SECONDS) ** rng.random()
+        return (held_seconds,) * sum(map(syllables, speech.words))
     least: list[float] = []
     for word in speech.words:
         has_vowel = any(phone.is_vowel for phone in word.phones)

@@ -31,12 +31,21 @@ _STRESS_MARKS = "'\",;%="
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone in speech, by espeak-ng's name without stress marks."""
+    """A phone in speech.
+
+    Args:
+        name: espeak-ng's, without stress marks.
+        start_samples: where it begins.
+        end_samples: where it ends.
+        is_vowel: whether it is the nucleus of a syllable.
+        ipa: in the International Phonetic Alphabet, with stress marks; empty if it was not asked for.
+    """
 
     name: str
     start_samples: int
     end_samples: int
     is_vowel: bool
+    ipa: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,27 +78,33 @@ def reset() -> None:
     _espeak.cache_clear()
 
 
-def speak(text: str, voice_name: str, words_per_minute: int) -> Speech:
+def speak(text: str, voice_name: str, words_per_minute: int, *, with_ipa: bool = False) -> Speech:
     """Speak a line.
+
+    Args:
+        text: the line.
+        voice_name: accent and variant.
+        words_per_minute: speaking rate.
+        with_ipa: whether phones have their `ipa`. It takes twice as long, and changes the noise of what is said.
 
     Raises:
         ValueError: no such voice, or a word has no phones.
     """
     words = text.split()
-    samples, events = _synthesize(text, voice_name, words_per_minute)
+    samples, events = _synthesize(text, voice_name, words_per_minute, with_ipa)
     if sum(event.kind == _EVENT_WORD for event in events) != len(words):
         # espeak-ng merges pairs such as "in the" and reports one word. Speak such a line word by word.
-        return _join([speak_word(word, voice_name, words_per_minute) for word in words])
+        return _join([speak_word(word, voice_name, words_per_minute, with_ipa=with_ipa) for word in words])
     return Speech(samples, _group(words, events, len(samples)))
 
 
-def speak_word(word: str, voice_name: str, words_per_minute: int) -> Speech:
-    """Speak a single word.
+def speak_word(word: str, voice_name: str, words_per_minute: int, *, with_ipa: bool = False) -> Speech:
+    """Speak a single word; see `speak`.
 
     Raises:
         ValueError: no such voice, or the word has no phones.
     """
-    samples, events = _synthesize(word, voice_name, words_per_minute)
+    samples, events = _synthesize(word, voice_name, words_per_minute, with_ipa)
     # For single words, espeak-ng may report no word event, or several.
     sounds = [event for event in events if event.kind != _EVENT_WORD]
     speech = Speech(samples, _group([word], [_Event(_EVENT_WORD, 0, ""), *sounds], len(samples)))
@@ -125,19 +140,20 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
 
     A phoneme ends at the next one or at a pause. Markers of a language change, such as "(en)", are skipped.
     """
-    sounds: list[tuple[int, str, int]] = []  # start, mnemonic, word index; a pause belongs to no word
+    sounds: list[tuple[_Event, int]] = []  # with the word's index; a pause belongs to no word
     word = -1
     for event in events:
         if event.kind == _EVENT_WORD:
             word += 1
         elif event.name.startswith("_"):
-            sounds.append((event.sample, "", -1))
+            sounds.append((event, -1))
         elif word >= 0 and event.name.strip(_STRESS_MARKS) and not event.name.startswith("("):
-            sounds.append((event.sample, event.name, word))
-    own: list[list[tuple[str, int, int]]] = [[] for _ in words]
-    for (start, mnemonic, index), (end, _, _) in zip(sounds, [*sounds[1:], (total_samples, "", -1)], strict=True):
-        if index >= 0 and end > start:
-            own[index].append((mnemonic, start, end))
+            sounds.append((event, word))
+    ends = [*(event.sample for event, _ in sounds[1:]), total_samples]
+    own: list[list[tuple[_Event, int]]] = [[] for _ in words]  # with the phone's end
+    for (event, index), end in zip(sounds, ends, strict=True):
+        if index >= 0 and end > event.sample:
+            own[index].append((event, end))
     for text, phones in zip(words, own, strict=True):
         if not phones:
             raise ValueError(f"espeak-ng has no sound for {text!r}")
@@ -145,8 +161,14 @@ def _group(words: list[str], events: list["_Event"], total_samples: int) -> tupl
         SpokenWord(
             text,
             tuple(
-                Phone(mnemonic.strip(_STRESS_MARKS), start, end, _is_syllable([name for name, _, _ in phones], i))
-                for i, (mnemonic, start, end) in enumerate(phones)
+                Phone(
+                    event.name.strip(_STRESS_MARKS),
+                    event.sample,
+                    end,
+                    _is_syllable([each.name for each, _ in phones], i),
+                    event.ipa,
+                )
+                for i, (event, end) in enumerate(phones)
             ),
         )
         for text, phones in zip(words, own, strict=True)
@@ -175,6 +197,7 @@ def _is_syllable(mnemonics: Sequence[str], index: int) -> bool:
 _EVENT_END, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 _RETRIEVE_MODE = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nothing is played
 _PHONEME_EVENTS_AND_NO_EXIT = 0x1 | 0x8000
+_IPA_EVENTS = 0x2  # phoneme events have IPA in place of mnemonics
 _PARAMETER_RATE = 1
 _CHARACTERS_UTF8 = 1
 
@@ -197,6 +220,7 @@ class _Event:
     kind: int
     sample: int
     name: str
+    ipa: str = ""
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_RawEvent))
@@ -205,16 +229,14 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class _Espeak:
     """The library with its global state; not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, event_flags: int) -> None:
         # A private copy, because opening the same file twice gives the same library with the same state.
         with tempfile.NamedTemporaryFile(suffix=".so") as copy:
             copy.write(Path(espeakng_loader.get_library_path()).read_bytes())
             copy.flush()
             self._library = ctypes.CDLL(copy.name)
         weakref.finalize(self, _unload, self._library)
-        rate = self._library.espeak_Initialize(
-            _RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), _PHONEME_EVENTS_AND_NO_EXIT
-        )
+        rate = self._library.espeak_Initialize(_RETRIEVE_MODE, 0, espeakng_loader.get_data_path().encode(), event_flags)
         if rate != SPEECH_SAMPLE_RATE_HZ:
             raise RuntimeError(f"espeak-ng has a sample rate of {rate} Hz instead of {SPEECH_SAMPLE_RATE_HZ} Hz")
         self._callback = _Callback(self._receive)  # keep a reference: the library only has a pointer
@@ -255,9 +277,14 @@ def _unload(library: ctypes.CDLL) -> None:
 
 
 @cache
-def _espeak() -> _Espeak:
-    return _Espeak()
+def _espeak(event_flags: int) -> _Espeak:
+    return _Espeak(event_flags)
 
 
-def _synthesize(text: str, voice_name: str, words_per_minute: int) -> tuple[Samples, list[_Event]]:
-    return _espeak().synthesize(text, voice_name, words_per_minute)
+def _synthesize(text: str, voice_name: str, words_per_minute: int, with_ipa: bool) -> tuple[Samples, list[_Event]]:
+    samples, events = _espeak(_PHONEME_EVENTS_AND_NO_EXIT).synthesize(text, voice_name, words_per_minute)
+    if not with_ipa:
+        return samples, events
+    # The library reports either mnemonics or IPA, at the same times.
+    _, others = _espeak(_PHONEME_EVENTS_AND_NO_EXIT | _IPA_EVENTS).synthesize(text, voice_name, words_per_minute)
+    return samples, [replace(event, ipa=other.name) for event, other in zip(events, others, strict=True)]

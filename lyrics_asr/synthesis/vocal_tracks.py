@@ -17,7 +17,7 @@ from lyrics_asr.corpora.manifest import TimedPhone
 from lyrics_asr.synthesis import singing
 from lyrics_asr.synthesis.delivery import DELIVERIES, Delivery, Melody, draw_melody
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
-from lyrics_asr.synthesis.tts import Speech, speak, syllables
+from lyrics_asr.synthesis.tts import Speech, syllables
 from lyrics_asr.synthesis.vocoder import Samples
 from lyrics_asr.types import TimedWord
 
@@ -272,7 +272,7 @@ def _fill_pauses(
             echo = number > 0 and rng.random() < 0.35
             text = placed[number - 1][1].speech.words[-1].text if echo else str(rng.choice(ad_libs))
             delivery = DELIVERIES[str(rng.choice(["sung", "lyrical", "ornamented", "shouted", "spoken"]))]
-            speech = speak(text, voice.espeak_name, delivery.words_per_minute)
+            speech = voice.speak(text, delivery.words_per_minute)
             counts = [syllables(word) for word in speech.words]
             beat_seconds = float(rng.uniform(0.4, 0.7))
             melody = draw_melody(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_voice
+from lyrics_asr.synthesis.singers import HELD_OUT_VOICES, draw_natural_voice, draw_voice
 from lyrics_asr.synthesis.tts import reset, speak_word
 
 LANGUAGES = ("en", "es", "fr", "de")
@@ -43,3 +43,20 @@ def test_a_voice_sounds_the_same_whatever_was_said_before():
 
     first = {name: say(name) for name in names}
     assert {name: say(name) for name in reversed(names)} == first
+
+
+def test_natural_voices_of_development_songs_are_not_in_training_songs(tmp_path):
+    def drawn(split):
+        rng = np.random.default_rng(0)
+        return [draw_natural_voice("en", split, tmp_path, rng) for _ in range(400)]
+
+    training, development = drawn("training"), drawn("development")
+    assert len({voice.name for voice in training}) == 24
+    assert len({voice.name for voice in development}) == 4
+    assert not {voice.name for voice in training} & {voice.name for voice in development}
+    # American voices have an American accent, and women sing higher than men.
+    assert all((voice.name[0] == "a") == (voice.espeak_name == "en-us") for voice in training)
+    women, men = ([voice.center_midi for voice in training if voice.name[1] == sex] for sex in "fm")
+    assert np.median(women) > np.median(men) + 7
+    with pytest.raises(ValueError, match="natural voices for en, es, fr only, not for 'de'"):
+        draw_natural_voice("de", "training", tmp_path, np.random.default_rng(0))
