@@ -22,11 +22,10 @@ from torch.nn.functional import pad
 from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import equal_length_batches, padded_slice
 from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.vocals_only import VOCALS, vocals_only
 from lyrics_asr.options import SeparationOptions
 
 DemucsNetwork: TypeAlias = Demucs | HDemucs | HTDemucs
-
-VOCALS = "vocals"
 
 
 class DemucsSeparator(Separator):
@@ -160,6 +159,8 @@ class DemucsSeparator(Separator):
         self, index: int, mixture: Float[Tensor, "batch channels samples"]
     ) -> Float[Tensor, "batch channels samples"]:
         network = self.network(index)
+        if not self.training:  # a compiled network is not copied in training
+            network = vocals_only(network)
         vocals: Tensor = network(mixture)[:, network.sources.index(VOCALS)]
         return vocals
 

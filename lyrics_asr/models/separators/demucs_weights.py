@@ -29,8 +29,9 @@ from lyrics_asr.models.hub import (
     probe_hub,
 )
 from lyrics_asr.models.known_models import PUBLISHED_REPOSITORY, SEPARATOR_REVISIONS
-from lyrics_asr.models.separators.demucs import VOCALS, DemucsNetwork, DemucsSeparator
+from lyrics_asr.models.separators.demucs import DemucsNetwork, DemucsSeparator
 from lyrics_asr.models.separators.demucs_package import load_network, save_network
+from lyrics_asr.models.separators.vocals_only import VOCALS
 
 
 def load_demucs(name: str) -> DemucsSeparator:
