@@ -102,7 +102,8 @@ class DecodingOptions:
     """Beam search with a KenLM model; greedy search with `beam_width` 1 and no language model.
 
     Args:
-        decoder: "flashlight" or "pyctcdecode"; the other options mean the same for both.
+        decoder: "flashlight" or "pyctcdecode"; the other options mean the same for both. Models of word pieces and of
+            phonemes have a decoder of their own, see `decoding.word_search`.
         open_vocabulary: whether out-of-vocabulary words may be decoded, spelled letter by letter.
         beam_width: hypotheses kept per frame.
         alpha: weight of the language model. With 0 and an open vocabulary, the model is not used.

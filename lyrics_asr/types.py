@@ -10,10 +10,13 @@ Conventions
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
 from typing import Literal
+
+WORD_START = "\u2581"
+"""What word pieces that start a word begin with, as in SentencePiece: a low block, "▁"."""
 
 Voice = Literal["lead", "backing"]
 """Backing vocals may overlap the lead."""
@@ -70,25 +73,48 @@ class Vocabulary:
         tokens: one string per column of the emissions; letters in the case that the model uses.
         blank_id: column of the CTC blank.
         word_delimiter_id: column of the symbol between words; None if the model has none.
+        piece_tokenizer: of a model of word pieces, which start words with `WORD_START`: a `tokenizers.Tokenizer` as
+            JSON; else empty.
+        phoneme_voice: of a model of phonemes: the voice of espeak-ng whose phonemes they are, such as "en-us"; else
+            empty.
     """
 
     tokens: tuple[str, ...]
     blank_id: int
     word_delimiter_id: int | None
+    piece_tokenizer: str = ""
+    phoneme_voice: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank_id < len(self.tokens):
             raise ValueError(f"blank_id {self.blank_id} is outside a vocabulary of {len(self.tokens)} tokens")
 
     @property
-    def character_ids(self) -> Mapping[str, int]:
-        """Columns of the single characters, which lyrics can be spelled with."""
+    def unit(self) -> Literal["letters", "pieces", "phonemes"]:
+        """What lyrics are spelled with."""
+        return "pieces" if self.piece_tokenizer else "phonemes" if self.phoneme_voice else "letters"
+
+    @property
+    def text_ids(self) -> Mapping[str, int]:
+        """Columns of the tokens that lyrics can be spelled with: of letters, the single characters."""
         special = {self.blank_id, self.word_delimiter_id}
         ids = {}
         for i, token in enumerate(self.tokens):
-            if len(token) == 1 and i not in special:
+            is_text = len(token) == 1 if self.unit == "letters" else bool(token) and not is_special(token)
+            if is_text and i not in special:
                 ids[token] = i
         return ids
+
+    def text(self, columns: Iterable[int]) -> str:
+        """The text that columns spell, in lower case, with spaces between words; between all phonemes."""
+        tokens = [" " if column == self.word_delimiter_id else self.tokens[column] for column in columns]
+        joined = (" " if self.unit == "phonemes" else "").join(tokens).lower()
+        return " ".join((joined.replace(WORD_START, " ") if self.unit == "pieces" else joined).split())
+
+
+def is_special(token: str) -> bool:
+    """Whether a token is no text, such as "<unk>", or a single byte, such as "<0xE2>"."""
+    return len(token) > 2 and token[0] + token[-1] in ("<>", "[]")
 
 
 def min_frames(tokens: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.types import FrameGrid, Vocabulary
@@ -12,6 +13,12 @@ from lyrics_asr.types import FrameGrid, Vocabulary
 GRID = FrameGrid(320, 400, 16_000)
 TINY = Vocabulary(("|", "A", "<pad>", "B"), 2, 0)
 ENGLISH = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)
+
+_PIECE_TOKENS = ("<pad>", "<unk>", "▁a", "▁b", "a", "b")
+_PIECE_TOKENIZER = Tokenizer(models.Unigram([(token, -1.0) for token in _PIECE_TOKENS], unk_id=1))
+_PIECE_TOKENIZER.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
+PIECES = Vocabulary(_PIECE_TOKENS, 0, None, _PIECE_TOKENIZER.to_str())
+PHONEMES = Vocabulary(("<pad>", "s", "iː", "t"), 0, None, phoneme_voice="en-us")
 
 
 def emissions(log_probs, vocabulary=TINY):

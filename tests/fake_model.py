@@ -57,7 +57,7 @@ class FakeModel(LyricsModel):
         for word, first in WORD_FRAMES.items():
             # A letter and a blank in turn, so that double letters stay two.
             for index, letter in enumerate(word):
-                symbols[first + 2 * index] = vocabulary.character_ids[letter]
+                symbols[first + 2 * index] = vocabulary.text_ids[letter]
             symbols[first + 2 * len(word)] = vocabulary.word_delimiter_id
         log_probs = torch.full((len(symbols), len(vocabulary.tokens)), -12.0)
         log_probs[torch.arange(len(symbols)), symbols] = 0.0

@@ -37,8 +37,8 @@ def test_frame_count_is_that_of_the_convolutions(samples):
 
 
 def test_characters_are_the_single_ones_without_blank_and_delimiter():
-    assert LETTERS.character_ids == {"A": 2, "B": 3}
-    assert Vocabulary(("_", "a", "|"), 0, None).character_ids == {"a": 1, "|": 2}
+    assert LETTERS.text_ids == {"A": 2, "B": 3}
+    assert Vocabulary(("_", "a", "|"), 0, None).text_ids == {"a": 1, "|": 2}
 
 
 @pytest.mark.parametrize("blank_id", [-1, 5])

@@ -113,7 +113,7 @@ class _Spelled:
 
 
 def _spell(lyrics: Lyrics, vocabulary: Vocabulary, language: str) -> _Spelled:
-    if not vocabulary.character_ids:
+    if not vocabulary.text_ids:
         spelled: list[list[Spelling]] = [[() for _ in line.words] for line in lyrics.lines]
     else:
         spelled = [[spell_by_sound(word, vocabulary, language) for word in line.words] for line in lyrics.lines]

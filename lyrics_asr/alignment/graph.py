@@ -1,8 +1,9 @@
 """Lyrics as a graph of lines, and the scores of its states at every frame.
 
 Conventions
-- A line is a chain of its letters. Between two letters of a word is a blank, which may be left out unless the letters
-  are equal; between two words is a pause of at least one frame. Lines and gaps are those of `search`.
+- A line is a chain of its letters, word pieces or phonemes, all called letters here. Between two letters of a word is a
+  blank, which may be left out unless the letters are equal; between two words is a pause of at least one frame, which
+  may be left out like a blank if the vocabulary has no word delimiter. Lines and gaps are those of `search`.
 - CTC has a single blank, for the gap between two letters as for a solo of a minute, and a path may stay in it for free.
   Singers hold a word together and pause between lines, so pauses have a penalty, which helps weak models most. A
   penalty of frame / m per frame corresponds to a geometric distribution of mean length m (it is -ln(1 - frame / m), to
@@ -122,7 +123,8 @@ def build_graph(
         add(made.line_pause, skip=False)
         add(made.filler, skip=True)
 
-    def add_word(spelling: Spelling) -> tuple[int, int]:
+    def add_word(spelling: Spelling, last: int | None) -> tuple[int, int]:
+        """Add a word after a pause; `last` is the letter before the pause, where the pause may be left out."""
         start, before = len(columns), made.word_pause
         for token in spelling:
             column = made.wildcard if token == WILDCARD else token
@@ -131,8 +133,9 @@ def build_graph(
             has_blank = made.word_pause not in (before, column)
             if has_blank:
                 add(vocabulary.blank_id, skip=False)
-            add(column, skip=has_blank and (column != before or column == made.wildcard))
-            before = column
+            previous = before if has_blank else last
+            add(column, skip=previous is not None and (column != previous or column == made.wildcard))
+            before, last = column, None
         return start, len(columns)
 
     for line in lines:
@@ -140,9 +143,11 @@ def build_graph(
         add_gap()
         ranges = list[tuple[int, int]]()
         for spelling in line:
+            last = None
             if ranges:
+                last = columns[-1] if vocabulary.word_delimiter_id is None else None
                 add(between, skip=False)
-            ranges.append(add_word(spelling))
+            ranges.append(add_word(spelling, last))
         words.append(tuple(ranges))
         letters.append(sum(map(len, line)))
     add_gap()
@@ -198,7 +203,7 @@ def path_scores(emissions: Emissions, options: AlignmentOptions) -> Float[Tensor
     log_probs, vocabulary = emissions.log_probs, emissions.vocabulary
     anything = torch.full_like(log_probs, math.log(options.anything / log_probs.shape[1]))
     scores = torch.logaddexp(log_probs + math.log1p(-options.anything), anything)
-    wildcard = scores[:, list(vocabulary.character_ids.values())].amax(dim=1, keepdim=True)
+    wildcard = scores[:, list(vocabulary.text_ids.values())].amax(dim=1, keepdim=True)
     pauses = [vocabulary.blank_id]
     if vocabulary.word_delimiter_id is not None:
         pauses.append(vocabulary.word_delimiter_id)

@@ -16,7 +16,7 @@ def time_syllables(transcript: Transcript, emissions: Emissions, *, language: st
 
     Inside the frames of a word, its letters are aligned again. A syllable starts with the first frame of its first
     letter, and lasts until the next one or the end of the word. Where letters cannot be aligned, for instance those
-    that the model lacks, all letters of the word have the same length.
+    that the model lacks, and with word pieces and phonemes, all letters of the word have the same length.
 
     Args:
         transcript: words with times.
@@ -37,6 +37,8 @@ def time_syllables(transcript: Transcript, emissions: Emissions, *, language: st
 
 def _starts(word: TimedWord, parts: tuple[str, ...], emissions: Emissions, language: str) -> list[float]:
     """When each part of a word starts, in seconds; the first with the word."""
+    if emissions.vocabulary.unit != "letters":  # a part of a word has other pieces, and may sound different
+        return _even_starts(word, parts)
     spellings = [spell(part, emissions.vocabulary, language) for part in parts]
     tokens = [token for spelling in spellings for token in spelling]
     grid, blank_id = emissions.grid, emissions.vocabulary.blank_id

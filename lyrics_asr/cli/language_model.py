@@ -150,7 +150,7 @@ def _spelled_words(path: Path, model_name: str) -> str:
 
     lexicon = WordLanguageModel(path, DecodingOptions()).lexicon
     symbols = Symbols.of(load_model(model_name, device="cpu").acoustic.vocabulary)
-    spelled = sum(map(symbols.can_spell, lexicon))
+    spelled = sum(symbols.spell(word) is not None for word in lexicon)
     return f"{spelled} of {len(lexicon)} ({spelled / len(lexicon):.2%}) with the letters of {model_name}"
 
 

@@ -1,8 +1,9 @@
 """Beam search over the emissions of a song, with an optional KenLM model.
 
-A song is split into segments in the middle of its long pauses. A back end (flashlight-text or pyctcdecode) decodes each
-segment, and the language model then joins the best hypotheses of all segments (see `decoding.rescoring`). Back ends
-keep their whole search history: without the split, the memory of pyctcdecode would grow with the square of the length.
+A song is split into segments in the middle of its long pauses. A back end decodes each segment: flashlight-text or
+pyctcdecode, and for word pieces and phonemes `word_search`. The language model then joins the best hypotheses of all
+segments (see `decoding.rescoring`). Back ends keep their whole search history: without the split, the memory of
+pyctcdecode would grow with the square of the length.
 
 The frames that back ends report are not used. Where two prefixes merge, they keep the frames of only one of them, which
 shifts words by up to half a second on noisy emissions. The final text is force-aligned instead (see
@@ -23,6 +24,7 @@ from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.hypotheses import SegmentDecoder, SegmentHypothesis
 from lyrics_asr.decoding.lexicon import BLANK, BLANK_COLUMN, DELIMITER, Symbols, WordLanguageModel, require_spellable
 from lyrics_asr.decoding.rescoring import SongHypothesis, join_segments
+from lyrics_asr.decoding.word_search import WordSearch
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary
@@ -66,7 +68,8 @@ class BeamSearch:
 
     Raises:
         FileNotFoundError: no such language model.
-        ValueError: the language model cannot be read, or the vocabulary can spell almost none of its words.
+        ValueError: the language model cannot be read, or the vocabulary can spell almost none of its words; or there is
+            no language model, whose words a vocabulary of phonemes needs.
         ModuleNotFoundError: pyctcdecode is not installed.
     """
 
@@ -76,11 +79,14 @@ class BeamSearch:
         self._options = options
         self._symbols = Symbols.of(vocabulary)
         self._model: WordLanguageModel | None = None
-        if language_model_path is not None and (options.alpha > 0 or not options.open_vocabulary):
+        needs_lexicon = vocabulary.unit == "phonemes" or not options.open_vocabulary
+        if language_model_path is not None and (options.alpha > 0 or needs_lexicon):
             self._model = WordLanguageModel(language_model_path, options)
             require_spellable(self._model, self._symbols)
         self._decoder: SegmentDecoder
-        if options.decoder == "flashlight":
+        if vocabulary.unit != "letters":
+            self._decoder = WordSearch(self._symbols, self._model, options)
+        elif options.decoder == "flashlight":
             self._decoder = FlashlightDecoder(self._symbols, self._model, options)
         else:
             from lyrics_asr.decoding.pyctcdecode import PyctcdecodeDecoder  # an extra
@@ -123,15 +129,14 @@ class BeamSearch:
     def _search(self, emissions: Emissions, hot_words: Set[str], count: int, *, exact: bool) -> list[Hypothesis]:
         if emissions.vocabulary != self._vocabulary:
             raise ValueError("the emissions have a different vocabulary from the one this decoder was built for")
-        labels = self._symbols.labels
         log_probs = self._symbols.columns(emissions.log_probs)
-        spans = _split_at_pauses(log_probs, labels, emissions.grid)
+        spans = _split_at_pauses(log_probs, self._symbols, emissions.grid)
         segments = []
         for start, end in spans:
             segment = log_probs[start:end]
             hypotheses = self._decoder.decode(segment, hot_words)[: max(_MIN_SEGMENT_HYPOTHESES, count)]
             if exact:
-                exact_scores = [text_log_prob(segment, labels, each.words) for each in hypotheses]
+                exact_scores = [text_log_prob(segment, self._symbols, each.words) for each in hypotheses]
                 hypotheses = list(map(SegmentHypothesis, (each.words for each in hypotheses), exact_scores))
             segments.append(hypotheses)
 
@@ -151,16 +156,13 @@ class BeamSearch:
 
 
 def _split_at_pauses(
-    log_probs: Float[Tensor, "frames symbols"], labels: tuple[str, ...], grid: FrameGrid
+    log_probs: Float[Tensor, "frames symbols"], symbols: Symbols, grid: FrameGrid
 ) -> list[tuple[int, int]]:
-    """Half-open spans that cover all frames, split in the middle of pauses that contain a word delimiter.
-
-    A pause without a delimiter may be a long note inside a word.
-    """
+    """Half-open spans that cover all frames, split in the middle of pauses between words, see `_pauses`."""
     frames = len(log_probs)
     if not frames:
         return []
-    pauses = list(_pauses([labels[column] for column in log_probs.argmax(dim=1).tolist()]))
+    pauses = list(_pauses([symbols.labels[column] for column in log_probs.argmax(dim=1).tolist()], symbols))
     min_pause, max_segment = (seconds / grid.frame_seconds for seconds in (_MIN_PAUSE_SECONDS, _MAX_SEGMENT_SECONDS))
     cuts = [0, *((start + end) // 2 for start, end in pauses if end - start >= min_pause), frames]
     pending, spans = list(pairwise(cuts))[::-1], []
@@ -178,11 +180,20 @@ def _split_at_pauses(
     return spans
 
 
-def _pauses(best: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Spans between two letters that contain a word delimiter; `best` is the most likely label of each frame."""
+def _pauses(best: Sequence[str], symbols: Symbols) -> Iterator[tuple[int, int]]:
+    """Spans between two words, as their symbols tell: those that contain a word delimiter, or end at a word piece.
+
+    Any other pause may be a long note inside a word.
+
+    Args:
+        best: the most likely label of each frame.
+        symbols: of the labels.
+    """
     last_letter: int | None = None
     for frame, label in enumerate(best):
         if label not in (BLANK, DELIMITER):
-            if last_letter is not None and DELIMITER in best[last_letter + 1 : frame]:
-                yield last_letter + 1, frame
+            if last_letter is not None and frame > last_letter + 1:
+                is_between = DELIMITER in best[last_letter + 1 : frame]
+                if is_between or (symbols.unit == "pieces" and symbols.starts_word(label)):
+                    yield last_letter + 1, frame
             last_letter = frame

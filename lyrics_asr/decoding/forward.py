@@ -2,7 +2,8 @@
 
 Source: Graves et al., 2006, Connectionist Temporal Classification, equations 6 to 8. Unlike there, paths that only
 differ in their word delimiters spell the same text: any mix of blanks and delimiters may stand before, between and
-after words, with at least one delimiter between two words.
+after words, with at least one delimiter between two words. Words of pieces and of phonemes follow each other without
+delimiters.
 """
 
 from collections.abc import Sequence
@@ -11,19 +12,19 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from lyrics_asr.decoding.lexicon import BLANK_COLUMN, DELIMITER
+from lyrics_asr.decoding.lexicon import BLANK_COLUMN, DELIMITER, Symbols
 
 
-def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[str], words: Sequence[str]) -> float:
+def text_log_prob(log_probs: Float[Tensor, "frames symbols"], symbols: Symbols, words: Sequence[str]) -> float:
     """Natural logarithm of the probability of all paths that spell `words`; minus infinity if no path does.
 
     Args:
         log_probs: at least one frame.
-        labels: of the columns: the blank first, " " for the delimiter if there is one, and letters.
-        words: not empty, spelled with `labels`.
+        symbols: of the columns.
+        words: that `symbols` can spell; they may be none.
     """
     scores = log_probs.double().numpy()
-    blank = scores[:, BLANK_COLUMN]
+    blank, labels = scores[:, BLANK_COLUMN], symbols.labels
     delimiter = scores[:, labels.index(DELIMITER)] if DELIMITER in labels else np.full(len(scores), -np.inf)
     silence = np.logaddexp(blank, delimiter)
     if not words:
@@ -33,19 +34,21 @@ def text_log_prob(log_probs: Float[Tensor, "frames symbols"], labels: Sequence[s
     # marks states that can be entered past the blank before them: a letter that differs from the one before, and the
     # delimiter after a word.
     enter, stay, skips = [silence], [silence], [False]
-    for i, word in enumerate(words):
+    tokens, ranges = symbols.tokenize(words)
+    spelled = [tokens[start:end] for start, end in ranges] if symbols.unit == "letters" else [tokens]
+    for i, word in enumerate(spelled):
         if i > 0:
             enter += [blank, delimiter]
             stay += [blank, silence]
             skips += [False, True]
-        for k, letter in enumerate(word):
+        for k, column in enumerate(word):
             if k > 0:
                 enter.append(blank)
                 stay.append(blank)
                 skips.append(False)
-            enter.append(scores[:, labels.index(letter)])
+            enter.append(scores[:, column])
             stay.append(enter[-1])
-            skips.append(k > 0 and letter != word[k - 1])
+            skips.append(k > 0 and column != word[k - 1])
     enter.append(silence)
     stay.append(silence)
     skips.append(False)

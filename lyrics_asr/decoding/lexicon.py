@@ -2,8 +2,10 @@
 
 Conventions
 - Decoded text is in lower case, like language models, whatever the case of the vocabulary.
-- Only the blank, the word delimiter and single characters are decoded. Other tokens, such as <unk>, are not lyrics.
-- Without a word delimiter in the vocabulary, the whole text is one word.
+- Only the blank, the word delimiter and single characters are decoded; of other vocabularies word pieces, or phonemes.
+  Other tokens, such as <unk>, are not lyrics.
+- Without a word delimiter in a vocabulary of letters, the whole text is one word. Word pieces mark where words start.
+  Words of phonemes follow each other without a mark; a lexicon tells them apart.
 """
 
 import math
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import kenlm
 import torch
@@ -20,8 +23,9 @@ from torch import Tensor
 
 from lyrics_asr.language_model import load_kenlm, read_unigrams
 from lyrics_asr.language_model.files import END
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.options import DecodingOptions
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WORD_START, Vocabulary
 
 BLANK, DELIMITER = "", " "
 BLANK_COLUMN = 0
@@ -38,21 +42,49 @@ class Symbols:
 
     labels: tuple[str, ...]
     sources: tuple[tuple[int, ...], ...]
+    vocabulary: Vocabulary
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> "Symbols":
-        """The symbols of a vocabulary: its blank, its word delimiter and its single characters."""
+        """The symbols of a vocabulary: its blank, its word delimiter, and what it spells with."""
         sources: dict[str, list[int]] = {BLANK: [vocabulary.blank_id]}
         if vocabulary.word_delimiter_id is not None:
-            sources[DELIMITER] = [vocabulary.word_delimiter_id]
-        for character, column in vocabulary.character_ids.items():
-            lowered = character.lower() if len(character.lower()) == 1 else character
-            sources.setdefault(DELIMITER if character.isspace() else lowered, []).append(column)
-        return cls(tuple(sources), tuple(map(tuple, sources.values())))
+            # Words of pieces and of phonemes are told apart without it.
+            label = DELIMITER if vocabulary.unit == "letters" else BLANK
+            sources.setdefault(label, []).append(vocabulary.word_delimiter_id)
+        for token, column in vocabulary.text_ids.items():
+            lowered = token.lower() if len(token.lower()) == len(token) else token
+            sources.setdefault(DELIMITER if token.isspace() else lowered, []).append(column)
+        return cls(tuple(sources), tuple(map(tuple, sources.values())), vocabulary)
 
-    def can_spell(self, word: str) -> bool:
-        """Whether all letters of a lower-case word are labels."""
-        return all(letter in self.labels for letter in word)
+    @property
+    def unit(self) -> Literal["letters", "pieces", "phonemes"]:
+        """What words are spelled with."""
+        return self.vocabulary.unit
+
+    def starts_word(self, label: str) -> bool:
+        """Whether a label ends the word before it. Without a lexicon, each phoneme is a word for itself."""
+        if self.unit == "letters":
+            return label == DELIMITER
+        return label.startswith(WORD_START) if self.unit == "pieces" else label != BLANK
+
+    def spell(self, word: str) -> tuple[int, ...] | None:
+        """The columns of a lower-case word; None if it cannot be spelled."""
+        if self.unit == "letters":
+            columns = [self._columns.get(letter) for letter in word]
+        else:
+            language = self.vocabulary.phoneme_voice or "en"  # words of a lexicon have nothing to be read out
+            columns = [self._columns_of_sources.get(source) for source in spell(word, self.vocabulary, language)]
+        spelled = tuple(column for column in columns if column is not None)
+        return spelled if spelled and len(spelled) == len(columns) else None
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {label: column for column, label in enumerate(self.labels)}
+
+    @cached_property
+    def _columns_of_sources(self) -> dict[int, int]:
+        return {source: column for column, sources in enumerate(self.sources) for source in sources}
 
     def columns(self, log_probs: Float[Tensor, "frames vocab"]) -> Float[Tensor, "frames symbols"]:
         """Log-probabilities of the labels, renormalized; upper and lower case of a letter are summed."""
@@ -76,15 +108,21 @@ class Symbols:
         return merged
 
     def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
-        """The columns of a text, with delimiters between words, and the half-open range of each word in them."""
+        """The columns of a text, with delimiters between words of letters, and the half-open range of each word.
+
+        Raises:
+            ValueError: a word cannot be spelled.
+        """
         tokens: list[int] = []
         ranges = []
         for word in words:
-            if tokens:
-                tokens.append(self.labels.index(DELIMITER))
-            start = len(tokens)
-            tokens.extend(self.labels.index(character) for character in word)
-            ranges.append((start, len(tokens)))
+            spelled = self.spell(word)
+            if spelled is None:
+                raise ValueError(f"{word!r} cannot be spelled with this vocabulary")
+            if tokens and DELIMITER in self._columns:
+                tokens.append(self._columns[DELIMITER])
+            ranges.append((len(tokens), len(tokens) + len(spelled)))
+            tokens.extend(spelled)
         return tokens, ranges
 
 
@@ -154,7 +192,7 @@ def require_spellable(model: WordLanguageModel, symbols: Symbols) -> None:
     Raises:
         ValueError: fewer than one word in a hundred can be spelled.
     """
-    spelled = sum(map(symbols.can_spell, model.lexicon))
+    spelled = sum(symbols.spell(word) is not None for word in model.lexicon)
     if spelled < _MIN_SPELLED_SHARE * len(model.lexicon):
         raise ValueError(
             f"{model.path}: the acoustic model's letters can spell {spelled} of its {len(model.lexicon)} words; build "

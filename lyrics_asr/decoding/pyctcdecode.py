@@ -51,7 +51,7 @@ class PyctcdecodeDecoder:
         if self._model is None or self._options.open_vocabulary:
             return found
         allowed = [each for each in found if all(map(self._model.knows, each.words))]
-        return allowed or [SegmentHypothesis((), text_log_prob(log_probs, self._symbols.labels, ()))]
+        return allowed or [SegmentHypothesis((), text_log_prob(log_probs, self._symbols, ()))]
 
 
 class _LanguageModel(LanguageModel):

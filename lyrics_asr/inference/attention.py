@@ -72,7 +72,7 @@ def _best(candidates: Sequence[Candidate], emissions: Emissions, ctc_weight: flo
 
     def score(candidate: Candidate) -> float:
         words = spellable_words(" ".join(candidate.lines), emissions.vocabulary, language)
-        ctc = text_log_prob(log_probs, symbols.labels, words)
+        ctc = text_log_prob(log_probs, symbols, words)
         return (1 - ctc_weight) * candidate.log_prob + ctc_weight * ctc
 
     return max(candidates, key=score)

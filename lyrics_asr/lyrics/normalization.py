@@ -30,12 +30,15 @@ def normalize(text: str, language: str = "en") -> str:
 
 
 def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> list[str]:
-    """The normalized words of a text in the letters of a vocabulary, without those that it cannot spell."""
+    """The normalized words of a text without those that a vocabulary cannot spell.
+
+    Words of letters are as the vocabulary spells them, for instance without accents.
+    """
     words = []
     for word in normalize(text, language).split():
         spelling = spell(word, vocabulary, language)
         if spelling and WILDCARD not in spelling:
-            words.append("".join(vocabulary.tokens[column].lower() for column in spelling))
+            words.append(vocabulary.text(spelling) if vocabulary.unit == "letters" else word)
     return words
 
 

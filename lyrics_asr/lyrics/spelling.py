@@ -1,4 +1,4 @@
-"""Spell written words with the letters of an acoustic model's vocabulary.
+"""Spell written words with the letters, word pieces or phonemes of an acoustic model's vocabulary.
 
 Conventions
 - Digits ("2nd") and symbols ("&") are verbalized in the language of the lyrics, as in `normalization`.
@@ -29,7 +29,7 @@ _FOLDED = {
 
 
 def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int, ...]:
-    """Spell a written word with the columns of a vocabulary.
+    """Spell a written word with the columns of a vocabulary; for word pieces and phonemes see `subwords`.
 
     Letters take the case of the vocabulary. A letter that it lacks is folded (é to e, ß to ss), or else is WILDCARD.
     Apostrophes around the word and punctuation that the vocabulary lacks are dropped. Hyphens and dashes inside the
@@ -43,6 +43,10 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
     Returns:
         The columns; none for a word of punctuation only.
     """
+    if vocabulary.unit != "letters":
+        from lyrics_asr.lyrics.subwords import spell_in_phonemes, spell_in_pieces  # they normalize as `normalization`
+
+        return (spell_in_pieces if vocabulary.unit == "pieces" else spell_in_phonemes)(word, vocabulary, language)
     characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]
     spoken = verbalize(word, language) if NOT_LETTERS.search(word) else unicodedata.normalize("NFC", word)
@@ -83,7 +87,7 @@ def without_outer_apostrophes(text: str) -> str:
 
 @lru_cache(maxsize=8)
 def _characters(vocabulary: Vocabulary) -> dict[str, int]:
-    return dict(vocabulary.character_ids)
+    return dict(vocabulary.text_ids)
 
 
 def _fold(character: str, characters: dict[str, int]) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from lyrics_asr.models.log_mel import LogMelSpectrogram
 from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import VocalRegions, Window, equal_length_batches, split_windows, stitch, vocal_spans
 from lyrics_asr.options import AcousticOptions
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WORD_START, Vocabulary
 
 CORRECTION_KEY = "onset_correction_seconds"
 """Key of the network's configuration with the correction of the time axis, see `FrameGrid`; optional."""
@@ -306,4 +306,20 @@ def _vocabulary(name: str, tokenizer: Tokenizer, columns: int) -> Vocabulary:
     delimiter = str(tokenizer.special_tokens_map.get("word_delimiter_token", ""))
     delimiter_id = tokens.get(delimiter)
     names = tuple(map(by_column.get, range(columns), repeat("")))
-    return Vocabulary(names, blank, delimiter_id if delimiter_id is not None and delimiter_id < columns else None)
+    return Vocabulary(
+        names,
+        blank,
+        delimiter_id if delimiter_id is not None and delimiter_id < columns else None,
+        _piece_tokenizer(name, tokenizer, names),
+        getattr(tokenizer, "phonemizer_lang", ""),  # of transformers' Wav2Vec2PhonemeCTCTokenizer alone
+    )
+
+
+def _piece_tokenizer(name: str, tokenizer: Tokenizer, tokens: Sequence[str]) -> str:
+    """The tokenizer of word pieces, see `Vocabulary`; empty if there are none among the tokens."""
+    if not any(token.startswith(WORD_START) and len(token) > 1 for token in tokens):
+        return ""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ValueError(f"{name}: has word pieces but no tokenizer.json; load and save it with transformers 5")
+    return str(backend.to_str())

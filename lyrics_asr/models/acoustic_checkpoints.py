@@ -31,17 +31,16 @@ _UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
 )
-_WORD_PIECE_START = "▁"  # of SentencePiece
 
 
-def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom") -> AcousticModel:
+def build_acoustic(config: Mapping[str, Any], vocabulary: str | Tokenizer, name: str = "custom") -> AcousticModel:
     """Build an acoustic model to train: a network with random weights, or an encoder of Whisper with a new CTC head.
 
     Args:
         config: arguments of `transformers.Wav2Vec2Config`, without the vocabulary; or `encoder`, the name or folder of
             a Whisper checkpoint, with sizes of the head, see `whisper_ctc.WhisperCTCSizes`; or `network: WaveUNet`
             with those of `wave_unet_ctc.WaveUNetCTCConfig`.
-        letters: characters of the vocabulary, in their case; the apostrophe and the word delimiter "|" are added.
+        vocabulary: characters of the vocabulary, see `LetterTokenizer`, or a tokenizer, see `tokenizers`.
         name: name of the model.
 
     Raises:
@@ -50,7 +49,7 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
     """
     from lyrics_asr.models.transformers_ctc import random_wav2vec2, random_wave_unet, with_ctc_head
 
-    tokenizer = LetterTokenizer.of(letters)
+    tokenizer = _tokenizer(vocabulary)
     if "encoder" in config:
         encoder = _checkpoint_folder(config["encoder"], None, None)
         head = {key: value for key, value in config.items() if key != "encoder"}
@@ -65,7 +64,7 @@ def build_acoustic(config: Mapping[str, Any], letters: str, name: str = "custom"
 
 
 def load_acoustic(
-    name: str, *, revision: str | None = None, language: str | None = None, letters: str | None = None
+    name: str, *, revision: str | None = None, language: str | None = None, vocabulary: str | Tokenizer | None = None
 ) -> AcousticModel:
     """Load an acoustic model on the CPU, in evaluation mode.
 
@@ -74,16 +73,16 @@ def load_acoustic(
         revision: commit, tag or branch on the hub; when None, the pinned commit or the default branch.
         language: adapter of a multilingual checkpoint (MMS), by an ISO code such as "de" or "deu", or by the
             checkpoint's own, such as "cmn-script_simplified". Ignored by monolingual checkpoints.
-        letters: characters of a new vocabulary, as in `build_acoustic`, to train the model for it. The CTC head is
-            replaced; the weights of characters that the old vocabulary has in either case are kept. The checkpoint may
-            be self-supervised, without head and tokenizer.
+        vocabulary: a new vocabulary, as in `build_acoustic`, to train the model for it. The CTC head is replaced; the
+            weights of tokens that the old vocabulary has in either case are kept. The checkpoint may be
+            self-supervised, without head and tokenizer.
 
     Raises:
         ModelNotFoundError: the weights are not on this computer and cannot be downloaded.
         FileNotFoundError: no such folder.
         ValueError: not a CTC checkpoint over raw audio, damaged, or without this language.
     """
-    folder = _checkpoint_folder(name, revision, language, with_tokenizer=letters is None)
+    folder = _checkpoint_folder(name, revision, language, with_tokenizer=vocabulary is None)
     try:
         if read_json(folder / "config.json").get("model_type") == MODEL_TYPE:
             checkpoint = load_whisper_ctc(folder)
@@ -92,15 +91,17 @@ def load_acoustic(
 
             checkpoint = read_checkpoint(name, folder)
         network, tokenizer, missing = checkpoint.network, checkpoint.tokenizer, checkpoint.missing
-        if letters is None:
-            _require_letters(name, tokenizer)
+        if vocabulary is None and tokenizer is None:
+            raise ValueError(
+                f"{name}: has no vocabulary; a self-supervised checkpoint gets one by training with `vocabulary: text`"
+            )
         if language is not None and tokenizer is not None:
             _set_language(name, folder, language, tokenizer, network)
     except _UNREADABLE as error:
         raise ValueError(f"{name}: not a CTC checkpoint that can be read: {error}") from error
-    if letters is not None:
+    if vocabulary is not None:
         old = {} if tokenizer is None or any(map(is_head, missing)) else tokenizer.get_vocab()
-        tokenizer = LetterTokenizer.of(letters)
+        tokenizer = _tokenizer(vocabulary)
         replace_head(network, {token: column for token, column in old.items() if isinstance(column, int)}, tokenizer)
         missing = tuple(key for key in missing if not is_head(key))
     if missing:
@@ -109,17 +110,8 @@ def load_acoustic(
     return AcousticModel(name, network, tokenizer, checkpoint.feature_extractor).eval()
 
 
-def _require_letters(name: str, tokenizer: Tokenizer | None) -> None:
-    if tokenizer is None:
-        raise ValueError(
-            f"{name}: has no vocabulary; a self-supervised checkpoint gets one by training with `vocabulary: text`"
-        )
-    pieces = [token for token in tokenizer.get_vocab() if token.startswith(_WORD_PIECE_START) and len(token) > 2]
-    if pieces:
-        raise ValueError(
-            f"{name}: its vocabulary is word pieces such as {pieces[0]!r}, and lyrics are spelled by letters; give it "
-            "letters by training with `vocabulary: text`"
-        )
+def _tokenizer(vocabulary: str | Tokenizer) -> Tokenizer:
+    return LetterTokenizer.of(vocabulary) if isinstance(vocabulary, str) else vocabulary
 
 
 def save_acoustic(model: AcousticModel, folder: Path, *, half: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from lyrics_asr.files import write_text
+from lyrics_asr.models.checkpoint_files import read_json
 
 _TOKENIZER_CLASS = "Wav2Vec2CTCTokenizer"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "word_delimiter_token")
@@ -33,7 +34,7 @@ class Tokenizer(Protocol):
     def get_vocab(self) -> dict[str, int]:
         """The columns of all tokens."""
 
-    def save_pretrained(self, folder: Path) -> Any:
+    def save_pretrained(self, folder: Path, /) -> Any:
         """Write the tokenizer's files."""
 
 
@@ -101,6 +102,20 @@ class LetterTokenizer:
         """See `Tokenizer`."""
         for name, content in (("vocab.json", self.columns), ("tokenizer_config.json", self.settings)):
             write_text(folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder; one of letters is read without transformers.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError: not a tokenizer.
+    """
+    if read_json(folder / "tokenizer_config.json").get("tokenizer_class") in (None, _TOKENIZER_CLASS):
+        return LetterTokenizer.load(folder)
+    from lyrics_asr.models.tokenizers import load_tokenizer
+
+    return load_tokenizer(folder)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import get_args
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import load_acoustic
 from lyrics_asr.models.checkpoint_files import is_complete
+from lyrics_asr.models.ctc_checkpoint import Tokenizer
 from lyrics_asr.models.devices import find_device
 from lyrics_asr.models.hub import ModelNotFoundError, hub_snapshot
 from lyrics_asr.models.known_models import (
@@ -44,7 +45,7 @@ def load_model(
     acoustic: str | AcousticModel | None = None,
     transcriber: str | None = None,
     language: str | None = None,
-    letters: str | None = None,
+    vocabulary: str | Tokenizer | None = None,
     language_model: str | None = None,
     device: str = "auto",
 ) -> LyricsModel:
@@ -60,7 +61,7 @@ def load_model(
         transcriber: replaces the model's transcriber; a name that `load_transcriber` takes, "none" to use no
             transcriber.
         language: adapter of a multilingual acoustic model, such as MMS, by an ISO code, "en" or "eng".
-        letters: characters of a new vocabulary for an acoustic model that is trained further, see `load_acoustic`.
+        vocabulary: a new vocabulary for an acoustic model that is trained further, see `load_acoustic`.
         language_model: replaces the model's KenLM model; "none" to use no language model.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", ...
 
@@ -83,7 +84,7 @@ def load_model(
         transcriber = parts.transcriber
     model = LyricsModel(
         _separator(separator or parts.separator),
-        _acoustic(acoustic or parts.acoustic, language, letters),
+        _acoustic(acoustic or parts.acoustic, language, vocabulary),
         name=name,
         language_model_path=language_model_path,
         decoding=parts.decoding,
@@ -101,10 +102,10 @@ def _separator(part: str | Separator) -> Separator:
     return separator
 
 
-def _acoustic(part: str | AcousticModel, language: str | None, letters: str | None) -> AcousticModel:
+def _acoustic(part: str | AcousticModel, language: str | None, vocabulary: str | Tokenizer | None) -> AcousticModel:
     if isinstance(part, AcousticModel):
         return part
-    acoustic = load_acoustic(_expanded(part), language=language, letters=letters)
+    acoustic = load_acoustic(_expanded(part), language=language, vocabulary=vocabulary)
     acoustic.name = part
     return acoustic
 

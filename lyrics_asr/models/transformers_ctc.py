@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.checkpoint_files import has_tokenizer
-from lyrics_asr.models.ctc_checkpoint import CTCCheckpoint, LetterTokenizer
+from lyrics_asr.models.ctc_checkpoint import CTCCheckpoint, Tokenizer
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelExtractor
 from lyrics_asr.models.wave_unet_ctc import build_wave_unet_ctc
@@ -57,9 +57,9 @@ def read_checkpoint(name: str, folder: Path) -> CTCCheckpoint:
     return CTCCheckpoint(network, tokenizer, feature_extractor, tuple(missing))
 
 
-def random_wav2vec2(config: Mapping[str, Any], tokenizer: LetterTokenizer) -> CTCCheckpoint:
+def random_wav2vec2(config: Mapping[str, Any], tokenizer: Tokenizer) -> CTCCheckpoint:
     """A Wav2Vec2 with random weights; `config` has arguments of `transformers.Wav2Vec2Config`."""
-    tokens = {"vocab_size": len(tokenizer.columns), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+    tokens = {"vocab_size": len(tokenizer.get_vocab()), "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
     network_config = Wav2Vec2Config(**{**config, **tokens})
     feature_extractor = Wav2Vec2FeatureExtractor(
         sampling_rate=ACOUSTIC_SAMPLE_RATE_HZ,
@@ -69,20 +69,20 @@ def random_wav2vec2(config: Mapping[str, Any], tokenizer: LetterTokenizer) -> CT
     return CTCCheckpoint(Wav2Vec2ForCTC(network_config), tokenizer, feature_extractor)
 
 
-def random_wave_unet(sizes: Mapping[str, Any], tokenizer: LetterTokenizer) -> CTCCheckpoint:
+def random_wave_unet(sizes: Mapping[str, Any], tokenizer: Tokenizer) -> CTCCheckpoint:
     """A Wave-U-Net with random weights; `sizes` are fields of `WaveUNetCTCConfig`.
 
     Raises:
         ValueError: an unknown size, or sizes that make no sense.
     """
-    network = build_wave_unet_ctc(sizes, len(tokenizer.columns))
+    network = build_wave_unet_ctc(sizes, len(tokenizer.get_vocab()))
     feature_extractor = Wav2Vec2FeatureExtractor(
         sampling_rate=ACOUSTIC_SAMPLE_RATE_HZ, do_normalize=False, return_attention_mask=False
     )
     return CTCCheckpoint(network, tokenizer, feature_extractor)
 
 
-def with_ctc_head(folder: Path, tokenizer: LetterTokenizer, head: Mapping[str, Any]) -> CTCCheckpoint:
+def with_ctc_head(folder: Path, tokenizer: Tokenizer, head: Mapping[str, Any]) -> CTCCheckpoint:
     """The encoder of a Whisper checkpoint in float32, with a head of random weights.
 
     Args:
@@ -109,7 +109,7 @@ def with_ctc_head(folder: Path, tokenizer: LetterTokenizer, head: Mapping[str, A
     whisper, report = loaded
     if missing := [key for key in sorted(report["missing_keys"]) if key.startswith("encoder.")]:
         raise ValueError(f"{folder}: weights {', '.join(missing[:3])} are missing; copy the checkpoint again")
-    sizes = WhisperCTCSizes.of({**whisper.config.to_dict(), **head, "vocab_size": len(tokenizer.columns)})
+    sizes = WhisperCTCSizes.of({**whisper.config.to_dict(), **head, "vocab_size": len(tokenizer.get_vocab())})
     network = WhisperCTC(sizes)
     network.encoder.load_state_dict(whisper.encoder.state_dict())
     return CTCCheckpoint(network, tokenizer, extractor)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lyrics_asr.files import atomic_path, write_text
-from lyrics_asr.models.ctc_checkpoint import CTCCheckpoint, LetterTokenizer
+from lyrics_asr.models.ctc_checkpoint import CTCCheckpoint, read_tokenizer
 from lyrics_asr.models.int8 import load_int8
 from lyrics_asr.models.log_mel import LogMelExtractor
 from lyrics_asr.models.whisper_encoder import WhisperEncoder
@@ -180,7 +180,7 @@ def load_whisper_ctc(folder: Path) -> CTCCheckpoint:
     with torch.device("meta"):  # random weights would take longer than reading those of the folder
         network = WhisperCTC(sizes)
     missing = network.load_state_dict(state, strict=False, assign=True).missing_keys
-    return CTCCheckpoint(network, LetterTokenizer.load(folder), LogMelExtractor.load(folder), tuple(sorted(missing)))
+    return CTCCheckpoint(network, read_tokenizer(folder), LogMelExtractor.load(folder), tuple(sorted(missing)))
 
 
 def save_whisper_ctc(network: WhisperCTC, state: Mapping[str, Tensor], folder: Path) -> None:

@@ -75,7 +75,7 @@ def load_emissions(path: Path) -> Emissions:
         vocabulary = json.loads(metadata["vocabulary"])
         return Emissions(
             file.get_tensor("log_probs"),
-            Vocabulary(tuple(vocabulary["tokens"]), vocabulary["blank_id"], vocabulary["word_delimiter_id"]),
+            Vocabulary(**{**vocabulary, "tokens": tuple(vocabulary["tokens"])}),
             FrameGrid(**json.loads(metadata["grid"])),
             float(metadata["duration_seconds"]),
         )

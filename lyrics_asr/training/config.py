@@ -1,6 +1,7 @@
 """The configuration of a training run."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lyrics_asr.options import check_range
@@ -62,10 +63,13 @@ class TrainingConfig:
             model of the initial model, if any, is kept.
         language_model_order: order of the language model.
         tuning_songs: number of English development songs to tune the language model's weights on.
-        vocabulary: "checkpoint" to keep that of the acoustic model; "letters" to give it a new CTC head for `letters`;
-            "text" for the letters of the training cuts, which then replace `letters`. A self-supervised checkpoint
-            (wav2vec2-base, XLS-R, WavLM) needs one of the last two. A new acoustic model has `letters` in any case.
+        vocabulary: "checkpoint" to keep that of the acoustic model. All others give it a new CTC head, which a
+            self-supervised checkpoint (wav2vec2-base, XLS-R, WavLM) needs: "letters" for `letters`; "text" for the
+            letters of the training cuts, which then replace `letters`; "pieces" for word pieces (SentencePiece) that
+            are learned from the words of the cuts; "phonemes" for the phonemes of these words, by espeak-ng; or the
+            folder of a tokenizer of word pieces or phonemes. With "checkpoint", a new acoustic model has `letters`.
         letters: characters of a new vocabulary, in addition to apostrophe and word delimiter.
+        pieces: number of word pieces, including the blank and <unk>.
         seed: seed of the initial weights and of every step.
         ema_decay: decay per step of an exponential moving average of the weights, such as 0.999, which is validated and
             exported in their place; 0 for none.
@@ -105,6 +109,7 @@ class TrainingConfig:
     tuning_songs: int = 6
     vocabulary: str = "checkpoint"
     letters: str = "abcdefghijklmnopqrstuvwxyz"
+    pieces: int = 500
     seed: int = 0
     ema_decay: float = 0.0
     precision: str = "fp32"
@@ -134,10 +139,16 @@ class TrainingConfig:
             raise ValueError("give either development (manifests of songs) or development_cuts (a file of cuts)")
         if self.lyrics and not self.development:
             raise ValueError("the language model is tuned on development songs: give development, or set lyrics=''")
-        if self.vocabulary not in ("checkpoint", "letters", "text"):
-            raise ValueError(f"vocabulary must be checkpoint, letters or text, not {self.vocabulary!r}")
-        if self.vocabulary == "text" and self.stream is not None:
-            raise ValueError("vocabulary: text takes the letters of cuts; give the letters of a stream as `letters`")
+        if self.vocabulary not in ("checkpoint", "letters", *_FROM_CUTS) and not Path(self.vocabulary).is_dir():
+            raise ValueError(
+                f"vocabulary must be checkpoint, letters, {', '.join(_FROM_CUTS)} or the folder of a tokenizer, not "
+                f"{self.vocabulary!r}"
+            )
+        if self.vocabulary in _FROM_CUTS and self.stream is not None:
+            raise ValueError(
+                f"vocabulary: {self.vocabulary} is made of the words of cuts, and there are none in a stream; use "
+                "`vocabulary: letters` or the folder of a tokenizer"
+            )
         given = self.development_cuts
         if not isinstance(given, str | list) or not all(isinstance(path, str) for path in given):
             raise ValueError(f"development_cuts must be a file or a list of files, not {given!r}")
@@ -150,7 +161,7 @@ class TrainingConfig:
             raise ValueError(
                 "acoustic_language selects the adapter of a checkpoint, but acoustic describes a new model"
             )
-        at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps")
+        at_least_one = ("log_every_steps", "validate_every_steps", "keep_checkpoints", "max_skipped_steps", "pieces")
         for name, least in [(n, 1) for n in at_least_one] + [(n, 0) for n in _AT_LEAST_ZERO]:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
 
@@ -184,4 +195,5 @@ def _check_part(name: str, part: object) -> None:
             raise ValueError(f"{name}.{key}: {value!r} is a text; write true or false")
 
 
+_FROM_CUTS = ("text", "pieces", "phonemes")
 _AT_LEAST_ZERO = ("vocals_cache_gb", "validation_examples", "checkpoint_every_steps", "overfit_chunks", "tuning_songs")

@@ -18,6 +18,7 @@ from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.runner import Song
 from lyrics_asr.inference.stages import read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
+from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch, SoundFormat
@@ -39,6 +40,8 @@ class Example:
         read_vocals: returns the reference vocals at the separator's rate, where they are known.
         language: ISO 639-1 code; empty if unknown.
         corpus: name of its manifest or file of cuts.
+        phonemes: the reference in phonemes, which a model of phonemes is compared with before it has a lexicon; empty
+            for other models.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Example:
     read_vocals: Callable[[], Audio] | None = None
     language: str = ""
     corpus: str = ""
+    phonemes: str = ""
 
 
 def development_examples(config: TrainingConfig, model: LyricsModel) -> list[Example]:
@@ -77,14 +81,15 @@ def examples_of(songs: Sequence[ReferenceSong], model: LyricsModel, corpus: str 
     rate_hz = model.separator.sample_rate_hz
 
     def example(song: ReferenceSong) -> Example:
-        vocals = song.vocals
+        vocals, reference = song.vocals, normalize(song.lyrics, song.language)
         return Example(
             song.id,
-            normalize(song.lyrics, song.language),
+            reference,
             lambda: _read_song(song, model),
             read_vocals=None if vocals is None else lambda: read_audio(vocals, sample_rate_hz=rate_hz, channels=2),
             language=song.language,
             corpus=corpus,
+            phonemes=_phonemes([(reference, song.language)], model),
         )
 
     return [example(song) for song in songs]
@@ -133,9 +138,19 @@ def examples_of_cuts(path: Path, model: LyricsModel, most: int = 0) -> list[Exam
                 is_separated,
                 language="".join(languages[:1]),
                 corpus=corpus_name(path),
+                phonemes=_phonemes(list(zip(texts, languages, strict=True)), model),
             )
         )
     return examples
+
+
+def _phonemes(texts: Sequence[tuple[str, str]], model: LyricsModel) -> str:
+    """Normalized texts, each with its language, in the phonemes of a model; empty if it has another vocabulary."""
+    vocabulary = model.acoustic.vocabulary
+    if vocabulary.unit != "phonemes":
+        return ""
+    columns = [column for text, language in texts for column in spell(text, vocabulary, language)]
+    return vocabulary.text(column for column in columns if column != WILDCARD)
 
 
 def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list[Example]:
@@ -147,9 +162,6 @@ def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list
         is_separated: whether to use the batch's vocals instead of its mixture.
     """
     vocabulary = model.acoustic.vocabulary
-    spaced = [token.lower() for token in vocabulary.tokens]
-    if vocabulary.word_delimiter_id is not None:
-        spaced[vocabulary.word_delimiter_id] = " "
     rate_hz = ACOUSTIC_SAMPLE_RATE_HZ if is_separated else model.separator.sample_rate_hz
     sound = batch.vocals if is_separated else batch.mixture
     assert sound is not None
@@ -157,7 +169,7 @@ def examples_in(batch: Batch, model: LyricsModel, *, is_separated: bool) -> list
     return [
         Example(
             chunk_id,
-            "".join(spaced[token] for token in row_labels.tolist()),
+            vocabulary.text(row_labels.tolist()),
             partial(Audio, samples[:, :length].cpu(), rate_hz),
             is_separated,
         )

@@ -44,7 +44,7 @@ from lyrics_asr.training.setup import (
     starting_model,
     starting_separator,
     training_phones,
-    with_letters_of_text,
+    with_vocabulary_of_text,
 )
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.stage_sources import StageSources
@@ -72,7 +72,7 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    return _Run(with_letters_of_text(config), create_accelerator(config), log).carry_out()
+    return _Run(with_vocabulary_of_text(config), create_accelerator(config), log).carry_out()
 
 
 def has_converged(wers: Sequence[float], patience: int) -> bool:

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,34 +14,49 @@ from transformers import Wav2Vec2ForCTC
 
 from lyrics_asr.config import load_config
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
+from lyrics_asr.models.ctc_checkpoint import Tokenizer
 from lyrics_asr.models.front_ends import NemoFilterBank
 from lyrics_asr.models.known_models import PUBLISHED
 from lyrics_asr.models.lyrics_model import AcousticInput, LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.loading import build_separator
+from lyrics_asr.models.tokenizers import load_tokenizer
 from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC, share_network, unshare_network
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import TrainingConfig
-from lyrics_asr.training.data.letters import letters_of_cuts
 from lyrics_asr.training.data.phones import phone_names
 from lyrics_asr.training.data.song_stream import stream_phones
+from lyrics_asr.training.data.training_text import letters_of_cuts, tokenizer_of_cuts
 from lyrics_asr.training.freezing import add_adapters, merge_adapters
 from lyrics_asr.training.from_scratch.filterbank import init_filterbank
 from lyrics_asr.training.stages import SpecAugmentOptions
 
 
-def with_letters_of_text(config: TrainingConfig) -> TrainingConfig:
-    """The configuration with the letters of the training cuts in place of `vocabulary: text`.
+def with_vocabulary_of_text(config: TrainingConfig) -> TrainingConfig:
+    """The configuration with a vocabulary that needs no training text.
+
+    The letters of the training cuts take the place of `vocabulary: text`, and the folder of a new tokenizer in the
+    run's output, which a resumed run finds there, that of "pieces" and "phonemes".
 
     Raises:
         FileNotFoundError: no such cuts.
         ValueError: not cuts, or cuts without words.
+        OSError: the tokenizer cannot be written.
     """
-    if config.vocabulary != "text":
+    cuts, folder = [Path(each) for each in config.cuts.cuts], Path(config.output, "tokenizer")
+    if config.vocabulary == "text":
+        return replace(config, vocabulary="letters", letters=letters_of_cuts(cuts))
+    if config.vocabulary not in ("pieces", "phonemes"):
         return config
-    letters = letters_of_cuts([Path(cuts) for cuts in config.cuts.cuts])
-    return replace(config, vocabulary="letters", letters=letters)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            made = Path(temporary, folder.name)
+            tokenizer_of_cuts(cuts, config.vocabulary, config.pieces).save_pretrained(made)
+            with suppress(OSError):  # another process of the run was faster
+                made.rename(folder)
+    return replace(config, vocabulary=str(folder))
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
@@ -51,11 +68,11 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         ValueError: damaged weights, or an acoustic model that is not a CTC checkpoint.
     """
     torch.manual_seed(config.seed)
-    separator, acoustic = config.separator, config.acoustic
+    separator, acoustic, vocabulary = config.separator, config.acoustic, _new_vocabulary(config)
     if config.builds_separator:
         separator = build_separator(separator)
     if config.builds_acoustic:
-        acoustic = build_acoustic(acoustic, config.letters)
+        acoustic = build_acoustic(acoustic, vocabulary or config.letters)
         if isinstance(acoustic.network, Wav2Vec2ForCTC):
             init_filterbank(cast(Any, acoustic.network).base_model.feature_extractor.conv_layers[0].conv)
     model = load_model(
@@ -64,7 +81,7 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
         acoustic=acoustic or None,
         transcriber="none",  # it would not fit another encoder
         language=config.acoustic_language or None,
-        letters=config.letters if config.vocabulary == "letters" else None,
+        vocabulary=vocabulary,
         device="cpu",
     )
     model.name = str(Path(config.output, "model"))
@@ -74,6 +91,13 @@ def starting_model(config: TrainingConfig) -> LyricsModel:
     if config.lora.rank:
         add_adapters(model.acoustic, config.lora)
     return model
+
+
+def _new_vocabulary(config: TrainingConfig) -> str | Tokenizer | None:
+    """Characters or tokenizer of a new CTC head; None to keep the vocabulary of the checkpoint."""
+    if config.vocabulary == "checkpoint":
+        return None
+    return config.letters if config.vocabulary == "letters" else load_tokenizer(Path(config.vocabulary))
 
 
 def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator | None:

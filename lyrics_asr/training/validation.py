@@ -2,7 +2,7 @@
 
 Conventions
 - WER and CER are total errors over total words or characters. The greedy WER selects the best checkpoint: it needs no
-  language model, whose weights are tuned after training.
+  language model, whose weights are tuned after training. Of a model of phonemes, it is the phoneme error rate.
 - `si_sdr_to_initial_db` is the SI-SDR in dB of the separator's present vocals against those of the initial separator,
   as a mean over examples; `MAX_SI_SDR_DB` where both are equal. It falls as the separator moves away from its
   initial weights.
@@ -59,6 +59,7 @@ class Hypothesis:
         si_sdr_to_initial_db: SI-SDR of the vocals against those of the initial separator.
         vocals: separated vocals, of the examples that keep them.
         corpus: of the example.
+        phonemes: of the example.
     """
 
     id: str
@@ -70,6 +71,12 @@ class Hypothesis:
     si_sdr_to_initial_db: float | None
     vocals: Audio | None
     corpus: str = ""
+    phonemes: str = ""
+
+    @property
+    def greedy_reference(self) -> str:
+        """What the greedy transcript is compared with."""
+        return self.phonemes or self.reference
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ def summary(metrics: ValidationMetrics, hypotheses: Sequence[Hypothesis]) -> dic
         metrics: from `measure`.
         hypotheses: from `measure`.
     """
-    greedy = [(each.reference, each.greedy) for each in hypotheses if each.reference and each.greedy is not None]
+    greedy = [(each.greedy_reference, each.greedy) for each in hypotheses if each.reference and each.greedy is not None]
     beam = [(each.reference, each.beam) for each in hypotheses if each.reference and each.beam is not None]
     intervals = {
         "wer": _interval(word_errors, greedy),
@@ -234,6 +241,7 @@ class _ValidationTask(Task[Audio | AudioFile, _Measured]):
             inferred.si_sdr_to_initial_db,
             inferred.vocals if number < self._kept else None,
             example.corpus,
+            example.phonemes,
         )
         return ()
 
@@ -280,11 +288,12 @@ def _text(words: Sequence[TimedWord]) -> str:
 
 def _metrics(hypotheses: Sequence[Hypothesis]) -> ValidationMetrics:
     references = [each.reference for each in hypotheses]
+    greedy_references = [each.greedy_reference for each in hypotheses]
     texts = [each.greedy for each in hypotheses if each.greedy is not None]
     beams = [each.beam for each in hypotheses if each.beam is not None]
     return ValidationMetrics(
-        cer=character_errors(references, texts).rate if texts else None,
-        wer=word_errors(references, texts).rate if texts else None,
+        cer=character_errors(greedy_references, texts).rate if texts else None,
+        wer=word_errors(greedy_references, texts).rate if texts else None,
         lm_cer=character_errors(references, beams).rate if beams else None,
         lm_wer=word_errors(references, beams).rate if beams else None,
         # The gain is not finite for a song without accompaniment.

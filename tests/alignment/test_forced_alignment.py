@@ -10,7 +10,7 @@ from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.options import AlignmentOptions
 from lyrics_asr.types import AlignmentError, Vocabulary
-from tests.emissions import ENGLISH, GRID, emissions, path_emissions, random_emissions, voice_falls
+from tests.emissions import ENGLISH, GRID, PHONEMES, PIECES, emissions, path_emissions, random_emissions, voice_falls
 from tests.paths import LYRICS
 
 TINY = Vocabulary(("|", "h", "e", "<pad>", "l", "o"), 3, 0)
@@ -61,7 +61,8 @@ def best_states(given, lines):
     def may_be_left_out(state):
         if state in (0, len(chain) - 1):
             return True
-        return chain[state][0] == "inside" and chain[state - 1][1] != chain[state + 1][1]
+        may_be = ("inside", "between") if vocabulary.word_delimiter_id is None else ("inside",)
+        return chain[state][0] in may_be and chain[state - 1][1] != chain[state + 1][1]
 
     best = (-math.inf, ())
     for path in itertools.combinations_with_replacement(range(len(chain)), len(given.log_probs)):
@@ -80,6 +81,11 @@ def best_states(given, lines):
         ("oh\nho", TINY, 9),
         ("el lo", NO_DELIMITER, 7),
         ("eel\nle", NO_DELIMITER, 8),
+        ("he lo", NO_DELIMITER, 5),
+        ("ab ba", PIECES, 6),
+        ("bb aa b", PIECES, 6),
+        ("Sea, see", PHONEMES, 5),
+        ("eat tea", PHONEMES, 6),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))

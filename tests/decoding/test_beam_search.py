@@ -206,8 +206,8 @@ def test_the_probability_of_a_text_is_that_of_all_its_paths(seed, vocabulary):
     symbols = Symbols.of(vocabulary)
     columns = symbols.columns(given.log_probs)
     for text, log_prob in text_log_probs(given).items():
-        assert text_log_prob(columns, symbols.labels, text.split()) == pytest.approx(log_prob, abs=1e-5)
-    assert text_log_prob(columns, symbols.labels, ["abababa"]) == -math.inf
+        assert text_log_prob(columns, symbols, text.split()) == pytest.approx(log_prob, abs=1e-5)
+    assert text_log_prob(columns, symbols, ["abababa"]) == -math.inf
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -268,7 +268,7 @@ def test_normalizing_twice_changes_nothing(text, language):
 def test_any_word_is_spelled_with_letters_between_single_delimiters(word, vocabulary):
     columns = spell(word, vocabulary)
     delimiter = vocabulary.word_delimiter_id
-    assert set(columns) <= {WILDCARD, delimiter, *vocabulary.character_ids.values()} - {None}
+    assert set(columns) <= {WILDCARD, delimiter, *vocabulary.text_ids.values()} - {None}
     if delimiter is not None and columns:
         parts = " ".join(map(str, columns)).split(str(delimiter) if delimiter > 9 else f" {delimiter} ")
         assert all(part.strip() for part in parts)

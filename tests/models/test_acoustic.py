@@ -542,7 +542,7 @@ def test_saved_checkpoint_is_read_by_transformers(tmp_path):
 def test_a_new_vocabulary_keeps_the_weights_of_the_letters_that_were_there(tmp_path):
     """The old one is in upper case; ä is new, and T is gone."""
     old, _ = write_checkpoint(tmp_path)
-    model = load_acoustic(str(tmp_path), letters="aeä")
+    model = load_acoustic(str(tmp_path), vocabulary="aeä")
     assert model.vocabulary.tokens == ("<pad>", "<unk>", "|", "'", "a", "e", "ä")
     head, before = model.network.lm_head, old.lm_head
     for token, column in zip(model.vocabulary.tokens[:-1], range(6), strict=True):
@@ -568,7 +568,7 @@ def test_a_self_supervised_checkpoint_gets_a_head(offline_cache, family):
         (folder / name).unlink()
     network.base_model.save_pretrained(folder)
     torch.manual_seed(1)
-    model = load_acoustic("someone/self-supervised", letters="abc")
+    model = load_acoustic("someone/self-supervised", vocabulary="abc")
     assert len(model.vocabulary.tokens) == 7
     assert model(song(5000)[None]).shape[-1] == 7
     expected = network.base_model.state_dict()

@@ -181,7 +181,7 @@ def test_a_self_supervised_checkpoint_gets_a_head(tmp_path):
     SeamlessM4TFeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="has no vocabulary; a self-supervised checkpoint gets one by training"):
         load_acoustic(str(tmp_path))
-    started = load_acoustic(str(tmp_path), letters="abc")
+    started = load_acoustic(str(tmp_path), vocabulary="abc")
     assert started.vocabulary.tokens == ("<pad>", "<unk>", "|", "'", "a", "b", "c")
     torch.testing.assert_close(started.network.wav2vec2_bert.state_dict(), encoder.state_dict())
     save_acoustic(started, tmp_path / "saved")
@@ -190,7 +190,7 @@ def test_a_self_supervised_checkpoint_gets_a_head(tmp_path):
         torch.testing.assert_close(again(song(1.0)[None]), started(song(1.0)[None]))
 
 
-def test_word_pieces_are_refused_and_replaced_by_letters(tmp_path):
+def test_word_pieces_are_loaded_and_replaced_by_letters(tmp_path):
     """Layout of nvidia/parakeet-ctc-0.6b: the blank is the last token, the others are word pieces."""
     pieces = {"<unk>": 0, "▁the": 1, "b": 2, "▁a": 3, "<pad>": 4}
     tokenizer = ParakeetTokenizer(
@@ -200,9 +200,10 @@ def test_word_pieces_are_refused_and_replaced_by_letters(tmp_path):
     network.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     ParakeetFeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"its vocabulary is word pieces such as '▁the'.* `vocabulary: text`"):
-        load_acoustic(str(tmp_path))
-    model = load_acoustic(str(tmp_path), letters="abc")
+    with_pieces = load_acoustic(str(tmp_path))
+    assert with_pieces.vocabulary.unit == "pieces"
+    assert with_pieces.vocabulary.tokens[with_pieces.vocabulary.blank_id] == "<pad>"
+    model = load_acoustic(str(tmp_path), vocabulary="abc")
     new, old = model.network.ctc_head.weight, network.ctc_head.weight
     assert torch.equal(new[0], old[4])  # the blank
     assert torch.equal(new[5], old[2])  # b

@@ -11,7 +11,7 @@ from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import load_separator, save_separator
 from lyrics_asr.training import loop
-from lyrics_asr.training.data.letters import letters_of_cuts
+from lyrics_asr.training.data.training_text import letters_of_cuts
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.setup import starting_model, starting_separator
 from lyrics_asr.training.trackers import JsonLog
@@ -113,7 +113,7 @@ def test_a_new_language_is_learned_with_the_letters_of_the_training_text(trainin
     ("changes", "message"),
     [
         ({"separator": ""}, "give model .initial weights of both parts., or both separator and acoustic"),
-        ({"vocabulary": "phonemes"}, "vocabulary must be checkpoint, letters or text, not 'phonemes'"),
+        ({"vocabulary": "words"}, "letters, text, pieces, phonemes or the folder of a tokenizer, not 'words'"),
         ({"acoustic": ["htdemucs"]}, "acoustic must be a name, a folder, or a mapping of arguments, not"),
         (
             {"acoustic_language": "fr"},

@@ -1,4 +1,7 @@
-"""Training labels of a chunk: its letters and its phones, with their times."""
+"""Training labels of a chunk: its letters and its phones, with their times.
+
+What is said of letters holds for the word pieces and phonemes of other vocabularies too.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +15,7 @@ from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.training.from_scratch.grapheme_phone import G2pLogProbs, learn_g2p_log_probs, letter_spans
 from lyrics_asr.types import TimedWord, Vocabulary
 
-_VOWELS = frozenset("aeiouy")
+_VOWELS = frozenset("aeiouyæøœɐɑɒɔəɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵻ")
 _VOWEL_WEIGHT = 3.0
 _DELIMITER_SECONDS = 0.04
 
@@ -71,11 +74,11 @@ def letters_of(
     vowel gets three times as much as a consonant, because vowels are the ones that are held.
     """
     spelled = _spelled(word.text, vocabulary, language)
-    letters = _characters(spelled, vocabulary)
+    letters = _tokens(spelled, vocabulary)
     if phones and letters:
         spans = letter_spans(letters, phones, g2p_log_probs)
     else:
-        weights = [_VOWEL_WEIGHT if letter in _VOWELS else 1.0 for letter in letters]
+        weights = [sum(_VOWEL_WEIGHT if part in _VOWELS else 1.0 for part in letter) for letter in letters]
         shares = np.cumsum([0.0, *weights]) / max(1.0, sum(weights))
         spans = list(pairwise((word.start_seconds + shares * (word.end_seconds - word.start_seconds)).tolist()))
     return [Label(i, *span) for i, span in zip(spelled, spans, strict=True)]
@@ -100,9 +103,9 @@ def with_word_delimiters(words: Sequence[Sequence[Label]], vocabulary: Vocabular
 
 def learn_g2p(words: Sequence[SpokenWord], vocabulary: Vocabulary) -> dict[str, G2pLogProbs]:
     """Estimate ln P(phone | letter) of each language from spoken words."""
-    pairs: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+    pairs: dict[str, set[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     for language, text, phones in words:
-        letters = _characters(_spelled(text, vocabulary, language), vocabulary)
+        letters = _tokens(_spelled(text, vocabulary, language), vocabulary)
         if letters and phones:
             pairs.setdefault(language, set()).add((letters, phones))
     return {language: learn_g2p_log_probs(sorted(own)) for language, own in pairs.items()}
@@ -112,5 +115,5 @@ def _spelled(text: str, vocabulary: Vocabulary, language: str) -> list[int]:
     return [column for column in spell(text, vocabulary, language) if column != WILDCARD]
 
 
-def _characters(columns: Sequence[int], vocabulary: Vocabulary) -> str:
-    return "".join(vocabulary.tokens[column].lower() for column in columns)
+def _tokens(columns: Sequence[int], vocabulary: Vocabulary) -> tuple[str, ...]:
+    return tuple(vocabulary.tokens[column].lower() for column in columns)

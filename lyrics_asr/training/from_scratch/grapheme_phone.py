@@ -21,7 +21,7 @@ _DIAGONAL_WEIGHT = 8.0  # of the initial estimate: how fast it falls with the di
 _UNSEEN = math.log(1e-4)
 
 
-def learn_g2p_log_probs(words: Collection[tuple[str, tuple[str, ...]]]) -> G2pLogProbs:
+def learn_g2p_log_probs(words: Collection[tuple[Sequence[str], tuple[str, ...]]]) -> G2pLogProbs:
     """Estimate P(phone | letter).
 
     Args:

@@ -1,0 +1,70 @@
+"""Training with new vocabularies: word pieces and phonemes, from cuts to an exported model that aligns and decodes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from lyrics_asr.alignment.forced_alignment import align_lyrics
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.decoding.beam_search import BeamSearch
+from lyrics_asr.inference.pipeline import emissions_of
+from lyrics_asr.language_model import build_language_model
+from lyrics_asr.lyrics.text import parse_lyrics
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.options import DecodingOptions
+from lyrics_asr.training import loop
+from lyrics_asr.training.export import finish
+from lyrics_asr.training.setup import with_vocabulary_of_text
+from lyrics_asr.training.trackers import JsonLog
+
+
+class Log(JsonLog):
+    """Keeps the entries as well."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.entries = []
+
+    def __call__(self, entry):
+        self.entries.append(entry)
+        super().__call__(entry)
+
+
+@pytest.mark.parametrize("unit", ["pieces", "phonemes"])
+def test_a_new_vocabulary_is_learned_and_exported(unit, training_config, training_corpus, tmp_path):
+    """The loss of one batch falls, and the exported model aligns and decodes."""
+    stage = training_config.stages[0]
+    stage = replace(stage, steps=30, acoustic=replace(stage.acoustic, learning_rate=1e-2, warmup_steps=1))
+    config = replace(
+        training_config,
+        vocabulary=unit,
+        pieces=40,
+        stages=[stage],
+        spec_augment=None,
+        overfit_chunks=2,
+        log_every_steps=1,
+        validate_every_steps=30,
+    )
+    log = Log(Path(config.output))
+    trained = loop.train(config, log)
+    losses = [entry["ctc"] for entry in log.entries if "ctc" in entry]
+    assert losses[-1] < 0.8 * losses[0]
+    tokenizer = AutoTokenizer.from_pretrained(Path(config.output, "tokenizer"))
+    assert with_vocabulary_of_text(config).vocabulary == str(Path(config.output, "tokenizer"))
+    assert trained.acoustic.vocabulary.unit == unit
+
+    folder = finish(config, log)
+    model = load_model(str(folder), device="cpu")
+    assert model.acoustic.vocabulary == trained.acoustic.vocabulary
+    assert model.acoustic.tokenizer.get_vocab() == tokenizer.get_vocab()
+    song, *_ = read_manifest(training_corpus)
+    emissions = emissions_of(song.audio, model)
+    lyrics = parse_lyrics(song.lyrics)
+    words = [word for line in align_lyrics(emissions, lyrics, keep_all=True).lines for word in line.words]
+    assert [word.text for word in words] == [word for line in lyrics.lines for word in line.words]
+    build_language_model([line.text.lower() for line in lyrics.lines], 2, tmp_path / "lm.arpa")
+    search = BeamSearch(model.acoustic.vocabulary, tmp_path / "lm.arpa", DecodingOptions(open_vocabulary=False))
+    known = {word for line in lyrics.lines for word in line.text.lower().split()}
+    assert {word.text for word in search.decode(emissions)} <= known
