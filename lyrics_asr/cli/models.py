@@ -83,14 +83,14 @@ def _add_name(parser: "VerbParser") -> None:
 
 
 def _declare_export(parser: "VerbParser") -> None:
-    parser.runs(_export, "lyrics-asr models export runs/finetune_dali -o my-lyrics-model")
+    parser.runs(_export, "lyrics-asr models export runs/finetune_dali my-lyrics-model")
     parser.add_argument(
         "model",
         metavar="RUN",
         help="output folder of a training run, or of one of its checkpoints; with --onnx, any model that --model takes",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PATH", help="folder of the model; with --onnx, the file"
+        "output", type=Path, metavar="FOLDER", help="output folder of the model; with --onnx, the output file"
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--half", action="store_true", help="store the weights in float16")

@@ -38,7 +38,7 @@ def test_an_exported_model_gives_the_emissions_of_songs_of_any_length(tmp_path, 
     acoustic = build(tmp_path).eval()
     LyricsModel(load_separator("none"), acoustic, name="tiny").save(tmp_path / "model")
     capfd.readouterr()
-    assert main(["models", "export", str(tmp_path / "model"), "--onnx", "-o", str(tmp_path / "tiny.onnx")]) == 0
+    assert main(["models", "export", str(tmp_path / "model"), str(tmp_path / "tiny.onnx"), "--onnx"]) == 0
     said = capfd.readouterr()
     assert said.out.strip() == str(tmp_path / "tiny.onnx")
     assert not said.err
