@@ -19,6 +19,8 @@ GPU. Exit code 1: cached is not 3 times as fast as frozen, or, on a GPU, full no
 """
 
 import argparse
+import contextlib
+import io
 import json
 import resource
 import subprocess
@@ -38,6 +40,7 @@ from torch.optim import AdamW
 from torch.utils.flop_counter import FlopCounterMode
 
 from lyrics_asr.audio import Audio, read_audio, write_audio
+from lyrics_asr.cli.main import main as lyrics_asr
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.devices import find_device
@@ -174,9 +177,12 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def run_command(*arguments: object) -> None:
-    """A verb of the command line, which prints nothing here."""
-    command = [sys.executable, "-c", "import sys; from lyrics_asr.cli.main import main; sys.exit(main())"]
-    subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+    """A verb of the command line, whose messages are shown if it fails."""
+    messages = io.StringIO()
+    with contextlib.redirect_stdout(messages), contextlib.redirect_stderr(messages):
+        code = lyrics_asr([*map(str, arguments), "--debug"])
+    if code:
+        raise RuntimeError(messages.getvalue()[-3000:])
 
 
 # ---- One kind, in its own process ----
