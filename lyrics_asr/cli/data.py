@@ -22,6 +22,11 @@ def declare_data(parser: "VerbParser") -> None:
                 _declare_cuts,
             ),
             (
+                "pairs",
+                "find mixes with their instrumentals or a cappellas, and make stems of them, as Lhotse cuts",
+                _declare_pairs,
+            ),
+            (
                 "cache-vocals",
                 "separate the songs of Lhotse cuts once, to train on their vocals with the separator frozen",
                 _declare_cache_vocals,
@@ -70,6 +75,26 @@ def _cuts(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     return data_cuts.run(args, options)
+
+
+def _declare_pairs(parser: "VerbParser") -> None:
+    from lyrics_asr.cli import data_pairs
+
+    parser.runs(_pairs, "lyrics-asr data pairs music/ -o data/prepared/pairs --processes 4")
+    data_pairs.add_arguments(parser)
+
+
+def _pairs(args: argparse.Namespace) -> int:
+    from lyrics_asr.cli import data_pairs
+    from lyrics_asr.training.data.options import ChunkOptions
+
+    try:
+        options = ChunkOptions(args.chunk_seconds)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if args.processes < 1:
+        raise UsageError(f"--processes must be at least 1, not {args.processes}")
+    return data_pairs.run(args, options)
 
 
 def _declare_cache_vocals(parser: "VerbParser") -> None:

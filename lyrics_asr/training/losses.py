@@ -7,6 +7,7 @@ Conventions
   target is all blank, is divided by the average number of tokens sung in that time, so it weighs as much as others.
 - Separation and anchor: the L1 distance to the true vocals, or to the output of the initial separator, divided by their
   level: 1 for silence and 0 for the target itself, regardless of loudness.
+- Rows whose words are unknown add nothing to the losses of words and phones.
 - Cross-entropies are averaged over frames.
 - All averages are over all batches of a step in all processes: every batch divides its sums by the total
   `Targets.counts`, so the losses of a step are sums over batches. Neither accumulation nor the number of processes
@@ -16,7 +17,7 @@ Conventions
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import ctc_loss
 
@@ -105,10 +106,13 @@ class LossGraph(nn.Module):
             letters = frame_targets(batch.labels, batch.label_spans, batch.label_lengths, frames, grid, blank_id)
         if stage.phone_weight:
             phones = frame_targets(batch.phones, batch.phone_spans, batch.phone_lengths, frames, grid, SILENCE)
+        for each in (letters, phones):
+            if each is not None:
+                each[~_words_known(batch).cpu()] = IGNORED
         counts = [
             _level(batch.vocals) if stage.separation_weight else 0.0,
             _level(vocals),
-            float(len(batch.lengths)),
+            float(_words_known(batch).sum()),
             float((letters != IGNORED).sum()) if letters is not None else 0.0,
             float((phones != IGNORED).sum()) if phones is not None else 0.0,
         ]
@@ -203,4 +207,9 @@ def _ctc(
         zero_infinity=True,
     )
     tokens = torch.where(batch.label_lengths > 0, batch.label_lengths, (frames / _FRAMES_PER_LABEL).clamp(min=1))
-    return (loss / tokens).sum()
+    return torch.where(_words_known(batch), loss / tokens, 0.0).sum()
+
+
+def _words_known(batch: Batch) -> Bool[Tensor, "batch"]:
+    known = torch.ones_like(batch.lengths, dtype=torch.bool)
+    return known if batch.words_known is None else batch.words_known

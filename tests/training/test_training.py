@@ -18,6 +18,7 @@ from lyrics_asr.training import loop
 from lyrics_asr.training.checkpoints import load_checkpoint, newest_checkpoint, read_run
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch
+from lyrics_asr.training.data.batch_sources import first_rows
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.prepare_manifest import cut_songs
 from lyrics_asr.training.freezing import freeze, phase_at
@@ -255,6 +256,17 @@ def test_a_row_without_labels_is_all_blank(config):
     second = -blank[1].sum() / (blank.shape[1] / 6)
     first = losses_of(model, stage, half).ctc - second / 2
     assert 0 < first.item() < whole
+
+
+def test_a_row_whose_words_are_unknown_teaches_no_words(config):
+    model, stage = new_model(config).eval(), replace(STEMS, input="vocals", frame_weight=1.0)
+    both = batch(2.0, 16_000)
+    known = replace(both, words_known=torch.tensor([True, False]))
+    first = first_rows(both, 1)
+    for name in ("ctc", "frames"):
+        of_known, of_first = (getattr(losses_of(model, stage, each), name) for each in (known, first))
+        torch.testing.assert_close(of_known, of_first, rtol=1e-4, atol=1e-5)
+        assert (getattr(losses_of(model, stage, both), name) - of_first).abs() > 1e-4
 
 
 def test_frames_of_an_unknown_sound_teach_nothing():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lyrics_asr.training.data.labels import Label
@@ -38,6 +38,8 @@ class Batch:
         phones: phone numbers of all rows, concatenated, see `labels.Labeller`.
         phone_spans: start and end of each phone, as `label_spans`.
         phone_lengths: number of phones of each row.
+        words_known: which rows have labels, if only of pauses; the others add nothing to the losses of words and
+            phones. None if all have.
     """
 
     chunk_ids: tuple[str, ...]
@@ -51,6 +53,7 @@ class Batch:
     phones: Int[Tensor, "phones"]
     phone_spans: Float[Tensor, "phones 2"]
     phone_lengths: Int[Tensor, "batch"]
+    words_known: Bool[Tensor, "batch"] | None = None
 
     @property
     def mixture(self) -> Float[Tensor, "batch channels samples"] | None:

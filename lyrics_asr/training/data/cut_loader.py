@@ -198,6 +198,7 @@ def make_batch(rows: Sequence[Row]) -> Batch:
         phones,
         phone_spans,
         phone_counts,
+        torch.tensor([row.words_known for row in rows]),
     )
 
 

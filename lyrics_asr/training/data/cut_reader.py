@@ -5,6 +5,7 @@ Conventions
   whose custom field "separator" names the separator (see `vocals_cache`); and of mixtures.
 - Stems and mixtures come at the separator's rate and with its channels, separated vocals in mono at the acoustic
   model's rate.
+- A supervision without a text is singing whose words are unknown; a cut without supervisions is a pause.
 - Augmentation is drawn from seed, epoch and the cut's id alone.
 - A cut at speed s is 1/s as long, and so are the times of its words and phones.
 - Audio is in files or in memory. Lhotse would also run a command or fetch a URL that a cut names; these are refused.
@@ -51,6 +52,7 @@ class Row:
         labels: letters, with times from the row's start.
         phones: none where they are not known.
         rng: for what is still to be drawn for the cut.
+        words_known: whether the labels are those of the row; else there are none.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Row:
     labels: list[Label]
     phones: list[Label]
     rng: np.random.Generator
+    words_known: bool = True
 
     @property
     def mixture(self) -> Float[Tensor, "channels samples"] | None:
@@ -112,12 +115,22 @@ def read_row(
     else:
         unseparated = gain * _read(cut, None, speed, sound)
     labels, phones = labels_of(cut, labeller, speed)
-    return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, phones, rng)
+    return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, phones, rng, words_known(cut))
 
 
 def has_words(cut: Any) -> bool:
-    """Whether a Lhotse cut has words; those without are pauses."""
+    """Whether a Lhotse cut has words."""
     return any(supervision.text for supervision in cut.supervisions)
+
+
+def words_known(cut: Any) -> bool:
+    """Whether a Lhotse cut has words or is a pause."""
+    return all(supervision.text is not None for supervision in cut.supervisions)
+
+
+def is_pause(cut: Any) -> bool:
+    """Whether nobody sings in a Lhotse cut."""
+    return words_known(cut) and not has_words(cut)
 
 
 def labels_of(cut: Any, labeller: Labeller, speed: float = 1.0) -> tuple[list[Label], list[Label]]:

@@ -8,7 +8,7 @@ Conventions
   To resume, the epoch is started again and that many batches are skipped; that reads cuts but no audio, but for Shar.
 - An epoch has as many cuts as all files together. Of a file whose share is not its size (`weights`, `temperature`),
   cuts are used several times, with -1, -2 and so on after their ids, or a random part of them, drawn anew each epoch.
-- Cuts without words are drawn anew for each epoch, so that their expected share is `silence_prob`.
+- Pauses, cuts without words, are drawn anew for each epoch, so that their expected share is `silence_prob`.
 - Bucketing and shuffling are Lhotse's (`DynamicBucketingSampler`). Its state counts the batches that were sampled, not
   those that prefetching workers have returned, and its choice of buckets depends on the number of processes; so it is
   run for one process, and its state is not used.
@@ -31,7 +31,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from lhotse.dataset.sampling.base import TimeConstraint
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
-from lyrics_asr.training.data.cut_reader import has_words
+from lyrics_asr.training.data.cut_reader import is_pause
 from lyrics_asr.training.data.lhotse_io import manifest_files
 from lyrics_asr.training.data.options import CutLoaderOptions
 
@@ -159,7 +159,7 @@ class CutOrder:
         most = min(self._options.limit or _CUTS_FOR_BUCKETS, _CUTS_FOR_BUCKETS)
         try:
             every = (cut for file in files for cut in CutSet.from_jsonl_lazy(file))
-            cuts = list(islice((cut for cut in every if has_words(cut) or self._options.silence_prob), most))
+            cuts = list(islice((cut for cut in every if not is_pause(cut) or self._options.silence_prob), most))
             longest_seconds = max((cut.duration for cut in cuts), default=0.0)
         except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
             message = f"{names}: not cuts as Lhotse writes them ({error}); make them again with `lyrics-asr data`"
@@ -178,16 +178,16 @@ class CutOrder:
         """
         counts: Counter[bool] = Counter()
         for files, passes in zip(self._manifests, self._passes, strict=True):
-            own = Counter(has_words(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
+            own = Counter(is_pause(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
             counts.update({key: passes * number for key, number in own.items()})
-        if not counts[False]:
+        if not counts[True]:
             names = ", ".join(map(str, self._paths))
             raise ValueError(
                 f"{names}: no cut without words, for silence_prob; make the cuts with `lyrics-asr data cuts` from "
                 "songs with pauses, or set it to 0"
             )
         prob = self._options.silence_prob
-        return min(1.0, prob / (1 - prob) * counts[True] / counts[False])
+        return min(1.0, prob / (1 - prob) * counts[False] / counts[True])
 
 
 def passes_of(sizes: Sequence[int], weights: Sequence[float], temperature: float) -> list[float]:
@@ -215,7 +215,7 @@ def _numbered(cut: Any, number: int) -> Any:
 
 
 def _is_used(cut: Any, seed: int, silence_share: float) -> bool:
-    return has_words(cut) or _is_drawn(cut, str(seed), silence_share)
+    return not is_pause(cut) or _is_drawn(cut, str(seed), silence_share)
 
 
 def _is_drawn(cut: Any, seed: str, share: float) -> bool:

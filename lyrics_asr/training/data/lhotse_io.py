@@ -101,6 +101,37 @@ def render_cut(
     return json.dumps(cut)
 
 
+def render_wordless_cut(
+    recording: Mapping[str, Any],
+    number: int,
+    start_seconds: float,
+    duration_seconds: float,
+    stems: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """A window of a song whose words are unknown, as a line of JSON: its supervision has no text."""
+    channels = recording["channel_ids"]
+    channel = 0 if len(channels) == 1 else channels
+    cut_id = f"{recording['id']}-{number:03}"
+    supervision = {
+        "id": cut_id,
+        "recording_id": recording["id"],
+        "start": 0.0,
+        "duration": duration_seconds,
+        "channel": channel,
+    }
+    cut = {
+        "id": cut_id,
+        "start": start_seconds,
+        "duration": duration_seconds,
+        "channel": channel,
+        "supervisions": [supervision],
+        "recording": recording,
+        "custom": stems,
+        "type": "MonoCut" if len(channels) == 1 else "MultiCut",
+    }
+    return json.dumps(cut)
+
+
 def write_cuts(path: Path, lines: Iterable[str]) -> None:
     """Write cuts as a compressed `lhotse.CutSet`, atomically; the same cuts give the same bytes.
 
