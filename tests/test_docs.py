@@ -86,7 +86,7 @@ def _help_of(*verbs: str) -> str:
 
 @pytest.mark.parametrize(("document", "words"), _commands(), ids=_name)
 def test_verbs_and_options_exist(document: Path, words: list[str]) -> None:
-    verbs = words[:2] if words[0] in ("data", "lm", "models") else words[:1]
+    verbs = words[:2] if words[0] in ("data", "lm", "models", "survey") else words[:1]
     known = re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", _help_of(*verbs))
     given = [word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
     assert not set(given) - set(known)

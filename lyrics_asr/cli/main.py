@@ -147,6 +147,7 @@ _VERBS = (
     ("render", "convert JSON transcripts to other formats, with no model", partial(_declare, "commands", "render")),
     ("train", "train or fine-tune a model, as a configuration says", partial(_declare, "train", "train")),
     ("evaluate", "evaluate a model on songs with lyrics and times", partial(_declare, "evaluate", "evaluate")),
+    ("survey", "make a listening test of separated stems, and report it", partial(_declare, "survey", "survey")),
     ("serve", "run the web application and OpenAI's transcription API", partial(_declare, "serve", "serve")),
     ("models", "list, download, find, export, average and publish models", partial(_declare, "models", "models")),
     ("lm", "build, inspect and tune language models", partial(_declare, "language_model", "lm")),

@@ -52,6 +52,12 @@ def declare_serve(parser: "VerbParser") -> None:
         metavar="FOLDER",
         help="songs to add at the start, with lyrics beside them, if they have any",
     )
+    parser.add_argument(
+        "--survey",
+        type=Path,
+        metavar="FOLDER",
+        help="listening test of lyrics-asr survey make, shown at /survey/ without a key; results go to the data folder",
+    )
     parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="accepted keys, one per line")
     parser.add_argument("--insecure", action="store_true", help="listen on the network without keys")
     parser.add_argument(
@@ -94,6 +100,7 @@ def serve(args: argparse.Namespace) -> int:
         keys=keys,
         allowed_hosts=tuple(args.allowed_host),
         limits=Limits(**limits),
+        survey=args.survey,
     )
     _show_access_log()
     say(f"open http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port} in a browser; Ctrl-C ends")

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from lyrics_asr.decoding.pool import usable_cores
-from lyrics_asr.server import api_jobs, api_openai, realign
+from lyrics_asr.server import api_jobs, api_openai, api_survey, realign
 from lyrics_asr.server.errors import add_error_handlers
 from lyrics_asr.server.safety import SafetyMiddleware
 from lyrics_asr.server.settings import ServerSettings
@@ -52,6 +52,8 @@ def create_app(settings: ServerSettings) -> FastAPI:
     add_error_handlers(app)
     app.include_router(api_openai.router)
     app.include_router(api_jobs.router)
+    if settings.survey is not None:
+        api_survey.add_survey(app, settings.survey, settings.data)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(SafetyMiddleware, settings=settings)
 

@@ -4,7 +4,8 @@ Conventions
 - Without keys, the Host header must name this computer or an allowed host, so that a web page cannot reach the server
   under a name of its own (DNS rebinding).
 - A request from a web page must come from our own page (CSRF). Clients that are not browsers send no Origin.
-- The page and the API's description are public; with keys, everything else needs `Authorization: Bearer KEY`.
+- The page, the API's description and a listening test are public; with keys, everything else needs `Authorization:
+  Bearer KEY`.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from lyrics_asr.server.errors import error_response
 from lyrics_asr.server.settings import Limits, ServerSettings, is_address, is_loopback
 
 _PUBLIC = ("/static/", "/docs", "/openapi.json", "/healthz")
+_SURVEY = "/survey/"
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -96,7 +98,8 @@ class SafetyMiddleware:
         if length.isdecimal() and int(length) > limit:
             return 413, _too_large(limit), "too_large"
         path = scope["path"]
-        if not self._settings.keys or path == "/" or path.startswith(_PUBLIC):
+        public = _PUBLIC if self._settings.survey is None else (*_PUBLIC, _SURVEY)
+        if not self._settings.keys or path == "/" or path.startswith(public):
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         # Each is compared, in constant time, so that the time does not tell which one is nearly right.

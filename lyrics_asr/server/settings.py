@@ -52,6 +52,7 @@ class ServerSettings:
         keys: accepted API keys; empty to accept everybody.
         allowed_hosts: further names in the Host header, such as that of a reverse proxy.
         limits: limits for clients.
+        survey: folder of a listening test to show, with a place for its results; None for none.
     """
 
     data: Path
@@ -63,6 +64,7 @@ class ServerSettings:
     keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    survey: Path | None = None
 
     @property
     def songs(self) -> Path:
