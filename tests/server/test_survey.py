@@ -135,7 +135,7 @@ def test_a_rater_with_a_phone_sends_the_results(page, survey, tmp_path):
     assert next(each.mean for each in report.ratings if (each.system, each.scale) == ("leaky", "isolation")) == 3
 
 
-def test_samples_keep_the_place_in_the_music_and_nothing_names_them(survey, tmp_path):
+def test_the_server_shows_the_survey_and_nothing_beside_it(survey, tmp_path):
     with running(tmp_path / "data", survey=survey, keys=("a-key-of-16-letters",)) as client:
         assert client.get("/survey/").status_code == 200
         sample = next(iter(systems(survey)))
