@@ -81,7 +81,7 @@ def test_all_samples_are_of_the_same_excerpt_and_equally_loud(survey, stems):
         ]
         assert loudness == pytest.approx([loudness[0]] * len(loudness), abs=0.1)
         reference = read_audio(systems["hidden reference"]).samples[:, RATE_HZ : 2 * RATE_HZ]
-        original = read_audio(stems / "true" / f"{song}.flac", start_seconds=start + 1, duration_seconds=1).samples
+        original = read_audio(stems / "true" / f"{song}.flac", start_seconds=start + 1, duration_seconds=1.0).samples
         scale = reference.square().mean().sqrt() / original.square().mean().sqrt()
         torch.testing.assert_close(reference, scale * original, atol=1e-3, rtol=0)
         spectrum = read_audio(systems["anchor"]).samples[0]
