@@ -91,14 +91,17 @@ def compare_targets(folder: Path, corpus: Path, songs: int) -> None:
             path = folder / f"copy{suffix}"
             write_audio(path, copy)
             mix, stem = (Track(each, "", "", 60.0) for each in (song.audio, path))
-            result, sdr = {}, {}
+            result: dict[str, str] = {}
+            sdr: dict[str, float] = {}
             for target, most_db in (("chosen", pair_stems._MAX_EXACT_DB), ("subtracted", 0.0), ("max rule", -999.0)):
                 before, pair_stems._MAX_EXACT_DB = pair_stems._MAX_EXACT_DB, most_db
                 stems = pair_stems.make_stems(TrackPair(mix, stem, "instrumental"))
                 pair_stems._MAX_EXACT_DB = before
-                is_pair = isinstance(stems, pair_stems.PairStems)
-                result[target] = stems.target if is_pair else "dropped"
-                sdr[target] = sdr_db(stems, vocals) if is_pair and stems.target == target else float("nan")
+                if isinstance(stems, str):
+                    result[target], sdr[target] = "dropped", float("nan")
+                else:
+                    result[target] = stems.target
+                    sdr[target] = sdr_db(stems, vocals) if stems.target == target else float("nan")
             rows.setdefault(name, []).append((result["chosen"], sdr["subtracted"], sdr["max rule"]))
     for name, results in rows.items():
         chosen = [each[0] for each in results]
