@@ -15,6 +15,7 @@ from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import DecodingOptions
 from lyrics_asr.training import loop
+from lyrics_asr.training.examples import development_examples
 from lyrics_asr.training.export import finish
 from lyrics_asr.training.setup import with_vocabulary_of_text
 from lyrics_asr.training.trackers import JsonLog
@@ -54,6 +55,9 @@ def test_a_new_vocabulary_is_learned_and_exported(unit, training_config, trainin
     tokenizer = AutoTokenizer.from_pretrained(Path(config.output, "tokenizer"))
     assert with_vocabulary_of_text(config).vocabulary == str(Path(config.output, "tokenizer"))
     assert trained.acoustic.vocabulary.unit == unit
+    example, *_ = development_examples(config, trained)  # a model of phonemes is validated by phonemes
+    phonemes = [tokenizer.phonemize(word) for word in example.reference.split() if unit == "phonemes"]
+    assert example.phonemes.split() == " ".join(phonemes).split()
 
     folder = finish(config, log)
     model = load_model(str(folder), device="cpu")
