@@ -44,11 +44,13 @@ def with_vocabulary_of_text(config: TrainingConfig) -> TrainingConfig:
         ValueError: not cuts, or cuts without words.
         OSError: the tokenizer cannot be written.
     """
-    cuts, folder = [Path(each) for each in config.cuts.cuts], Path(config.output, "tokenizer")
+    cuts = [Path(each) for each in config.cuts.cuts]
     if config.vocabulary == "text":
         return replace(config, vocabulary="letters", letters=letters_of_cuts(cuts))
     if config.vocabulary not in ("pieces", "phonemes"):
         return config
+    name = f"pieces-{config.pieces}" if config.vocabulary == "pieces" else config.vocabulary
+    folder = Path(config.output, "tokenizer", name)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
