@@ -6,6 +6,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from lyrics_asr.models import precision
 from tests import fork_server
 from tests.paths import DALI, LYRICS
 
@@ -39,6 +40,12 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def float32_on_every_cpu(monkeypatch):
+    """Tests compare results more closely than bfloat16 computes, on every CPU."""
+    monkeypatch.setattr(precision, "_FAST_INSTRUCTIONS", ())
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ class AcousticModel(nn.Module):
         correction_seconds = float(getattr(config, CORRECTION_KEY, 0.0))
         grid = grid_of(name, network, feature_extractor, self.log_mel)
         self.grid = replace(grid, correction_seconds=correction_seconds)
+        self.gains_by_bfloat16 = not hasattr(network, "wave_unet")  # on a CPU, see `precision`; not measured for those
         self._normalizes = self.log_mel is None and bool(getattr(feature_extractor, "do_normalize", False))
         self._feature_encoder_name = ""
         for module_name, module in network.named_modules():

@@ -154,7 +154,7 @@ class LyricsModel(nn.Module):
         """
         rate = self.separator.sample_rate_hz
         mixtures = list(map(attrgetter("samples"), songs))
-        options = for_device(options, self.device)
+        options = for_device(options, self.device, gains_on_cpu=self.separator.gains_by_bfloat16)
         while True:
             try:
                 vocals = self.separator.separate(mixtures, options, progress)
@@ -179,7 +179,8 @@ class LyricsModel(nn.Module):
             MemoryError: memory runs out even with the shortest windows.
             ValueError: a precision that the device does not have.
         """
-        options = self.acoustic.with_windows(for_device(options, self.device))
+        options = for_device(options, self.device, gains_on_cpu=self.acoustic.gains_by_bfloat16)
+        options = self.acoustic.with_windows(options)
         waveforms = []
         for voice in voices:
             waveforms.append(voice.samples[0])

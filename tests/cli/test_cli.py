@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from lyrics_asr.audio import Audio, container, read_audio, reading, write_audio
+from lyrics_asr.cli.arguments import add_model_options, model_arguments
 from lyrics_asr.cli.extras import extra_with
 from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
@@ -29,7 +31,7 @@ from lyrics_asr.inference.requests import AlignRequest, RenderRequest, SeparateR
 from lyrics_asr.inference.run import run as run_songs
 from lyrics_asr.models import lyrics_model
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.options import DecodingOptions
+from lyrics_asr.options import DecodingOptions, InferenceOptions
 from tests.fork_server import start_command
 from tests.formats.test_formats import GOLDEN, TRANSCRIPT
 
@@ -313,6 +315,16 @@ def test_requests_give_from_python_what_the_command_line_gives(songs, model, tmp
     assert [outcome.error for outcome in outcomes] == [None, None]
     for name in ("one.json", "more/two.json"):
         assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "cli" / name).read_bytes()
+
+
+def test_precision_is_set_for_both_networks_and_set_has_the_last_word():
+    parser = argparse.ArgumentParser()
+    add_model_options(parser)
+    parser.set_defaults(output=None)
+    given = parser.parse_args(["--precision", "float32", "--set", "acoustic.precision=auto"])
+    options = load_config(InferenceOptions, overrides=list(model_arguments(given)["overrides"]))
+    assert (options.separation.precision, options.acoustic.precision) == ("float32", "auto")
+    assert model_arguments(parser.parse_args([]))["overrides"] == ()
 
 
 @pytest.mark.parametrize("kind", [TranscribeRequest, AlignRequest, SeparateRequest, RenderRequest])

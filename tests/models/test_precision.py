@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,18 +9,26 @@ from lyrics_asr.inference.pipeline import align, transcribe
 from lyrics_asr.inference.stages import options_for
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.models.devices import find_device
-from lyrics_asr.models.precision import computing_in, for_device, has_bfloat16
+from lyrics_asr.models.precision import for_device, has_bfloat16
 from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.separators.loading import build_separator
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
 from tests.paths import DEMO
 
 CPU = torch.device("cpu")
 
 
-def test_a_cpu_computes_in_float32_unless_told_otherwise():
-    separation, acoustic = for_device(SeparationOptions(), CPU), for_device(AcousticOptions(batch_size=3), CPU)
-    assert (separation.precision, separation.batch_size) == ("float32", 1)
-    assert (acoustic.precision, acoustic.batch_size) == ("float32", 3)
+@pytest.mark.parametrize("options", [SeparationOptions(batch_size=3), AcousticOptions(batch_size=3)])
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("gains", [True, False])
+def test_a_cpu_computes_in_bfloat16_where_that_is_faster(monkeypatch, options, native, gains):
+    monkeypatch.undo()  # the float32 of all tests
+    capabilities = {"avx2": True, "avx512_bf16": native, "cpu_name": "bf16"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    chosen = for_device(options, CPU, gains_on_cpu=gains)
+    assert (chosen.precision, chosen.batch_size) == ("bfloat16" if native and gains else "float32", 3)
+    asked = for_device(replace(options, precision="float32", batch_size=None), CPU, gains_on_cpu=gains)
+    assert (asked.precision, asked.batch_size) == ("float32", 1)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -27,7 +37,6 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
         torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": native, "cpu_name": "bf16"}
     )
     assert has_bfloat16(CPU) == native
-    assert for_device(AcousticOptions(), CPU).precision == "float32"
     for options in (SeparationOptions(precision="bfloat16"), AcousticOptions(precision="bfloat16")):
         if native:
             assert for_device(options, CPU).precision == "bfloat16"
@@ -36,15 +45,11 @@ def test_bfloat16_needs_instructions_for_it(monkeypatch, native):
                 for_device(options, CPU)
 
 
-def test_float32_is_not_rounded_to_tf32_and_the_setting_is_restored(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    ones = torch.ones(2, 2)
-    with computing_in("float32", CPU):
-        assert not torch.backends.cudnn.allow_tf32
-        assert (ones @ ones).dtype == torch.float32
-    assert torch.backends.cudnn.allow_tf32
-    with computing_in("bfloat16", CPU):
-        assert (ones @ ones).dtype == torch.bfloat16
+def test_which_networks_gain_by_bfloat16():
+    """Measured in docs/benchmarks.md: Demucs and transformers do, the U-Net does not."""
+    small = load_model("embedded-small", device="cpu")
+    assert (small.separator.gains_by_bfloat16, small.acoustic.gains_by_bfloat16) == (True, True)
+    assert not build_separator({"network": "UNet", "channels": [4]}).gains_by_bfloat16
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ class DemucsSeparator(Separator):
         ValueError: a network has no source "vocals".
     """
 
+    gains_by_bfloat16 = True
+
     def __init__(self, name: str, networks: Sequence[DemucsNetwork], weights: Sequence[float] | None = None) -> None:
         super().__init__(
             name,
