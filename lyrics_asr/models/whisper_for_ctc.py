@@ -41,7 +41,10 @@ class WhisperForCTC(PreTrainedModel):
 
     def forward(self, input_features: Float[Tensor, "batch mels columns"], **options: Any) -> CausalLMOutput:
         """The logits of whole windows; other options of transformers have no effect."""
-        return CausalLMOutput(logits=self.lm_head(self.encoder(input_features, self.config.head_layers)))
+        states = self.encoder(self._spec_augment(input_features), self.config.head_layers)
+        return CausalLMOutput(logits=self.lm_head(states))
+
+    _spec_augment: Any = WhisperCTC._spec_augment
 
 
 AutoConfig.register(MODEL_TYPE, WhisperCTCConfig)
