@@ -105,11 +105,16 @@ def compare_targets(folder: Path, corpus: Path, songs: int) -> None:
             rows.setdefault(name, []).append((result["chosen"], sdr["subtracted"], sdr["max rule"]))
     for name, results in rows.items():
         chosen = [each[0] for each in results]
-        subtracted, max_rule = np.nanmedian(np.array([each[1:] for each in results]), axis=0)
         print(
             f"{name:<12}{len(results):>6}{chosen.count('subtracted'):>12}{chosen.count('max rule'):>10}"
-            f"{chosen.count('dropped'):>9}{subtracted:>16.1f}{max_rule:>10.1f}"
+            f"{chosen.count('dropped'):>9}{_median([each[1] for each in results]):>12}"
+            f"{_median([each[2] for each in results]):>10}"
         )
+
+
+def _median(values: list[float]) -> str:
+    known = [value for value in values if not np.isnan(value)]
+    return f"{np.median(known):.1f}" if known else "-"
 
 
 def copies(audio: Audio) -> Iterator[tuple[str, str, Audio]]:

@@ -65,7 +65,7 @@ def read_catalog(source: Path, cache: Path) -> tuple[Track, ...]:
     Raises:
         FileNotFoundError: no such folder or file, or no audio in the folder.
         ValueError: a file that is not a catalogue; the message names it, the row and the cause.
-        OutputError: the cache cannot be written.
+        OSError: the cache cannot be written.
     """
     if source.is_dir():
         paths = sorted(_audio_files(source))

@@ -19,7 +19,7 @@ from lyrics_asr.server.errors import ApiError
 
 _MOST_BYTES = 200_000
 _MOST_RESULTS = 5000
-_SCHEMA = "lyrics-asr/survey-result/1"
+_SCHEMA = "lyrics-asr/survey-result/1"  # as the page writes it
 
 
 def read_survey_id(folder: Path) -> str:

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from lyrics_asr.audio import Audio, read_audio
+from lyrics_asr.audio import Audio, read_audio, require_sound
 from lyrics_asr.audio.fingerprint import fingerprint, match_fingerprints
 from lyrics_asr.corpora.pairs import TrackPair
 from lyrics_asr.training.data.pair_alignment import PairAlignment, align_stem, frame_levels_db, refined_gain, shift
@@ -96,13 +96,16 @@ def make_stems(pair: TrackPair) -> PairStems | str:
     """The stems of a pair, or why it is dropped.
 
     Raises:
-        AudioError, OSError: a file cannot be read, or fingerprints cannot be computed.
+        AudioError: a file cannot be decoded, is silent, or has samples that are not finite.
+        OSError: a file cannot be read, or fingerprints cannot be computed.
     """
     seconds = [track.duration_seconds or 0.0 for track in (pair.mix, pair.stem)]
     if max(seconds) > _MAX_SECONDS:
         return LONG
     mix = read_audio(pair.mix.path)
     stem = read_audio(pair.stem.path, sample_rate_hz=mix.sample_rate_hz)
+    for audio, track in ((mix, pair.mix), (stem, pair.stem)):
+        require_sound(audio, track.path)
     if min(mix.duration_seconds, stem.duration_seconds) < _MIN_SECONDS:
         return SHORT
     channels: Literal[1, 2] = 1 if min(mix.samples.shape[0], stem.samples.shape[0]) == 1 else 2

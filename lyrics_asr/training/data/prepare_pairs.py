@@ -13,10 +13,9 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,32 +156,28 @@ def _check(pairs: Sequence[TrackPair], output: Path, processes: int) -> Iterator
 
 
 def check_pair(output: Path, pair: TrackPair) -> CheckedPair:
-    """Check a pair, and write its stems if it passes."""
-    result = CheckedPair(_id(pair), str(pair.mix.path), str(pair.stem.path), pair.kind)
+    """Check a pair, and write its stems if it passes; one that cannot be read is dropped.
+
+    Raises:
+        OutputError: the stems cannot be written.
+    """
+    checked = CheckedPair(_id(pair), str(pair.mix.path), str(pair.stem.path), pair.kind)
     try:
         stems = make_stems(pair)
-    except AudioError as error:
+    except (AudioError, OSError) as error:
         _logger.warning("%s", error)
-        stems = UNREADABLE
+        return replace(checked, dropped=UNREADABLE)
     if isinstance(stems, str):
-        return CheckedPair(result.id, result.mix, result.stem, result.kind, dropped=stems)
-    folder = output / "stems" / result.id
-    try:
-        write_audio(folder / "vocals.flac", stems.vocals)
-        write_audio(folder / "accompaniment.flac", stems.accompaniment)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return CheckedPair(
-        result.id,
-        result.mix,
-        result.stem,
-        result.kind,
-        None,
-        stems.target,
-        stems.start_seconds,
-        stems.end_seconds,
-        asdict(stems.measures),
+        return replace(checked, dropped=stems)
+    folder = output / "stems" / checked.id
+    write_audio(folder / "vocals.flac", stems.vocals)
+    write_audio(folder / "accompaniment.flac", stems.accompaniment)
+    return replace(
+        checked,
+        target=stems.target,
+        start_seconds=stems.start_seconds,
+        end_seconds=stems.end_seconds,
+        measures=asdict(stems.measures),
     )
 
 

@@ -17,7 +17,7 @@ from lhotse.qa import validate
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.catalogs import Track
-from lyrics_asr.corpora.pairs import TrackPair
+from lyrics_asr.corpora.pairs import UNREADABLE, TrackPair
 from lyrics_asr.training.data.batch import SoundFormat
 from lyrics_asr.training.data.cut_loader import make_batch
 from lyrics_asr.training.data.cut_reader import read_row
@@ -27,6 +27,7 @@ from lyrics_asr.training.data.lhotse_io import our_decoder
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.data.pair_alignment import align_stem, shift
 from lyrics_asr.training.data.pair_stems import (
+    DRIFTING,
     NOT_ALIGNED,
     NOT_FITTING,
     NOTHING_LEFT,
@@ -37,6 +38,7 @@ from lyrics_asr.training.data.pair_stems import (
     PairStems,
     make_stems,
 )
+from lyrics_asr.training.data.prepare_pairs import check_pair
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
@@ -229,6 +231,20 @@ def test_a_difference_without_a_voice_is_dropped(song, pair_of, monkeypatch):
     assert make_stems(pair_of(Audio(instrumental.samples + noise, RATE_HZ), instrumental)) == NOTHING_LEFT
 
 
+def test_clocks_that_drift_further_are_dropped(song, pair_of, monkeypatch):
+    instrumental, voice = song
+    monkeypatch.setattr("lyrics_asr.training.data.pair_stems._MAX_DRIFT_SECONDS", 1e-4)
+    assert make_stems(pair_of(mixed(instrumental, voice), sped_up(instrumental, 20))) == DRIFTING
+
+
+def test_silent_and_missing_files_are_dropped(song, pair_of, tmp_path):
+    pair = pair_of(song[0], Audio(torch.zeros_like(song[0].samples), RATE_HZ))
+    assert check_pair(tmp_path / "out", pair).dropped == UNREADABLE
+    pair.stem.path.unlink()
+    assert check_pair(tmp_path / "out", pair).dropped == UNREADABLE
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def catalogue(song, tmp_path_factory):
     """Two pairs, one of which is of two songs; an instrumental without a mix."""
@@ -287,6 +303,13 @@ def test_the_report_counts_what_was_dropped(output, capsys, catalogue):
         "dropped: 1 of 2 pairs by their sound",
         "       1  of two songs",
     ]
+
+
+@pytest.mark.slow
+def test_processes_check_what_one_does(catalogue, output, tmp_path):
+    assert main(["data", "pairs", str(catalogue), "-o", str(tmp_path / "out"), "--processes", "2"]) == 0
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (output, tmp_path / "out")]
+    assert reports[0]["pairs"] == reports[1]["pairs"]
 
 
 def test_training_reads_the_cuts(output):
