@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -117,33 +115,23 @@ def test_the_command_line_writes_with_two_devices_what_it_writes_with_one(tmp_pa
     check_command_line(tmp_path, tiny_model_folder, "cpu,cpu", max(1, usable_cores() // 2))
 
 
-PARENT = """
-import signal
-import sys
-from pathlib import Path
-from lyrics_asr.console import BatchProgress
-from lyrics_asr.inference import multi_gpu
-from tests.fake_tasks import config_for, songs_named
-
-if __name__ == "__main__":
+def work_for_long(folder):
+    """The main function of a process with two workers."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    folder = Path(sys.argv[1])
-    songs = songs_named(folder, "slow 9", "slow 9 too")
-    multi_gpu.work(songs, config_for(folder), BatchProgress(), print)
-"""
+    with fork_server.forked(multi_gpu):
+        work(songs_named(folder, "slow 9", "slow 9 too"), config_for(folder))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_parent(tmp_path, how):
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.PIPE, env=environment) as parent:
-        deadline = time.monotonic() + 60
-        while len(list(tmp_path.glob("tried *"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        parent.send_signal(how)
-        parent.communicate(timeout=30)
+    with fork_server.forked() as context:
+        parent = context.Process(target=work_for_long, args=(tmp_path,))
+        parent.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("tried *"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(parent.pid, how)
+    parent.join(30)
     assert len(loaded(tmp_path)) == 2
     while any(map(is_alive, loaded(tmp_path))) and time.monotonic() < deadline:
         time.sleep(0.05)

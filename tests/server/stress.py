@@ -1,6 +1,5 @@
 """Many clients, and kills of the server and its workers at random moments: small as a test, large as a benchmark."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -11,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 
@@ -44,13 +42,12 @@ def load_counting(folder, seconds, device):
 
 
 def serve(folder, port, song_seconds):
-    """The server's process; its workers are forked from it, which has imported everything."""
+    """The server's process."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
-    fork = SimpleNamespace(get_context=lambda method: multiprocessing.get_context("fork"))
-    decoder.multiprocessing = processing.multiprocessing = fork
     load = partial(load_counting, folder, song_seconds)
     limits = Limits(queued_jobs=50, client_jobs=1000)  # some are told to come again
-    run_server(ServerSettings(data=folder, model="fake", load=load, port=port, limits=limits))
+    with fork_server.forked(decoder, processing):
+        run_server(ServerSettings(data=folder, model="fake", load=load, port=port, limits=limits))
 
 
 @dataclass(frozen=True)

@@ -205,19 +205,19 @@ def test_phones_are_read_with_their_times_and_give_the_letters_theirs(cuts):
         torch.testing.assert_close(batch.label_spans[letters, 0], expected[:, 0])
 
 
-@pytest.mark.slow
 def test_cuts_without_words_are_drawn_with_their_probability(cuts):
     silent = {cut.id for cut in CutSet.from_jsonl_lazy(cuts) if not has_words(cut)}
     assert silent
     assert not silent & {cut_id for batch in loader(cuts, epochs=2) for cut_id in batch.chunk_ids}
+    options = CutLoaderOptions([str(cuts)], batch_seconds=10.0, buckets=3, silence_prob=0.2)
+    shares = CutOrder(options, seed=1, epochs=48).shares(Position())
+    is_silent = [cut.id in silent for share in shares for cut in share.cuts]
+    assert sum(is_silent) / len(is_silent) == pytest.approx(0.2, abs=0.02)
     remixed = replace(PLAIN, remix_prob=1.0)
-    rows = dict.fromkeys((False, True), 0)
-    for batch in loader(cuts, epochs=12, silence_prob=0.2, augmentation=remixed):
+    for batch in loader(cuts, epochs=2, silence_prob=0.2, augmentation=remixed):
         for row, cut_id in enumerate(batch.chunk_ids):
-            rows[cut_id in silent] += 1
             assert (cut_id in silent) == (batch.label_lengths[row] == 0)
             assert batch.accompaniment[row].any()
-    assert rows[True] / sum(rows.values()) == pytest.approx(0.2, abs=0.04)
 
 
 def test_silence_prob_needs_cuts_without_words(cuts, tmp_path):
