@@ -23,7 +23,8 @@ from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.evaluation.aggregation import METRICS, aggregate
 from lyrics_asr.evaluation.damage import Damage, damage, damage_statistics
-from lyrics_asr.inference.stages import compute_texts, decode_transcript, options_for, read_mixture, run_networks
+from lyrics_asr.inference.mixtures import read_mixture
+from lyrics_asr.inference.stages import compute_texts, decode_transcript, options_for, run_networks
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics
 from lyrics_asr.models.lyrics_model import LyricsModel

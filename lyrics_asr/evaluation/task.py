@@ -29,6 +29,7 @@ from lyrics_asr.formats import render_json
 from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
+from lyrics_asr.inference.mixtures import read_mixture, read_song
 from lyrics_asr.inference.requests import ModelRequest
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.stages import (
@@ -38,8 +39,6 @@ from lyrics_asr.inference.stages import (
     compute_texts,
     decode_transcript,
     options_for,
-    read_mixture,
-    read_song,
     run_networks,
     separate_song,
 )

@@ -16,6 +16,7 @@ from lyrics_asr.inference.emission_cache import EmissionCache
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.melody import MelodyTask
+from lyrics_asr.inference.mixtures import read_mixture, read_song
 from lyrics_asr.inference.requests import AlignRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run
 from lyrics_asr.inference.runner import Song
@@ -25,8 +26,6 @@ from lyrics_asr.inference.stages import (
     compute_texts,
     decode_transcript,
     options_for,
-    read_mixture,
-    read_song,
     run_networks,
 )
 from lyrics_asr.inference.tasks import AlignTask, SeparateTask

@@ -1,31 +1,24 @@
 """The stages of a song: functions that the tasks, the Python API and evaluation share.
 
-read_song -> compute_emissions (separator, acoustic model) -> decode_transcript or align_emissions
+mixtures.read_song -> compute_emissions (separator, acoustic model) -> decode_transcript or align_emissions
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Literal
 
 from lyrics_asr.alignment.forced_alignment import align_lyrics
 from lyrics_asr.audio import (
     Audio,
-    ChannelCorrection,
     leveled,
     leveling_gain,
-    peak_of,
-    read_audio,
-    require_peak,
-    require_sound,
 )
 from lyrics_asr.config import load_config
 from lyrics_asr.decoding.greedy import greedy as greedy_search
 from lyrics_asr.decoding.lines import cut_lines
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.attention import timed_lines
-from lyrics_asr.inference.long_audio import LONG_SECONDS, AudioFile, separate_in_blocks
-from lyrics_asr.inference.runner import Song, Stopwatch
+from lyrics_asr.inference.long_audio import AudioFile, separate_in_blocks
+from lyrics_asr.inference.runner import Stopwatch
 from lyrics_asr.lyrics.languages import base_code
 from lyrics_asr.lyrics.normalization import spellable_words
 from lyrics_asr.lyrics.text import Lyrics
@@ -50,55 +43,6 @@ def options_for(model: LyricsModel, overrides: Sequence[str] = ()) -> InferenceO
     return load_config(InferenceOptions, overrides=[*tuned, *overrides])
 
 
-def read_mixture(path: Path, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio:
-    """Read a song at the sample rate and with the channels of the separator; faulty channels are corrected.
-
-    Args:
-        path: audio or video file.
-        model: model with the separator.
-        track: number of the audio track, from 1; None for the default track.
-        strict: refuse damaged and truncated files.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AudioError: the file has no audio, or is silent.
-        ValueError: the separator is neither mono nor stereo.
-    """
-    rate = model.separator.sample_rate_hz
-    audio = read_audio(path, sample_rate_hz=rate, channels=2, track=track, strict=strict)
-    return corrected_mixture(audio, path, model.mixture_channels)
-
-
-def corrected_mixture(audio: Audio, path: Path, channels: Literal[1, 2]) -> Audio:
-    """The mixture from a song in stereo; faulty channels are corrected.
-
-    Args:
-        audio: the song, at the sample rate of the separator.
-        path: names the song.
-        channels: channels of the separator.
-
-    Raises:
-        AudioError: the song is silent.
-    """
-    require_sound(audio, path)
-    audio = ChannelCorrection.measure(audio, path).apply(audio)
-    require_peak(peak_of(audio.to_channels(1)), path)
-    return audio.to_channels(channels)
-
-
-def read_song(song: Song, model: LyricsModel, *, track: int | None = None, strict: bool = False) -> Audio | AudioFile:
-    """Read a song's mixture, see `read_mixture`; return its file instead if it is too long to hold in memory.
-
-    Raises:
-        FileNotFoundError: no such file.
-        AudioError: the file has no audio, or is silent.
-        ValueError: the separator is neither mono nor stereo.
-    """
-    if song.audio_seconds > LONG_SECONDS:
-        return AudioFile(song.job.source, track, strict)
-    return read_mixture(song.job.source, model, track=track, strict=strict)
-
-
 def separate_to_16k_mono(
     mixtures: Sequence[Audio | AudioFile],
     model: LyricsModel,
@@ -108,7 +52,7 @@ def separate_to_16k_mono(
     """Separate the vocals of leveled songs, as input of the acoustic model; those of long songs are on the CPU.
 
     Args:
-        mixtures: mixtures or files from `read_song`.
+        mixtures: mixtures or files from `mixtures.read_song`.
         model: model with the separator.
         options: options of the separator.
         progress: progress callback, with a fraction in 0..1.
@@ -137,7 +81,7 @@ def separate_song(
     """Separate a leveled song in memory, for those who keep its vocals.
 
     Args:
-        mixture: mixture from `read_mixture`.
+        mixture: mixture from `mixtures.read_mixture`.
         model: model with the separator.
         options: options of the separator.
         progress: progress callback, with a fraction in 0..1.
@@ -160,7 +104,7 @@ def acoustic_inputs(
     """What the acoustic model hears, mono at 16 kHz: vocals, or the leveled mixtures, as `model.acoustic_input` says.
 
     Args:
-        mixtures: mixtures or files from `read_song`.
+        mixtures: mixtures or files from `mixtures.read_song`.
         model: model from `load_model`.
         options: options of the separator.
         progress: progress callback for the separation, with a fraction in 0..1.
@@ -196,7 +140,7 @@ def run_networks(
     """Run separator and acoustic model on songs.
 
     Args:
-        mixtures: mixtures or files from `read_song`. Songs in memory share batches.
+        mixtures: mixtures or files from `mixtures.read_song`. Songs in memory share batches.
         model: model from `load_model`.
         options: options of both networks.
         progress: progress callback for the separation, with a fraction in 0..1.

@@ -20,6 +20,7 @@ from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import file_fingerprint
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
+from lyrics_asr.inference.mixtures import read_mixture, read_song
 from lyrics_asr.inference.requests import AlignRequest, ModelRequest, SeparateRequest
 from lyrics_asr.inference.results import write_results, write_transcript
 from lyrics_asr.inference.runner import Song, Stopwatch, Task
@@ -27,8 +28,6 @@ from lyrics_asr.inference.stages import (
     Decode,
     align_emissions,
     compute_emissions,
-    read_mixture,
-    read_song,
 )
 from lyrics_asr.language_model.files import read_header
 from lyrics_asr.lyrics.languages import NAMES, resolve_language

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lyrics_asr.audio import AudioError, probe, read_audio
 from lyrics_asr.decoding.pool import end_with_caller
-from lyrics_asr.inference.stages import corrected_mixture
+from lyrics_asr.inference.mixtures import corrected_mixture
 from lyrics_asr.inference.workers import PackedError, exit_cause
 from lyrics_asr.lyrics.text import read_lyrics
 from lyrics_asr.server import song_files

@@ -15,8 +15,8 @@ from lyrics_asr.corpora.manifest import Song as ReferenceSong
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.inference.jobs import Job
 from lyrics_asr.inference.long_audio import AudioFile
+from lyrics_asr.inference.mixtures import read_mixture, read_song
 from lyrics_asr.inference.runner import Song
-from lyrics_asr.inference.stages import read_mixture, read_song
 from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.spelling import WILDCARD, spell
 from lyrics_asr.models.lyrics_model import LyricsModel

@@ -19,7 +19,7 @@ from lyrics_asr.evaluation.task import EvaluateTask
 from lyrics_asr.files import write_text
 from lyrics_asr.formats import render
 from lyrics_asr.inference import stages
-from lyrics_asr.inference.stages import read_mixture
+from lyrics_asr.inference.mixtures import read_mixture
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic

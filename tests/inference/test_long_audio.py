@@ -4,6 +4,7 @@ import torch
 from lyrics_asr import load_model, transcribe
 from lyrics_asr.audio import Audio, AudioError, write_audio
 from lyrics_asr.inference import long_audio, stages
+from lyrics_asr.inference.mixtures import read_mixture
 from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.loading import build_separator, load_separator
 from lyrics_asr.options import AcousticOptions, InferenceOptions, SeparationOptions
@@ -29,7 +30,7 @@ def noise(seconds, rate=44_100, channels=2):
 
 
 def in_one_piece_and_in_blocks(path, model, options):
-    (whole,) = stages.separate_to_16k_mono([stages.read_mixture(path, model)], model, options.separation)
+    (whole,) = stages.separate_to_16k_mono([read_mixture(path, model)], model, options.separation)
     return whole, long_audio.separate_in_blocks(long_audio.AudioFile(path), model, options.separation)
 
 

@@ -16,8 +16,9 @@ from lyrics_asr import (
 )
 from lyrics_asr.audio import Audio, AudioError, read_audio, write_audio
 from lyrics_asr.cli.main import main
+from lyrics_asr.inference.mixtures import read_mixture
 from lyrics_asr.inference.pipeline import emissions_of
-from lyrics_asr.inference.stages import options_for, read_mixture
+from lyrics_asr.inference.stages import options_for
 from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
 from lyrics_asr.options import AcousticOptions, DecodingOptions, InferenceOptions, SeparationOptions, TranscriberOptions
 from lyrics_asr.types import AlignmentError, SongText

@@ -9,7 +9,8 @@ from lhotse.qa import validate
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.cli.main import main
 from lyrics_asr.corpora.manifest import Song, write_manifest
-from lyrics_asr.inference.stages import read_mixture, separate_to_16k_mono
+from lyrics_asr.inference.mixtures import read_mixture
+from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training import loop
