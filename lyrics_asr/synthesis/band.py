@@ -1,8 +1,7 @@
 """The band of a synthetic song: drums, bass, chords, arpeggios, voice-like leads, choirs and noise effects.
 
 The band plays the sections of a `score` in one of the `styles`: `players` play tracks, which are mixed here with the
-`drums`. All randomness
-comes from the generator argument, so the same seed gives the same music.
+`drums`. All randomness comes from the generator argument, so the same seed gives the same music.
 
 Conventions: signals are float32 arrays at `SAMPLE_RATE_HZ`; a player's track is mono, the mix is stereo `[2, samples]`.
 """

@@ -165,7 +165,7 @@ def _lead(band: Band) -> Samples:
 
 
 def bass(band: Band) -> Samples:
-    """The bass, in the rhythm of the style; it is not drawn like the other players."""
+    """The bass, in the rhythm of the style."""
     music, rng, out = band.music, band.rng, band.silence()
     instrument = instruments.bass(rng)
     patterns = band.pattern(

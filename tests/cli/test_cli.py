@@ -25,7 +25,7 @@ from lyrics_asr.cli.main import main
 from lyrics_asr.config import load_config
 from lyrics_asr.corpora.manifest import Song, write_manifest
 from lyrics_asr.formats import FORMATS, parse_json, render
-from lyrics_asr.inference import jobs, stages, tasks, transcribe
+from lyrics_asr.inference import jobs, mixtures, tasks, transcribe
 from lyrics_asr.inference.jobs import find_jobs
 from lyrics_asr.inference.requests import AlignRequest, RenderRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run as run_songs
@@ -152,7 +152,7 @@ def test_songs_that_share_batches_have_the_results_of_each_alone(songs, model, t
     vocals = LyricsModel.vocals
     if verb == "separate":
         monkeypatch.setattr(LyricsModel, "vocals", lambda model, *given: counted(partial(vocals, model), *given))
-    monkeypatch.setattr(stages, "LONG_SECONDS", 2.0)
+    monkeypatch.setattr(mixtures, "LONG_SECONDS", 2.0)
     for name, seconds in (("long", 2.3), ("short", 0.7)):
         write_audio(songs / f"{name}.wav", Audio(0.2 * torch.randn(2, round(seconds * 44_100)), 44_100))
         (songs / f"{name}.txt").write_text("Three\n")

@@ -18,7 +18,7 @@ from lyrics_asr.evaluation.run import evaluate, load_songs
 from lyrics_asr.evaluation.task import EvaluateTask
 from lyrics_asr.files import write_text
 from lyrics_asr.formats import render
-from lyrics_asr.inference import stages
+from lyrics_asr.inference import mixtures, stages
 from lyrics_asr.inference.mixtures import read_mixture
 from lyrics_asr.language_model import build_language_model
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
@@ -156,7 +156,7 @@ def test_a_long_song_is_separated_in_blocks_and_one_that_runs_out_of_memory_is_m
         blocks.append(song.path)
         return model.to_16k_mono(read_mixture(song.path, model))
 
-    monkeypatch.setattr(stages, "LONG_SECONDS", 4.0)
+    monkeypatch.setattr(mixtures, "LONG_SECONDS", 4.0)
     monkeypatch.setattr(stages, "separate_in_blocks", in_blocks)
     assert len(run([long, scarce], model, tmp_path).songs) == 2
     assert blocks == [long.audio]

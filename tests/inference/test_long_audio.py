@@ -3,7 +3,7 @@ import torch
 
 from lyrics_asr import load_model, transcribe
 from lyrics_asr.audio import Audio, AudioError, write_audio
-from lyrics_asr.inference import long_audio, stages
+from lyrics_asr.inference import long_audio, mixtures, stages
 from lyrics_asr.inference.mixtures import read_mixture
 from lyrics_asr.models.separators.demucs import DemucsSeparator
 from lyrics_asr.models.separators.loading import build_separator, load_separator
@@ -20,7 +20,7 @@ def model(tiny_model_folder, tiny_hdemucs):
 @pytest.fixture
 def short_blocks(monkeypatch):
     monkeypatch.setattr(long_audio, "BLOCK_SECONDS", 2)
-    monkeypatch.setattr(stages, "LONG_SECONDS", 2)
+    monkeypatch.setattr(mixtures, "LONG_SECONDS", 2)
 
 
 def noise(seconds, rate=44_100, channels=2):
@@ -83,7 +83,7 @@ def test_a_long_song_is_transcribed_as_a_short_one(model, short_blocks, tmp_path
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert len(shares) >= 3
-    monkeypatch.setattr(stages, "LONG_SECONDS", 60)
+    monkeypatch.setattr(mixtures, "LONG_SECONDS", 60)
     whole = transcribe(path, model, options=options)
     assert in_blocks.text == whole.text
     assert in_blocks.audio == whole.audio
