@@ -133,7 +133,7 @@ def report_survey(results: Sequence[Path], key: Path) -> SurveyReport:
             ratings[number, systems.index(known.systems[sample]), songs.index(known.songs[sample])] = values
     of_reference = ratings[:, systems.index(REFERENCE)].min(-1)
     has_failed = (of_reference < _GOOD_RATING).mean(1) > _MAX_FAILED_SHARE
-    failed = [rater.rater or rater.session for rater, is_out in zip(raters, has_failed, strict=True) if is_out]
+    failed = [rater.rater for rater, is_out in zip(raters, has_failed, strict=True) if is_out]
     ratings = ratings[~has_failed]
     if not len(ratings):
         raise ValueError(f"all {len(raters)} raters failed the hidden reference: there is nothing to report")
@@ -214,7 +214,7 @@ def _plot(report: SurveyReport) -> Figure:
         axes.set_ylim(len(systems) - 0.5, -0.5)
         axes.set_xlim(_LOWEST - 0.2, _HIGHEST + 0.2)
         axes.set_xticks(range(_LOWEST, _HIGHEST + 1))
-        axes.set_title(f"{scale} (mean, 95 %)", fontsize=9, loc="left")
+        axes.set_title(f"{scale}, 7 is best (mean, 95 %)", fontsize=9, loc="left")
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     return picture
@@ -247,10 +247,18 @@ def _read_key(path: Path) -> _Key:
     document = _read_object(path)
     if document.get("schema") != KEY_SCHEMA:
         raise ValueError(f"{path}: is not the key of a survey; `lyrics-asr survey make` writes it beside the folder")
-    songs, systems = {}, {}
-    for sample, entry in document["samples"].items():
-        songs[sample], systems[sample] = entry["song"], entry["system"]
-    return _Key(document["survey"], songs, systems)
+    try:
+        check_keys(document, "a key", frozenset({"survey", "samples"}))
+        check_keys(document["samples"], "samples", frozenset())
+        songs, systems = {}, {}
+        for sample, entry in document["samples"].items():
+            check_keys(entry, "a sample", frozenset({"song", "system"}))
+            songs[sample], systems[sample] = text_value(entry, "song"), text_value(entry, "system")
+        if REFERENCE not in systems.values():
+            raise ValueError(f"no sample is the {REFERENCE}")
+        return _Key(text_value(document, "survey"), songs, systems)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; use the file as `lyrics-asr survey make` wrote it") from error
 
 
 def _read_result(path: Path, key: _Key) -> _Result:
@@ -269,9 +277,10 @@ def _read_result(path: Path, key: _Key) -> _Result:
             ratings[text_value(each, "sample")] = (values[0], values[1])
         if ratings.keys() != key.systems.keys():
             raise ValueError("does not have a rating of each sample; leave it out")
-        rater = document.get("rater")
         session, finished = (text_value(document, name) for name in ("session", "finished"))
-        return _Result(session, rater if isinstance(rater, str) else "", finished, dict(ratings))
+        # Anybody may send results, and names are shown on terminals.
+        rater = "".join(each for each in str(document.get("rater") or session) if each.isprintable())[:80]
+        return _Result(session, rater, finished, dict(ratings))
     except KeyError as error:
         raise ValueError(f"{path}: lacks {error}") from error
     except ValueError as error:

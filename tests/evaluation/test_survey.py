@@ -223,6 +223,25 @@ def test_wrong_results_are_named(survey, tmp_path, change, message):
         report_survey([path], key_of(survey))
 
 
+def test_a_damaged_key_is_named(survey, tmp_path):
+    good = read(key_of(survey))
+    for change, message in (
+        ({"schema": "x"}, "is not the key of a survey"),
+        ({"samples": []}, "samples must be a JSON object"),
+        ({"samples": {"audio/x.flac": {"song": "one"}}}, "a sample lacks system"),
+        ({"samples": {"audio/x.flac": {"song": "one", "system": "leaky"}}}, "no sample is the hidden reference"),
+    ):
+        (tmp_path / "key.json").write_text(json.dumps(good | change))
+        with pytest.raises(ValueError, match=rf"key\.json: {message}"):
+            report_survey([tmp_path], tmp_path / "key.json")
+
+
+def test_names_of_raters_do_not_reach_the_terminal_as_they_are(survey, results):
+    path = results / "9.json"
+    path.write_text(json.dumps(read(path) | {"rater": "\x1b[2J" + "a" * 200}))
+    assert report_survey([results], key_of(survey)).failed == ["[2J" + "a" * 77]
+
+
 def test_raters_who_all_fail_leave_nothing(survey, tmp_path):
     (tmp_path / "one.json").write_text(json.dumps(result(survey, "9", rater(9))))
     with pytest.raises(ValueError, match="all 1 raters failed"):

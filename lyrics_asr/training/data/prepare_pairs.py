@@ -88,13 +88,7 @@ class PairReport:
     seconds: float
 
 
-def prepare_pairs(
-    source: Path,
-    output: Path,
-    options: ChunkOptions,
-    *,
-    processes: int = 1,
-) -> PairReport:
+def prepare_pairs(source: Path, output: Path, options: ChunkOptions, *, processes: int = 1) -> PairReport:
     """Search a folder or catalogue for pairs, and write their stems and cuts.
 
     Args:
