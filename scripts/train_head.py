@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", required=True, help="folders of cached outputs")
     parser.add_argument("--development", type=Path, nargs="+", required=True, help="the same of development songs")
     parser.add_argument("--separator", default="none", help="separator of the model that is written")
-    parser.add_argument("--start", type=Path, help="model whose head training starts from")
+    parser.add_argument("--start", type=Path, help="model whose head and upper layers training starts from")
     parser.add_argument("--upper-layers", type=int, default=0, help="encoder layers that are trained too, 0 to 2")
     parser.add_argument("--steps", type=int, default=4000)
     args = parser.parse_args()
@@ -88,9 +88,11 @@ def train(
     acoustic = build_acoustic({"encoder": str(whisper)}, LETTERS)
     network = acoustic.network
     assert isinstance(network, WhisperCTC)
-    if start is not None:
-        network.lm_head.load_state_dict(load_model(str(start), device="cpu").acoustic.network.lm_head.state_dict())
     upper = _train_upper_layers(network, upper_layers)
+    if start is not None:  # what stays frozen is the checkpoint's, since the features were computed with it
+        weights = load_model(str(start), device="cpu").acoustic.network.state_dict()
+        names = [name for name, weight in network.named_parameters() if weight.requires_grad]
+        network.load_state_dict({name: weights[name] for name in names}, strict=False)
     groups = [
         {"params": list(network.lm_head.parameters()), "peak": _HEAD_RATE if start else _NEW_HEAD_RATE},
         {"params": upper, "peak": _UPPER_RATE},

@@ -23,6 +23,7 @@ FILES = 1500
 LINES = 8
 OWN_SHARE, VOCABLES_SHARE = 0.5, 0.05
 LINE_WORDS = range(3, 8)
+VOCABLE_LINE_WORDS = range(1, 8)
 VOCABLES = {
     "en": ("ooh", "oh", "ah", "la", "na", "hey", "yeah", "whoa", "mmm", "doo"),
     "es": ("oh", "ah", "la", "na", "eh", "uh", "ooh", "ay"),
@@ -35,13 +36,16 @@ def main() -> None:
     """Write the lyrics of all languages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder to write, for --lyrics")
+    parser.add_argument(
+        "--vocables-share", type=float, default=VOCABLES_SHARE, help="fraction of lines of vocables (%(default)s)"
+    )
     parser.add_argument("--own", type=Path, default=Path("data/lyrics"), help="folder of our own lyrics")
     args = parser.parse_args()
     for language in ALPHABETS:
-        write_lyrics(args.folder / language, language, args.own)
+        write_lyrics(args.folder / language, language, args.own, vocables_share=args.vocables_share)
 
 
-def write_lyrics(folder: Path, language: str, own: Path) -> None:
+def write_lyrics(folder: Path, language: str, own: Path, *, vocables_share: float) -> None:
     """Write the lyrics of a language; the same ones at each call."""
     rng = random.Random(language)
     words = frequent_words(language)
@@ -52,8 +56,8 @@ def write_lyrics(folder: Path, language: str, own: Path) -> None:
     for number in range(FILES):
         drawn = []
         for _ in range(LINES):
-            if rng.random() < VOCABLES_SHARE:
-                drawn.append(" ".join([rng.choice(VOCABLES[language])] * rng.choice(LINE_WORDS)))
+            if rng.random() < vocables_share:
+                drawn.append(" ".join([rng.choice(VOCABLES[language])] * rng.choice(VOCABLE_LINE_WORDS)))
             elif rng.random() < OWN_SHARE:
                 drawn.append(rng.choice(lines))
             else:

@@ -82,6 +82,7 @@ class CTCHead(nn.Module):
         self.blocks = nn.ModuleList(_ConvolutionBlock(sizes) for _ in range(sizes.head_blocks))
         self.norm = nn.LayerNorm(sizes.head_size)
         self.output = nn.Linear(sizes.head_size, sizes.vocab_size)
+        self.apply(_initialize)
 
     def forward(self, states: Float[Tensor, "layers batch frames width"]) -> Float[Tensor, "batch frames vocab"]:
         """Logits of every frame."""
@@ -92,6 +93,14 @@ class CTCHead(nn.Module):
             hidden = hidden + block(hidden)
         logits: Tensor = self.output(self.norm(hidden))
         return logits
+
+
+def _initialize(module: nn.Module) -> None:
+    """Initialize a layer as transformers does Whisper's; PyTorch's larger weights learn more slowly."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class _ConvolutionBlock(nn.Module):

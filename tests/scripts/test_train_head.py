@@ -68,7 +68,7 @@ def test_upper_layers_go_on_from_cached_outputs_as_the_whole_network_does(whispe
     network = build_acoustic({"encoder": str(whisper)}, LETTERS).network.eval()
     features = torch.randn(2, network.config.num_mel_bins, 2 * network.config.max_source_positions)
     with torch.inference_mode():
-        expected = network(features).logits.log_softmax(-1)
+        expected = network(features).log_softmax(-1)
         cached = list(network.hidden_states(features).unbind(1))
         found = train_head._log_probs(network, cached, upper_layers)
     torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
@@ -110,6 +110,12 @@ def test_a_head_learns_and_an_interrupted_run_ends_as_a_whole_one(whisper, featu
     )
     assert torch.equal(first.encoder.conv1.weight, last.encoder.conv1.weight)
     assert not torch.equal(first.encoder.layers[-1].fc1.weight, last.encoder.layers[-1].fc1.weight)
+
+    upper = tmp_path / "upper" / "model"  # its upper layers are where further training begins
+    train_head.train(whisper, tmp_path / "again", [features], [features], start=upper, upper_layers=1, steps=0)
+    again = load_model(str(tmp_path / "again" / "model"), device="cpu").acoustic.network
+    assert all(torch.equal(again.state_dict()[name], weight) for name, weight in last.state_dict().items())
+
     whole, parts = (load_model(str(tmp_path / each / "model"), device="cpu") for each in ("whole", "parts"))
     assert whole.state_dict().keys() == parts.state_dict().keys()
     for name, weight in whole.state_dict().items():
