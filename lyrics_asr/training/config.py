@@ -77,6 +77,8 @@ class TrainingConfig:
             precision. With "fp16" the loss is scaled, and steps that overflow are skipped.
         gradient_checkpointing: recompute the acoustic model's layers in the backward pass; slower, with less memory.
         compile: compile both networks with `torch.compile`.
+        sharded: with several processes, each keeps a share of the acoustic model's weights, gradients and optimizer
+            states (FSDP) instead of a copy. Checkpoints are the same with and without.
         vocals_cache_gb: maximum size of the separated vocals of a run, for `input: separated`; the oldest are removed.
         log_every_steps: steps between log entries.
         validate_every_steps: steps between validations, each with a checkpoint.
@@ -115,6 +117,7 @@ class TrainingConfig:
     precision: str = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False
+    sharded: bool = False
     vocals_cache_gb: float = 50.0
     log_every_steps: int = 20
     validate_every_steps: int = 500
@@ -149,6 +152,8 @@ class TrainingConfig:
                 f"vocabulary: {self.vocabulary} is made of the words of cuts, and there are none in a stream; use "
                 "`vocabulary: letters` or the folder of a tokenizer"
             )
+        if self.sharded and self.precision == "fp16":
+            raise ValueError("sharded: the loss scales of processes would differ with fp16; set precision to bf16")
         given = self.development_cuts
         if not isinstance(given, str | list) or not all(isinstance(path, str) for path in given):
             raise ValueError(f"development_cuts must be a file or a list of files, not {given!r}")

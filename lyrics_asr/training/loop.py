@@ -46,6 +46,7 @@ from lyrics_asr.training.setup import (
     training_phones,
     with_vocabulary_of_text,
 )
+from lyrics_asr.training.sharding import gathered, shard, whole
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.stage_sources import StageSources
 from lyrics_asr.training.stages import StageOptions
@@ -125,6 +126,10 @@ class _Run:
         for module in (self.model, self.start, self.phones):
             if module is not None:
                 module.to(self.accelerator.device)
+        if self.config.sharded and self.accelerator.num_processes > 1:
+            shard(self.model.acoustic, self.accelerator.device)
+        if checkpoint is not None and self.average is not None:
+            self.average.load_state_dict(checkpoint.average)
         if self.accelerator.is_main_process:
             write_text(self.output / "config.yaml", dump_config(self.config))
             say("trained parameters:\n" + freezing_table(self.model, self.config.stages))
@@ -148,8 +153,6 @@ class _Run:
         self.model.load_state_dict(checkpoint.model)
         if self.phones is not None:
             self.phones.load_state_dict(checkpoint.phones)
-        if self.average is not None:
-            self.average.load_state_dict(checkpoint.average)
         return checkpoint
 
     def _run_stage(self, index: int, checkpoint: Checkpoint | None) -> None:
@@ -240,7 +243,7 @@ class _Run:
         self, stage: StageOptions, step: int, total_steps: int, optimizers: Mapping[str, OptimizerState]
     ) -> Mapping[str, Any]:
         """Measure the examples, and give what the checkpoint keeps of it."""
-        with nullcontext() if self.average is None else self.average.applied():
+        with nullcontext() if self.average is None else self.average.applied(), gathered(self.model.acoustic):
             metrics, hypotheses = measure(
                 self.model,
                 self.examples,
@@ -291,11 +294,12 @@ class _Run:
         )
 
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:
+        model, optimizer_states = whole(self.model.state_dict()), whole(state_of(optimizers))
+        phones = {} if self.phones is None else self.phones.state_dict()
+        average = {} if self.average is None else whole(self.average.state_dict())
         if self.accelerator.is_main_process:
-            phones = {} if self.phones is None else self.phones.state_dict()
-            average = {} if self.average is None else self.average.state_dict()
             scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            state = Checkpoint(run, self.model.state_dict(), phones, state_of(optimizers), position, average, scaler)
+            state = Checkpoint(run, model, phones, optimizer_states, position, average, scaler)
             save_checkpoint(self.output, state, self.config)
         self.saved_steps = run.total_steps
         self.accelerator.wait_for_everyone()

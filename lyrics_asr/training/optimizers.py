@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.freezing import first_trained_step
+from lyrics_asr.training.sharding import sharded_like, whole
 from lyrics_asr.training.stages import OptimizerOptions, StageOptions
 
 _BETAS = (0.9, 0.98)
@@ -52,7 +53,7 @@ class OptimizerState:
         """
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        return float(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm))
+        return float(whole(nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)))
 
     def step(self, *, update: bool) -> None:
         """Update the parameters if `update`, clear the gradient, and step the schedule."""
@@ -126,6 +127,8 @@ def restore(optimizers: Mapping[str, OptimizerState], state: Mapping[str, Mappin
             raise ValueError(f"the checkpoint's optimizers and schedules are not those of the configuration ({name})")
         for key, value in stateful.items():
             value.load_state_dict(state[name][key])
+        for parameter, values in each.optimizer.state.items():
+            values |= {key: sharded_like(parameter, value) for key, value in values.items() if value.dim()}
 
 
 def _parameter_groups(name: str, module: nn.Module, head_learning_rate: float | None) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,8 @@ Conventions
 - Collectives on tensors, such as summing gradients, time out after `COLLECTIVE_TIMEOUT`: then a process is gone.
 - Work that takes minutes in one process (downloads, making songs, validation, checkpoints) has no such limit: the
   others wait in a second process group over CPU sockets (gloo). A process that fails or is gone still ends them.
-- Data parallelism (DDP) is the only kind; `StageOptions.accumulation` sets the number of batches per step.
+- Parallelism is that of data, with copies of the model (DDP) or shares of the acoustic model (FSDP, `sharding`);
+  `StageOptions.accumulation` sets the number of batches per step.
 """
 
 import os
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, ProjectConfiguration
 from torch import distributed, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from lyrics_asr.console import say
@@ -25,7 +28,7 @@ from lyrics_asr.training.config import TrainingConfig
 COLLECTIVE_TIMEOUT = timedelta(hours=1)
 _NO_TIMEOUT = timedelta(days=30)
 _UNSUPPORTED = {
-    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_FSDP": "FSDP by the environment",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration (tensor, context or sequence parallelism)",
@@ -80,8 +83,12 @@ class TrainingAccelerator(Accelerator):  # type: ignore[misc] # accelerate has n
 
     def in_parallel(self, graph: nn.Module) -> nn.Module:
         """The graph for this process; to be made anew when other weights are trained, for gradients are exchanged."""
-        if self.num_processes == 1:
+        sharded = [name for name, parameter in graph.named_parameters() if isinstance(parameter, DTensor)]
+        copied = [each for each in graph.parameters() if each.requires_grad and not isinstance(each, DTensor)]
+        if self.num_processes == 1 or not copied:
             return graph
+        ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model  # FSDP reduces theirs
+        ignore(graph, sharded)
         return DistributedDataParallel(
             graph,
             device_ids=None if self.device.type == "cpu" else [self.device],
@@ -111,9 +118,10 @@ def create_accelerator(config: TrainingConfig) -> TrainingAccelerator:
     for variable, name in _UNSUPPORTED.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
             raise ValueError(
-                f"{name} is not supported ({variable} is set); training is data-parallel (DDP): start it with torchrun "
+                f"{name} is not supported ({variable} is set); training is data-parallel: start it with torchrun "
                 "or `accelerate launch --multi_gpu`, or answer no to it in `accelerate config`. To save memory, set "
-                "precision=bf16 or gradient_checkpointing=true, or lower cuts.batch_seconds and raise accumulation"
+                "sharded=true (FSDP), precision=bf16 or gradient_checkpointing=true, or lower cuts.batch_seconds and "
+                "raise accumulation"
             )
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision: fp16 needs a GPU; set it to bf16 or fp32")

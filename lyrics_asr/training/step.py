@@ -49,7 +49,7 @@ def take_step(
 
     Args:
         accelerator: of the run.
-        graph: a `LossGraph`, wrapped in DDP when there are several processes.
+        graph: a `LossGraph`, wrapped for several processes by `TrainingAccelerator.in_parallel`.
         stage: has the weights of the losses.
         batches: those of this process, on its device; the same number in every process.
         optimizers: those of the parts that are trained in this step.
@@ -70,7 +70,7 @@ def take_step(
             with accelerator.autocast():
                 losses: Losses = graph(stage, batch, target, counts)
             loss = losses.weighted(stage)
-            accelerator.backward(loss * accelerator.num_processes)  # DDP averages gradients over processes
+            accelerator.backward(loss * accelerator.num_processes)  # DDP and FSDP average gradients over processes
         parts = torch.stack([getattr(losses, name) for name in names]).detach().float()
         is_broken = not bool(loss.isfinite())
         broken += batch.chunk_ids if is_broken else ()

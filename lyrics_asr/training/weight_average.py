@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lyrics_asr.training.sharding import sharded_like
+
 
 class WeightAverage:
     """The average of the parameters that have been trained so far; the others are those of the model.
@@ -52,9 +54,9 @@ class WeightAverage:
         return dict(self._average)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state, on the devices of the model."""
-        devices = {name: parameter.device for name, parameter in self._model.named_parameters()}
-        self._average = {name: value.to(devices[name], copy=True) for name, value in state.items()}
+        """Continue from a state, on the devices of the model and sharded as it is."""
+        parameters = dict(self._model.named_parameters())
+        self._average = {name: sharded_like(parameters[name], value) for name, value in state.items()}
 
     @torch.no_grad()
     def _swap(self) -> None:

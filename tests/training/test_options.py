@@ -134,6 +134,11 @@ def test_other_parallelism_than_of_data_is_refused(training_config, monkeypatch,
         loop.train(training_config, JsonLog(Path(training_config.output)))
 
 
+def test_scaled_losses_are_not_sharded(training_config):
+    with pytest.raises(ValueError, match="sharded: the loss scales of processes would differ with fp16"):
+        replace(training_config, sharded=True, precision="fp16")
+
+
 def test_what_the_environment_says_and_the_configuration_does_not_is_named(training_config, monkeypatch, capsys):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")

@@ -25,7 +25,7 @@ from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
-from lyrics_asr.training.stages import OptimizerOptions, StageOptions
+from lyrics_asr.training.stages import FreezingPhase, OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 from tests import fork_server
 
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 MOVED = OptimizerOptions(learning_rate=2e-3, warmup_steps=3)
 PARTS = tuple(Losses.__dataclass_fields__)
+NO_DROPOUT = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
 
 
 @pytest.fixture
@@ -106,6 +107,19 @@ def train_as_rank(rank, port, config):
     processes = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), **processes}
     sys.exit(main(["train", str(config)]))
+
+
+def train_in_two_processes(config, folder):
+    (folder / "config.yaml").write_text(dump_config(config))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with fork_server.forked() as context:
+        ranks = [context.Process(target=train_as_rank, args=(i, port, folder / "config.yaml")) for i in range(2)]
+        for process in ranks:
+            process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
 
 
 def train_for_five_steps(config):
@@ -210,31 +224,47 @@ def test_two_processes_give_the_loss_curve_of_one_with_the_same_batches(on_cuts,
     one = replace(on_cuts, stages=[replace(stage, accumulation=2)])
     loop.train(one, JsonLog(Path(one.output)))
     two = replace(on_cuts, stages=[stage], output=str(tmp_path / "two"))
-    (tmp_path / "config.yaml").write_text(dump_config(two))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with fork_server.forked() as context:
-        ranks = [context.Process(target=train_as_rank, args=(i, port, tmp_path / "config.yaml")) for i in range(2)]
-        for process in ranks:
-            process.start()
-    for process in ranks:
-        process.join()
-    assert [process.exitcode for process in ranks] == [0, 0]
+    train_in_two_processes(two, tmp_path)
     assert_same_curve(curve(two.output), curve(one.output), 1e-4)
     ours, theirs = (read_run(newest_checkpoint(Path(each.output))) for each in (two, one))
     assert ours == theirs  # with the same WER
     assert load_model(str(Path(two.output, "model")), device="cpu").separator.networks
 
 
+def test_shares_of_the_weights_are_trained_as_copies_are(on_cuts, tmp_path):
+    """With parts that are frozen first, and an average of the weights; each run resumes as the other kind."""
+    freezing = [FreezingPhase(0, separator_last_layers=0, frozen_layers=1), FreezingPhase(2)]
+    stage = replace(on_cuts.stages[0], steps=4, freezing=freezing)
+    config = replace(
+        on_cuts,
+        acoustic={**on_cuts.acoustic, **NO_DROPOUT, "num_hidden_layers": 2},
+        stages=[stage],
+        ema_decay=0.9,
+        validate_every_steps=2,
+        checkpoint_every_steps=0,
+    )
+    copies, shares = (replace(config, output=str(tmp_path / name)) for name in ("copies", "shares"))
+    for steps, sharded in ((4, (False, True)), (6, (True, False))):
+        for each, is_sharded in zip((copies, shares), sharded, strict=True):
+            stages = [replace(stage, steps=steps)]
+            train_in_two_processes(replace(each, stages=stages, sharded=is_sharded), tmp_path)
+        ours, theirs = (load_checkpoint(newest_checkpoint(Path(each.output))) for each in (shares, copies))
+        assert ours.run == theirs.run  # with the same WERs
+        moments = [each.optimizers["acoustic"]["optimizer"]["state"] for each in (ours, theirs)]
+        for our, their in ((ours.model, theirs.model), (ours.average, theirs.average), moments):
+            torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-5)
+    assert list(curve(shares.output)) == [1, 2, 3, 4, 5, 6]
+    assert_same_curve(curve(shares.output), curve(copies.output), 1e-3)
+
+
 def test_one_chunk_is_learnt_by_heart(training_config):
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "conv_dim": [64, 64, 64]}
     norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-    no_dropout = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj", "final")}
     constant = OptimizerOptions(3e-3, warmup_steps=10, schedule="plateau", plateau_patience=9)
     stage = StageOptions("overfit", steps=120, input="vocals", acoustic=constant)
     config = replace(
         training_config,
-        acoustic={**training_config.acoustic, **sizes, **norms, **no_dropout},
+        acoustic={**training_config.acoustic, **sizes, **norms, **NO_DROPOUT},
         stages=[stage],
         spec_augment=None,
         overfit_chunks=1,
