@@ -100,7 +100,7 @@ def draw_job(songs: dict[str, Stanzas], options: SyntheticOptions, number: int) 
     if options.split == "held_out":
         voices = HELD_OUT_VOICES[options.language]
         voice = voices[(number + number // len(songs)) % len(voices)]
-    elif options.natural_voices and rng.random() < options.natural_voices_share:
+    elif options.natural_voices and options.natural_voices_share and rng.random() < options.natural_voices_share:
         voice = draw_natural_voice(options.language, options.split, options.natural_voices, rng)
     else:
         voice = draw_voice(options.language, rng)

@@ -9,6 +9,8 @@ from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.synthesis import corpus as synthetic
 from lyrics_asr.synthesis.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import SyntheticOptions
+from lyrics_asr.synthesis.song import _least_seconds
+from lyrics_asr.synthesis.tts import speak
 from tests.fork_server import forked
 from tests.paths import LYRICS
 
@@ -124,3 +126,28 @@ def test_an_unknown_split_and_a_folder_without_lyrics_are_named(tmp_path):
         SyntheticOptions(word_salad_share=0.75, generated_share=0.5)
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load_lyrics(tmp_path, "training")
+
+
+def test_lines_that_repeat_a_word_are_often_held_and_others_are_not():
+    rng = np.random.default_rng(0)
+    vocables, words = (speak(line, "en-us", 150) for line in ("ooh ooh ooh", "my moon may rise"))
+    spoken = _least_seconds(words, rng)
+    assert all(_least_seconds(words, rng) == spoken for _ in range(50))
+    drawn = [_least_seconds(vocables, rng) for _ in range(300)]
+    assert all(len(each) == 3 and len(set(each)) == 1 for each in drawn)
+    held = [each[0] for each in drawn if each[0] >= 0.4]
+    assert 0.5 < len(held) / len(drawn) < 0.7
+    assert 3.5 < max(held) < 14 / 3
+
+
+def test_natural_voices_need_their_folder_and_are_not_for_held_out_songs(tmp_path):
+    with pytest.raises(ValueError, match="natural_voices_share needs natural_voices"):
+        SyntheticOptions(natural_voices_share=0.5)
+    with pytest.raises(ValueError, match="held-out songs have voices of their own"):
+        SyntheticOptions(split="held_out", natural_voices=tmp_path, natural_voices_share=0.5)
+    songs = load_lyrics(LYRICS, "training")
+    options = SyntheticOptions(natural_voices=tmp_path, natural_voices_share=0.5)
+    voices = [synthetic.draw_job(songs, options, number).voice for number in range(60)]
+    assert 15 < sum(voice.natural is not None for voice in voices) < 45
+    without = [synthetic.draw_job(songs, replace(options, natural_voices_share=0.0), n) for n in range(3)]
+    assert [job.voice for job in without] == [synthetic.draw_job(songs, SyntheticOptions(), n).voice for n in range(3)]
