@@ -42,10 +42,12 @@ def pytest_runtest_setup(item):
         pytest.skip("needs a CUDA device")
 
 
-@pytest.fixture(autouse=True)
-def float32_on_every_cpu(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def float32_on_every_cpu():
     """Tests compare results more closely than bfloat16 computes, on every CPU."""
-    monkeypatch.setattr(precision, "_FAST_INSTRUCTIONS", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "_FAST_INSTRUCTIONS", ())
+        yield
 
 
 @pytest.fixture
