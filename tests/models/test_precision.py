@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("gains", [True, False])
 def test_a_cpu_computes_in_bfloat16_where_that_is_faster(monkeypatch, options, native, gains):
-    monkeypatch.setattr("lyrics_asr.models.precision._FAST_INSTRUCTIONS", ("avx512_bf16",))  # which other tests do without
+    monkeypatch.setattr("lyrics_asr.models.precision._FAST_INSTRUCTIONS", ("avx512_bf16",))  # none in other tests
     capabilities = {"avx2": True, "avx512_bf16": native, "cpu_name": "bf16"}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     chosen = for_device(options, CPU, gains_on_cpu=gains)
