@@ -15,6 +15,7 @@ The file's metadata have what decoding needs:
 """
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def export_onnx(acoustic: AcousticModel, path: Path) -> None:
         ValueError: the exporter cannot translate the network, or not rightly; or its weights are larger than 2 GB.
         OutputError: the file cannot be written.
     """
+    logging.getLogger("torch.onnx._internal.exporter").setLevel(logging.ERROR)  # else it misses torchvision
     graph = _Graph(acoustic).eval()
     if sum(each.numel() * each.element_size() for each in graph.state_dict().values()) > _LARGEST_BYTES:
         raise ValueError(f"{acoustic.name}: its weights are larger than 2 GB, which one ONNX file cannot hold")
