@@ -97,7 +97,7 @@ class CTCHead(nn.Module):
 
 def _initialize(module: nn.Module) -> None:
     """Initialize a layer as transformers does Whisper's; PyTorch's larger weights learn more slowly."""
-    if isinstance(module, nn.Linear | nn.Conv1d):
+    if isinstance(module, nn.Linear | nn.Conv1d) and not module.weight.is_meta:  # else it imports torch._dynamo
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
