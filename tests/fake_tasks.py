@@ -143,7 +143,8 @@ def check_command_line(folder, model, devices, threads, *options):
         write_audio(folder / f"songs/{number % 2}/{number}.wav", Audio(noise[:, 4000 * number :], 16_000))
     write_audio(folder / "songs/silent.wav", Audio(0 * noise, 16_000))
     (folder / "songs/unusable.mp3").write_text("no audio")
-    given = ("transcribe", str(folder / "songs"), "--model", str(model), "--format", "json,lrc")
+    in_float32 = ("--set", "separation.precision=float32", "--set", "acoustic.precision=float32")  # in workers too
+    given = ("transcribe", str(folder / "songs"), "--model", str(model), "--format", "json,lrc", *in_float32)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)  # sums of floats depend on their number
     try:
