@@ -6,7 +6,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from lyrics_asr.models import precision
+import tests.float32  # noqa: F401
 from tests import fork_server
 from tests.paths import DALI, LYRICS
 
@@ -40,14 +40,6 @@ def pytest_collection_modifyitems(config, items):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def float32_on_every_cpu():
-    """Tests compare results more closely than bfloat16 computes, on every CPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "_FAST_INSTRUCTIONS", ())
-        yield
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 # Not the server of `multiprocessing`, which has imported what the first of its users in this process needs.
 _server = forkserver.ForkServer()
-_server.set_forkserver_preload(["lyrics_asr.inference.transcribe", "lyrics_asr.training.loop"])
+_server.set_forkserver_preload(["lyrics_asr.inference.transcribe", "lyrics_asr.training.loop", "tests.float32"])
 if forkserver._forkserver._forkserver_address is not None and forkserver._forkserver._forkserver_pid is None:
     # This is a process of the server, which forks the processes of this one too.
     _server = forkserver._forkserver
