@@ -18,6 +18,9 @@ from typing import Literal
 WORD_START = "\u2581"
 """What word pieces that start a word begin with, as in SentencePiece: a low block, "▁"."""
 
+WILDCARD = -1
+"""In a spelling, in place of a column: a letter that the vocabulary lacks."""
+
 Voice = Literal["lead", "backing"]
 """Backing vocals may overlap the lead."""
 

@@ -31,10 +31,9 @@ from torch import Tensor
 
 from lyrics_asr.alignment.search import ANY_FRAME, LineGraph
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.lyrics.spelling import WILDCARD
 from lyrics_asr.lyrics.text import LyricLine
 from lyrics_asr.options import AlignmentOptions
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 
 PADDING_FRAMES = 1
 """Padding frames before and after the song, which belong to pauses."""

@@ -6,9 +6,9 @@ import torch
 from torchaudio.functional import forced_align
 
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.syllables import syllables
-from lyrics_asr.types import Syllable, TimedWord, Transcript, min_frames
+from lyrics_asr.types import WILDCARD, Syllable, TimedWord, Transcript, min_frames
 
 
 def time_syllables(transcript: Transcript, emissions: Emissions, *, language: str = "en") -> tuple[Syllable, ...]:

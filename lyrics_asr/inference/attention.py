@@ -18,7 +18,7 @@ from lyrics_asr.decoding.forward import text_log_prob
 from lyrics_asr.decoding.lexicon import Symbols
 from lyrics_asr.decoding.lines import timed_line
 from lyrics_asr.emissions import Emissions
-from lyrics_asr.lyrics.normalization import spellable_words
+from lyrics_asr.lyrics.spelling import spellable_words
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
 from lyrics_asr.options import TranscriberOptions
 from lyrics_asr.types import AlignmentError, Candidate, SongText, TimedLine, TimedWord

@@ -20,7 +20,7 @@ from lyrics_asr.inference.attention import timed_lines
 from lyrics_asr.inference.long_audio import AudioFile, separate_in_blocks
 from lyrics_asr.inference.runner import Stopwatch
 from lyrics_asr.lyrics.languages import base_code
-from lyrics_asr.lyrics.normalization import spellable_words
+from lyrics_asr.lyrics.spelling import spellable_words
 from lyrics_asr.lyrics.text import Lyrics
 from lyrics_asr.models import memory
 from lyrics_asr.models.lyrics_model import LyricsModel

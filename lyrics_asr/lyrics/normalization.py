@@ -1,16 +1,21 @@
 """Text normalization for word error rates and for language model training.
 
 Conventions
-- Digits and symbols are verbalized in the language of the lyrics, as in `spelling`.
+- Digits and symbols are verbalized in the language of the lyrics.
 - Accents and apostrophes inside words are kept; all other punctuation is removed.
 """
 
+import re
 import unicodedata
 
 from lyrics_asr.lyrics.headings import is_heading
-from lyrics_asr.lyrics.spelling import APOSTROPHES, SEPARATORS, WILDCARD, spell, without_outer_apostrophes
 from lyrics_asr.lyrics.verbalization import verbalize
-from lyrics_asr.types import Vocabulary
+
+SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
+"""Punctuation that separates words."""
+APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
+_PLAIN_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
+_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
 
 
 def normalize(text: str, language: str = "en") -> str:
@@ -29,17 +34,9 @@ def normalize(text: str, language: str = "en") -> str:
     return " ".join(without_outer_apostrophes(kept).split())
 
 
-def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> list[str]:
-    """The normalized words of a text without those that a vocabulary cannot spell.
-
-    Words of letters are as the vocabulary spells them, for instance without accents.
-    """
-    words = []
-    for word in normalize(text, language).split():
-        spelling = spell(word, vocabulary, language)
-        if spelling and WILDCARD not in spelling:
-            words.append(vocabulary.text(spelling) if vocabulary.unit == "letters" else word)
-    return words
+def without_outer_apostrophes(text: str) -> str:
+    """Replace typographic apostrophes by "'", and remove those that are not inside a word."""
+    return _NOT_IN_A_WORD.sub("", text.translate(_PLAIN_APOSTROPHES))
 
 
 def _plain(character: str) -> str:

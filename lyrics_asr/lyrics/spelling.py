@@ -9,18 +9,12 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from lyrics_asr.lyrics.normalization import APOSTROPHES, SEPARATORS, normalize, without_outer_apostrophes
+from lyrics_asr.lyrics.subwords import spell_in_phonemes, spell_in_pieces
 from lyrics_asr.lyrics.verbalization import NOT_LETTERS, verbalize
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 
-WILDCARD = -1
-"""In a spelling, a letter that the vocabulary lacks."""
-
-SEPARATORS = frozenset("-‐‑‒–—―/,;:!?~_+=…")
-"""Punctuation that separates words."""
-APOSTROPHES = frozenset("'’‘‛ʼ`´′＇")
-_PLAIN_APOSTROPHES = str.maketrans(dict.fromkeys(APOSTROPHES, "'"))
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]")
-_NOT_IN_A_WORD = re.compile(r"(?<![^\W_])'+|'+(?![^\W_])|''+")
 
 # Letters that Unicode does not decompose into a base letter and a mark.
 _FOLDED = {
@@ -44,8 +38,6 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
         The columns; none for a word of punctuation only.
     """
     if vocabulary.unit != "letters":
-        from lyrics_asr.lyrics.subwords import spell_in_phonemes, spell_in_pieces  # they normalize as `normalization`
-
         return (spell_in_pieces if vocabulary.unit == "pieces" else spell_in_phonemes)(word, vocabulary, language)
     characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]
@@ -80,9 +72,17 @@ def spell_by_sound(word: str, vocabulary: Vocabulary, language: str = "en") -> t
     return spell(romanize(spoken, language), vocabulary, language)
 
 
-def without_outer_apostrophes(text: str) -> str:
-    """Replace typographic apostrophes by "'", and remove those that are not inside a word."""
-    return _NOT_IN_A_WORD.sub("", text.translate(_PLAIN_APOSTROPHES))
+def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> list[str]:
+    """The normalized words of a text without those that a vocabulary cannot spell.
+
+    Words of letters are as the vocabulary spells them, for instance without accents.
+    """
+    words = []
+    for word in normalize(text, language).split():
+        spelling = spell(word, vocabulary, language)
+        if spelling and WILDCARD not in spelling:
+            words.append(vocabulary.text(spelling) if vocabulary.unit == "letters" else word)
+    return words
 
 
 @lru_cache(maxsize=8)

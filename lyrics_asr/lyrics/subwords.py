@@ -11,8 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.spelling import WILDCARD
-from lyrics_asr.types import Vocabulary, is_special
+from lyrics_asr.types import WILDCARD, Vocabulary, is_special
 
 if TYPE_CHECKING:
     from phonemizer.backend import EspeakBackend

@@ -18,7 +18,7 @@ from lyrics_asr.inference.long_audio import AudioFile
 from lyrics_asr.inference.mixtures import read_mixture, read_song
 from lyrics_asr.inference.runner import Song
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch, SoundFormat
@@ -26,6 +26,7 @@ from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
 from lyrics_asr.training.data.options import AugmentationOptions
+from lyrics_asr.types import WILDCARD
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lyrics_asr.lyrics.spelling import WILDCARD, spell_by_sound
+from lyrics_asr.lyrics.spelling import spell_by_sound
 from lyrics_asr.lyrics.text import parse_lyrics
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 
 UPPER = Vocabulary(("<pad>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 1)
 CYRILLIC = Vocabulary(("<pad>", "|", *"абвгдежзийклмнопрстуфхцчшщъыьэюя"), 0, 1)

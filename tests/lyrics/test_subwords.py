@@ -2,11 +2,11 @@
 
 import pytest
 
-from lyrics_asr.lyrics.spelling import WILDCARD, spell, spell_by_sound
+from lyrics_asr.lyrics.spelling import spell, spell_by_sound
 from lyrics_asr.lyrics.subwords import pronounce, voice_for
 from lyrics_asr.models.acoustic import _vocabulary
 from lyrics_asr.models.tokenizers import phoneme_tokenizer, train_pieces
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 
 TEXT = ["the river runs away tonight", "don't run away from the river", "tonight the lights are running"]
 

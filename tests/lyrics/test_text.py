@@ -5,10 +5,10 @@ from num2words import CONVERTER_CLASSES, num2words
 
 from lyrics_asr.lyrics.languages import NAMES
 from lyrics_asr.lyrics.normalization import normalize
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.lyrics.text import LyricLine, parse_corpus_lyrics, parse_lyrics, read_lyrics
 from lyrics_asr.lyrics.verbalization import _NUM2WORDS_CODES
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 from tests.paths import LYRICS
 
 UPPER = Vocabulary(("<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"), 0, 4)

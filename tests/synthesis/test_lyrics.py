@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.synthesis import lyrics
 from lyrics_asr.synthesis.options import LANGUAGE_NAMES
-from lyrics_asr.types import Vocabulary
+from lyrics_asr.types import WILDCARD, Vocabulary
 from tests.paths import LYRICS
 
 EMBEDDED = Vocabulary(("<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"), 0, 1)

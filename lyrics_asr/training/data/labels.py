@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 
 from lyrics_asr.corpora.manifest import TimedPhone
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED
 from lyrics_asr.training.from_scratch.grapheme_phone import G2pLogProbs, learn_g2p_log_probs, letter_spans
-from lyrics_asr.types import TimedWord, Vocabulary
+from lyrics_asr.types import WILDCARD, TimedWord, Vocabulary
 
 _VOWELS = frozenset("aeiouyæøœɐɑɒɔəɚɛɜɝɞɤɨɪɯɵɶʉʊʌʏᵻ")
 _VOWEL_WEIGHT = 3.0

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from lyrics_asr.lyrics.spelling import WILDCARD, spell
+from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.training.data.options import ChunkOptions
-from lyrics_asr.types import FrameGrid, TimedWord, Vocabulary, min_frames
+from lyrics_asr.types import WILDCARD, FrameGrid, TimedWord, Vocabulary, min_frames
 
 WAV2VEC2_GRID = FrameGrid(stride_samples=320, receptive_field_samples=400, sample_rate_hz=16_000)
 """The frames of the published Wav2Vec2 models (Baevski et al. 2020, section 4.2): 20 ms apart, 25 ms long."""
