@@ -42,6 +42,16 @@ def pytest_runtest_setup(item):
         pytest.skip("needs a CUDA device")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call():
+    try:
+        return (yield)
+    except ModuleNotFoundError as error:
+        if error.name == "pyctcdecode":
+            pytest.skip("needs pyctcdecode, which cannot be installed beside numpy 2")
+        raise
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     """Every file that is about to be completed meets a full disk."""
