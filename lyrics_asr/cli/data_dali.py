@@ -60,20 +60,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of how songs are cut into chunks."""
-    chunks = ChunkOptions()
-    parser.add_argument(
-        "--chunk-seconds",
-        type=float,
-        default=chunks.chunk_seconds,
-        metavar="S",
-        help="longest chunk, 2 to 28 (default: %(default)s)",
-    )
+    add_chunk_seconds(parser)
     parser.add_argument(
         "--pause-seconds",
         type=float,
-        default=chunks.pause_seconds,
+        default=ChunkOptions().pause_seconds,
         metavar="S",
         help="maximum pause between words in a chunk (default: %(default)s)",
+    )
+
+
+def add_chunk_seconds(parser: argparse.ArgumentParser) -> None:
+    """The option of how long chunks are."""
+    parser.add_argument(
+        "--chunk-seconds",
+        type=float,
+        default=ChunkOptions().chunk_seconds,
+        metavar="S",
+        help="longest chunk, 2 to 28 (default: %(default)s)",
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lyrics_asr.cli.data_dali import render_dropped
+from lyrics_asr.cli.data_dali import add_chunk_seconds, render_dropped
 from lyrics_asr.console import say
 from lyrics_asr.training.data.options import ChunkOptions
 
@@ -31,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="output folder for cuts.jsonl.gz, stems and report.json; interrupted runs resume",
     )
-    parser.add_argument(
-        "--chunk-seconds",
-        type=float,
-        default=ChunkOptions().chunk_seconds,
-        metavar="S",
-        help="longest chunk, 2 to 28 (default: %(default)s)",
-    )
+    add_chunk_seconds(parser)
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="worker processes that check pairs (default: %(default)s)"
     )

@@ -1,14 +1,16 @@
 """The folder that a model is saved in.
 
-model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber", "acoustic_input"};
-"separator" is null if the folder below is used, else a name that `load_separator`
-takes, such as "none" or "htdemucs"; "transcriber", if it is there, a name that
-`load_transcriber` takes; "acoustic_input" "vocals" (the default) or "mixture"
-separator/                  Demucs' hub layout
-acoustic/                   a Hugging Face `save_pretrained` folder
-transcriber/                optional attention model, see `load_transcriber`
-language_model.arpa[.gz]    optional KenLM model, or language_model.bin
-decoder.yaml                optional `DecodingOptions`, tuned for this model
+Files and folders in it:
+
+    model.json                  {"schema": "lyrics-asr/model/1", "separator", "transcriber", "acoustic_input"};
+                                "separator" is null if the folder below is used, else a name that `load_separator`
+                                takes, such as "none" or "htdemucs"; "transcriber", if it is there, a name that
+                                `load_transcriber` takes; "acoustic_input" "vocals" (the default) or "mixture"
+    separator/                  a folder that `load_separator` takes
+    acoustic/                   a Hugging Face `save_pretrained` folder
+    transcriber/                optional attention model, see `load_transcriber`
+    language_model.arpa[.gz]    optional KenLM model, or language_model.bin
+    decoder.yaml                optional `DecodingOptions`, tuned for this model
 """
 
 import shutil

@@ -1,5 +1,6 @@
 """A server with a fake model, in this process; its workers and decoders are forked from the tests' server."""
 
+import shutil
 import time
 from contextlib import contextmanager
 from threading import Thread
@@ -17,6 +18,9 @@ from lyrics_asr.server.app import create_app
 from lyrics_asr.server.settings import Limits, ServerSettings
 from tests import fork_server
 from tests.fake_model import BACKING, RATE_HZ, VOICE, FakeModel
+
+_CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(_CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
 
 def load_fake(device):
@@ -55,6 +59,31 @@ def listening(folder, **options):
         finally:
             server.should_exit = True
             thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra dev: pip install 'lyrics-asr[dev]'")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=_CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened_page(browser, request):
+    """A page of the size that the test is parametrized with, on which no error may occur."""
+    width, height = getattr(request, "param", (1280, 800))
+    page = browser.new_page(viewport={"width": width, "height": height})
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(30_000)
+    yield page
+    page.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

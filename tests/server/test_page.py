@@ -1,7 +1,6 @@
 """The page in Chromium: upload, stage, slider, keys, phone; axe-core finds no violations."""
 
 import json
-import shutil
 import time
 
 import httpx
@@ -9,16 +8,11 @@ import pytest
 
 from lyrics_asr.audio import Audio, leveling_gain
 from tests.fake_model import BACKING, RATE_HZ, VOICE, WORD_FRAMES, FakeModel
-from tests.server.conftest import listening
+from tests.server.conftest import listening, needs_chromium, opened_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra dev: pip install 'lyrics-asr[dev]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 # Position and lit words in every frame of the song.
 RECORD = """() => new Promise((resolve) => {
@@ -51,28 +45,11 @@ def address(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, address, request):
-    width, height = getattr(request, "param", (1280, 800))
-    page = browser.new_page(viewport={"width": width, "height": height})
-    errors = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(30_000)
-    page.goto(address)
-    yield page
-    page.close()
-    assert errors == []
+    with opened_page(browser, request) as page:
+        page.goto(address)
+        yield page
 
 
 def add(page, song, folder, name="a song", lyrics="Sun, moon\n(rain!)"):

@@ -1,20 +1,15 @@
 """A listening test in Chromium, from a file and from the server: heard, rated, downloaded and sent."""
 
 import json
-import shutil
 
 import pytest
 
 from lyrics_asr.console import UsageError
 from lyrics_asr.evaluation.survey_report import report_survey
 from tests.evaluation.test_survey import key_of, make, stems  # noqa: F401, a fixture
-from tests.server.conftest import listening, running
+from tests.server.conftest import listening, needs_chromium, opened_page, running
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra dev: pip install 'lyrics-asr[dev]'")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
@@ -24,27 +19,10 @@ def survey(stems, tmp_path_factory):  # noqa: F811
     return output
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, request):
-    width, height = getattr(request, "param", (1280, 800))
-    page = browser.new_page(viewport={"width": width, "height": height})
-    errors = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(30_000)
-    yield page
-    page.close()
-    assert errors == []
+    with opened_page(browser, request) as page:
+        yield page
 
 
 def violations(page):
