@@ -12,6 +12,7 @@ Conventions
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import eq
 from typing import Literal
 
@@ -97,7 +98,7 @@ class Vocabulary:
         """What lyrics are spelled with."""
         return "pieces" if self.piece_tokenizer else "phonemes" if self.phoneme_voice else "letters"
 
-    @property
+    @cached_property
     def text_ids(self) -> Mapping[str, int]:
         """Columns of the tokens that lyrics can be spelled with: of letters, the single characters."""
         special = {self.blank_id, self.word_delimiter_id}

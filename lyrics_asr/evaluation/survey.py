@@ -83,6 +83,7 @@ def make_survey(
         How many excerpts the test has.
 
     Raises:
+        FileNotFoundError: no such folder.
         ValueError: two systems of one name, no common song, older files in the way, or a key that raters would get.
         AudioError: a file cannot be read, or is too short.
         OutputError: a file cannot be written.
@@ -97,6 +98,9 @@ def make_survey(
     if key.resolve().is_relative_to(output.resolve()):
         raise ValueError(f"{key}: raters would see the key; put it outside of {output}")
     folders = dict(zip(["", REFERENCE, *names], [mixtures, references, *systems], strict=True))
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; check the path")
     files = {name: _files(folder) for name, folder in folders.items()}
     songs = sorted(set.intersection(*(set(each) for each in files.values())))
     if not songs:

@@ -7,7 +7,7 @@ Conventions
 
 import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Mapping
 
 from lyrics_asr.lyrics.normalization import APOSTROPHES, SEPARATORS, normalize, without_outer_apostrophes
 from lyrics_asr.lyrics.subwords import spell_in_phonemes, spell_in_pieces
@@ -39,7 +39,7 @@ def spell(word: str, vocabulary: Vocabulary, language: str = "en") -> tuple[int,
     """
     if vocabulary.unit != "letters":
         return (spell_in_pieces if vocabulary.unit == "pieces" else spell_in_phonemes)(word, vocabulary, language)
-    characters, delimiter_id = _characters(vocabulary), vocabulary.word_delimiter_id
+    characters, delimiter_id = vocabulary.text_ids, vocabulary.word_delimiter_id
     parts: list[list[int]] = [[]]
     spoken = verbalize(word, language) if NOT_LETTERS.search(word) else unicodedata.normalize("NFC", word)
     for character in without_outer_apostrophes(spoken):
@@ -85,12 +85,7 @@ def spellable_words(text: str, vocabulary: Vocabulary, language: str = "en") -> 
     return words
 
 
-@lru_cache(maxsize=8)
-def _characters(vocabulary: Vocabulary) -> dict[str, int]:
-    return dict(vocabulary.text_ids)
-
-
-def _fold(character: str, characters: dict[str, int]) -> tuple[int, ...]:
+def _fold(character: str, characters: Mapping[str, int]) -> tuple[int, ...]:
     """Columns of a character: its own in either case, else those of its folded form, else WILDCARD for a letter."""
     for variant in (character, character.lower(), character.upper()):
         if variant in characters:

@@ -6,6 +6,7 @@ Conventions
 """
 
 import unicodedata
+from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
@@ -46,8 +47,7 @@ def spell_in_phonemes(word: str, vocabulary: Vocabulary, language: str = "en") -
         ValueError: espeak-ng does not speak this language.
     """
     phonemes = pronounce(normalize(word, language), voice_for(language, vocabulary.phoneme_voice))
-    known = _text_ids(vocabulary)
-    return tuple(column for phoneme in phonemes for column in _columns(phoneme, known))
+    return tuple(column for phoneme in phonemes for column in _columns(phoneme, vocabulary.text_ids))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -89,7 +89,7 @@ def voice_for(language: str, preferred: str = "en-us") -> str:
     raise ValueError(f"espeak-ng has no voice for the language {language!r}; it has {', '.join(voices)}")
 
 
-def _columns(phoneme: str, known: dict[str, int]) -> tuple[int, ...]:
+def _columns(phoneme: str, known: Mapping[str, int]) -> tuple[int, ...]:
     short = phoneme.translate(_LENGTH_MARKS)
     bare = _without_marks(short, "NFD")
     for variant in (phoneme, short, bare):
@@ -100,11 +100,6 @@ def _columns(phoneme: str, known: dict[str, int]) -> tuple[int, ...]:
 
 def _without_marks(text: str, form: Literal["NFD", "NFKD"]) -> str:
     return "".join(part for part in unicodedata.normalize(form, text) if not unicodedata.combining(part))
-
-
-@lru_cache(maxsize=8)
-def _text_ids(vocabulary: Vocabulary) -> dict[str, int]:
-    return dict(vocabulary.text_ids)
 
 
 @lru_cache(maxsize=8)

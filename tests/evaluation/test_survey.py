@@ -126,6 +126,12 @@ def test_what_cannot_be_made_is_named(stems, tmp_path, capsys, options, message)
     assert message.replace("EMPTY", str(tmp_path / "EMPTY")) in capsys.readouterr().err
 
 
+def test_a_folder_that_is_missing_is_named(stems, tmp_path, capsys):
+    assert make(stems, tmp_path / "survey", "--mixtures", str(tmp_path / "nowhere")) == 1
+    assert f"{tmp_path / 'nowhere'}: no such folder; check the path" in capsys.readouterr().err
+    assert not (tmp_path / "survey").exists()
+
+
 def test_an_older_survey_is_kept(survey, stems, capsys):
     before = (survey / "survey.json").read_bytes()
     assert make(stems, survey) == 1
