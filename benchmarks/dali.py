@@ -68,7 +68,7 @@ def make_corpus(folder: Path, count: int) -> None:
         words = make_words(rng, vocabulary)
         lines = tuple(tuple(words[first : first + 6]) for first in range(0, len(words), 6))
         song_id = f"{number:032x}"
-        rendition = Rendition(silence, silence, lines, (), (220.0,) * len(words))
+        rendition = Rendition(silence, silence, lines, (), (220.0,) * len(words), np.zeros(1, np.float32))
         content = dali_annotations(song_id, "title", rendition, HELD_OUT_VOICES["en"][0])
         content["info"]["scores"]["NCC"] = rng.uniform(0.8, 1.0)
         write_pickle(folder / "annotations" / f"{song_id}.gz", content)

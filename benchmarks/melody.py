@@ -7,7 +7,6 @@ separates, whose SI-SDR is shown too.
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 from unittest import mock
 
 import mir_eval
@@ -20,52 +19,21 @@ from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, track_pitch
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
-from lyrics_asr.synthesis import song, vocal_tracks, vocoder
+from lyrics_asr.synthesis import song
 from lyrics_asr.synthesis.delivery import DELIVERIES
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.singers import draw_voice
 from tests.paths import LYRICS
 
 
-def render_with_pitch(stanzas: Sequence[Sequence[str]], seed: int) -> tuple[song.Rendition, np.ndarray]:
-    """A song without raps and whispers, and the pitch of the lead in hertz every 10 ms, 0 where it is unvoiced."""
-    curves: dict[int, np.ndarray] = {}
-    placed_lines: list[Any] = []
-    synthesize, sing_line, perform = vocoder.synthesize, vocal_tracks.sing_line, vocal_tracks.perform
-    last: list[np.ndarray] = []
-
-    def recording_synthesize(f0_hz: np.ndarray, *rest: Any) -> Any:
-        last.append(np.array(f0_hz))
-        return synthesize(f0_hz, *rest)
-
-    def recording_sing_line(*given: Any) -> Any:
-        line = sing_line(*given)
-        curves[id(line)] = last[-1]
-        return line
-
-    def recording_perform(placed: Any, *rest: Any) -> Any:
-        performance = perform(placed, *rest)
-        placed_lines.extend(zip((line for _, line in placed), performance.lines, strict=True))
-        return performance
-
+def render_sung(stanzas: Sequence[Sequence[str]], seed: int) -> song.Rendition:
+    """A song without raps and whispers."""
+    rng = np.random.default_rng(seed)
     with (
-        mock.patch.object(vocoder, "synthesize", recording_synthesize),
-        mock.patch.object(song, "sing_line", recording_sing_line),
-        mock.patch.object(song, "perform", recording_perform),
         mock.patch.object(song, "draw_delivery", return_value=DELIVERIES["sung"]),
         mock.patch.object(song, "_SLOWEST_RAP_SECONDS", 0.0),
     ):
-        rng = np.random.default_rng(seed)
-        rendition = song.render(stanzas, draw_voice("en", rng), rng)
-    truth = np.zeros(round(rendition.vocals.shape[1] / SAMPLE_RATE_HZ / FRAME_SECONDS) + 1)
-    for line, words in placed_lines:
-        f0_hz = curves[id(line)]
-        start = words[0].start_seconds - line.sung.words[0].start_seconds
-        for index in range(len(truth)):
-            frame = round((index * FRAME_SECONDS - start) / vocoder.FRAME_SECONDS)
-            if 0 <= frame < len(f0_hz):
-                truth[index] = f0_hz[frame]
-    return rendition, truth
+        return song.render(stanzas, draw_voice("en", rng), rng)
 
 
 def scores(truth: np.ndarray, track: PitchTrack) -> tuple[float, float]:
@@ -92,7 +60,8 @@ def main() -> None:
     print("song   true: pitch chroma   separated: pitch chroma   SI-SDR")
     for number in range(args.songs):
         stanzas = [stanza[: args.lines] for stanza in lyrics[number % len(lyrics)][:2]]
-        rendition, truth = render_with_pitch(stanzas, number)
+        rendition = render_sung(stanzas, number)
+        truth = rendition.f0_hz
         true = Audio(torch.from_numpy(rendition.vocals), SAMPLE_RATE_HZ)
         mixture = Audio(torch.from_numpy(rendition.vocals + rendition.accompaniment), SAMPLE_RATE_HZ)
         (separated,) = separate_to_16k_mono([mixture], model, SeparationOptions())

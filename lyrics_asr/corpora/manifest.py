@@ -1,7 +1,8 @@
 """Songs with their lyrics and reference times, and the file that lists them.
 
 Conventions
-- One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, lines, vocals, accompaniment, genre.
+- One JSON object a line, UTF-8. Keys: id, audio, lyrics, words, language, lines, vocals, accompaniment, genre,
+  f0.
 - A word is {"text", "start_seconds", "end_seconds"}; reference times are certain, so they are read with confidence 1.
   It may have "phones", a list of {"name", "start_seconds", "end_seconds"}; in a song all words have them, or none.
   Manifests of older versions have them as "sounds".
@@ -26,7 +27,7 @@ from lyrics_asr.lyrics.text import Lyrics, parse_corpus_lyrics
 from lyrics_asr.types import TimedWord
 
 _REQUIRED_KEYS = frozenset({"id", "audio", "lyrics", "words", "language"})
-_OPTIONAL_KEYS = frozenset({"lines", "vocals", "accompaniment", "genre"})
+_OPTIONAL_KEYS = frozenset({"lines", "vocals", "accompaniment", "genre", "f0"})
 _TIMES_KEYS = frozenset({"text", "start_seconds", "end_seconds"})
 _PHONE_KEYS = frozenset({"name", "start_seconds", "end_seconds"})
 _PHONE_LISTS = frozenset({"phones", "sounds"})  # "sounds" in manifests of older versions
@@ -70,6 +71,8 @@ class Song:
         phones: those of each word, where the source knows them; else empty.
         lines: the sung lines of the lyrics in order, as `parse_corpus_lyrics` finds them, with their reference times;
             empty where the source has none.
+        f0: a NumPy array of the lead vocals' fundamental frequency in hertz, every 10 ms from the start of the song and
+            0 where they have none, where the source knows it.
     """
 
     id: str
@@ -82,6 +85,7 @@ class Song:
     genre: str | None = None
     phones: tuple[tuple[TimedPhone, ...], ...] = ()
     lines: tuple[LineTimes, ...] = ()
+    f0: Path | None = None
 
 
 def read_manifest(path: Path) -> tuple[Song, ...]:
@@ -181,6 +185,7 @@ def _parse_song(record: Any, folder: Path) -> Song:
         genre=None if record.get("genre") is None else text_value(record, "genre"),
         phones=tuple(phones),
         lines=() if record.get("lines") is None else _parse_lines(record, lyrics),
+        f0=_optional_path(record, "f0", folder),
     )
 
 
@@ -231,6 +236,11 @@ def _song_object(song: Song, folder: Path) -> dict[str, Any]:
     if song.phones:
         for word, phones in zip(words, song.phones, strict=True):
             word["phones"] = [asdict(phone) for phone in phones]
+    known: dict[str, Any] = {}
+    if song.lines:
+        known["lines"] = [asdict(line) for line in song.lines]
+    if song.f0:
+        known["f0"] = relative(song.f0)
     return {
         "id": song.id,
         "audio": relative(song.audio),
@@ -240,4 +250,4 @@ def _song_object(song: Song, folder: Path) -> dict[str, Any]:
         "vocals": relative(song.vocals),
         "accompaniment": relative(song.accompaniment),
         "genre": song.genre,
-    } | ({"lines": [asdict(line) for line in song.lines]} if song.lines else {})
+    } | known

@@ -14,7 +14,7 @@ from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.stages import run_networks
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.melody.notes import with_notes
-from lyrics_asr.melody.pitch import PitchTrack, track_pitch
+from lyrics_asr.melody.pitch import PitchTrack
 from lyrics_asr.types import SungTranscript, Transcript
 
 
@@ -33,7 +33,7 @@ class MelodyTask(AlignTask):
         with self.in_progress(songs) as progress:
             voices, emissions = run_networks(mixtures, self.model, self.options, progress, stopwatch)
         with stopwatch("melody"):
-            tracks = [track_pitch(voice.cpu()) for voice in voices]
+            tracks = [self.model.track_pitch(voice) for voice in voices]
         return list(zip(emissions, tracks, strict=True))
 
     def decoded_seconds(self, song: Song, inferred: Any) -> float:

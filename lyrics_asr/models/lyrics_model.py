@@ -23,6 +23,7 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.config import dump_config, load_config
 from lyrics_asr.emissions import Emissions
 from lyrics_asr.files import write_text
+from lyrics_asr.melody.pitch import PitchTrack, track_pitch
 from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import save_acoustic
@@ -131,6 +132,25 @@ class LyricsModel(nn.Module):
             self._resample_mono(vocals), None if lengths is None else self._resampled_lengths(lengths)
         )
         return log_probs
+
+    def pitch_logits(self, vocals: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch frames bins"]:
+        """Logits of the pitch salience of separated vocals, see `separators.pitch_salience`; differentiable.
+
+        Args:
+            vocals: at the separator's rate.
+        """
+        assert self.separator.pitch is not None
+        logits: Tensor = self.separator.pitch(self._resample_mono(vocals))
+        return logits
+
+    def track_pitch(self, voice: Audio) -> PitchTrack:
+        """The pitch of separated vocals: by the separator if it estimates F0, else by the pitch tracker.
+
+        Args:
+            voice: mono at 16 kHz, on any device.
+        """
+        pitch = self.separator.pitch
+        return track_pitch(voice.cpu()) if pitch is None else pitch.track(voice)
 
     def frame_counts(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Number of frames of `forward` for rows of `lengths` samples at the separator's rate."""

@@ -4,6 +4,7 @@ A corpus is a folder with `manifest.jsonl` (see `corpora.manifest`) and one fold
 
     mixture.flac vocals.flac accompaniment.flac   stereo, 44.1 kHz, 16 bit; mixture = vocals + accompaniment
     lyrics.txt                                    the sung lines, with repetitions
+    f0.npy                                        fundamental frequency of the lead, see `corpora.manifest.Song`
     phones.json                                   the phones of each word: name, start and end in seconds
     dali.json                                     annotations in the layout of DALI's JSON export
 
@@ -25,7 +26,7 @@ import torch
 
 from lyrics_asr.audio import Audio, write_audio
 from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
-from lyrics_asr.files import write_text
+from lyrics_asr.files import atomic_path, write_text
 from lyrics_asr.synthesis import singing
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.lyrics import Stanzas, draw_song, load_lyrics, part_of_lyric
@@ -158,6 +159,8 @@ def _write_song(folder: Path, job: SongJob, rendition: Rendition) -> None:
     write_text(folder / "lyrics.txt", "\n".join(lines) + "\n")
     annotations = dali_annotations(job.name, job.title, rendition, job.voice, job.language)
     write_text(folder / "dali.json", json.dumps(annotations, indent=1) + "\n")
+    with atomic_path(folder / "f0.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, rendition.f0_hz)
     phones = [[list(vars(phone).values()) for phone in own] for own in rendition.phones]
     write_text(folder / "phones.json", json.dumps(phones))
 
@@ -227,6 +230,7 @@ def _phones_file(folder: Path) -> Path:
 
 
 def _song_record(folder: Path, language: str) -> Song:
+    f0 = folder / "f0.npy"  # corpora of older versions have none
     annotations = json.loads((folder / "dali.json").read_text("utf-8"))
     phones = json.loads(_phones_file(folder).read_text("utf-8"))
     words = tuple(
@@ -242,4 +246,5 @@ def _song_record(folder: Path, language: str) -> Song:
         vocals=folder / "vocals.flac",
         accompaniment=folder / "accompaniment.flac",
         phones=tuple(tuple(TimedPhone(*phone) for phone in own) for own in phones),
+        f0=f0 if f0.exists() else None,
     )

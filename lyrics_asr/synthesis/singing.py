@@ -23,6 +23,7 @@ _SHORTEST_VOWEL_SECONDS = 0.045
 _TRANSITION_SECONDS = 0.04  # at both ends of a vowel; not stretched
 _CONSONANT_SPREAD = 0.12  # standard deviation of the logarithm of a consonant's length
 _DIPHTHONG_ENDINGS = "IUY"  # in espeak-ng's names of vowels with more than one letter
+_WHISPER_BREATHINESS = 0.9
 _HISSING = ("z", "Z", "dz", "dZ")  # voiced, with more noise than voice
 _NEPERS_PER_DB = np.log(10) / 10  # of the logarithm of a power
 
@@ -96,11 +97,13 @@ class SungLine:
         samples: mono, at `vocoder.SPEECH_SAMPLE_RATE_HZ`.
         words: in order, with their times.
         first_vowel_seconds: start of the first note, which is placed on the beat.
+        f0_hz: fundamental frequency per frame; 0 in unvoiced sounds and pauses, and everywhere in whispers.
     """
 
     samples: Samples
     words: tuple[SungWord, ...]
     first_vowel_seconds: float
+    f0_hz: Samples
 
 
 def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator, delivery: Delivery = SUNG) -> SungLine:
@@ -133,7 +136,7 @@ def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator,
     lengths = _sung_lengths(phones, carriers, pauses, melody, delivery, rng)
     ends = np.cumsum(pauses + lengths)
     starts = np.append(0.0, ends[:-1]) + pauses
-    samples = _voice_frames(speech, phones, starts, ends, starts[carriers], melody, voice, delivery, rng)
+    samples, f0_hz = _voice_frames(speech, phones, starts, ends, starts[carriers], melody, voice, delivery, rng)
     words = []
     for word, first, last in zip(speech.words, first_phones[:-1], first_phones[1:], strict=True):
         timed = tuple(
@@ -141,7 +144,7 @@ def sing(speech: Speech, melody: Melody, voice: Voice, rng: np.random.Generator,
             for phone, start, end in zip(word.phones, starts[first:last], ends[first:last], strict=True)
         )
         words.append(SungWord(word.text, timed[0].start_seconds, timed[-1].end_seconds, timed))
-    return SungLine(samples, tuple(words), float(starts[int(np.argmax(carriers))]))
+    return SungLine(samples, tuple(words), float(starts[int(np.argmax(carriers))]), f0_hz)
 
 
 def _sung_lengths(
@@ -176,7 +179,8 @@ def _voice_frames(
     voice: Voice,
     delivery: Delivery,
     rng: np.random.Generator,
-) -> Samples:
+) -> tuple[Samples, Samples]:
+    """The sung samples, and the fundamental frequency that is heard in each frame."""
     analysis = speech.analysis
     times = np.arange(round(ends[-1] / FRAME_SECONDS)) * FRAME_SECONDS
     position = np.clip(_source_times(phones, starts, ends, times) / FRAME_SECONDS, 0, len(analysis.f0_hz) - 1)
@@ -196,7 +200,8 @@ def _voice_frames(
 
     hissing = np.array([phone.name.startswith(_HISSING) for phone in phones])[phone_at]
     aperiodicity = np.maximum(vocoder.CLEAR_VOICE_APERIODICITY, np.where(hissing, 0.9, 0.0)[:, None])
-    aperiodicity += min(1.0, voice.breathiness + delivery.breathiness) * (1 - aperiodicity)
+    breathiness = min(1.0, voice.breathiness + delivery.breathiness)
+    aperiodicity += breathiness * (1 - aperiodicity)
 
     midi = _pitch_curve(times, vowel_starts, melody, voice, rng) + delivery.higher_semitones
     midi += delivery.intonation * _intonation(analysis.f0_hz)[nearest]
@@ -204,7 +209,9 @@ def _voice_frames(
     f0_hz = np.clip(f0_hz, 40, 2000)
     f0_hz[~(is_vowel | (analysis.f0_hz[nearest] > 0))] = 0
     subharmonic = max(0.0, roughness - 0.3)
-    return vocoder.synthesize(f0_hz, envelope, aperiodicity.astype(np.float32), subharmonic, rng)
+    samples = vocoder.synthesize(f0_hz, envelope, aperiodicity.astype(np.float32), subharmonic, rng)
+    is_heard = (times < ends[phone_at]) & (breathiness < _WHISPER_BREATHINESS)
+    return samples, np.where(is_heard, f0_hz, 0.0)
 
 
 def _source_times(phones: Sequence[Phone], starts: Samples, ends: Samples, times: Samples) -> Samples:

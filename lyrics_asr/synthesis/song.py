@@ -40,6 +40,7 @@ class Rendition:
         lines: words of each line of the lead vocals, in order.
         phones: phones of each word.
         pitches_hz: pitch of the first note of each word.
+        f0_hz: fundamental frequency of the lead vocals, every `melody.pitch.FRAME_SECONDS`; 0 where they have none.
     """
 
     vocals: Samples
@@ -47,6 +48,7 @@ class Rendition:
     lines: tuple[tuple[TimedWord, ...], ...]
     phones: tuple[tuple[TimedPhone, ...], ...]
     pitches_hz: tuple[float, ...]
+    f0_hz: NDArray[np.float32]
 
 
 def render(
@@ -80,7 +82,7 @@ def render(
         fade = _fade_out(score, sung.lines[-1][-1].end_seconds, total_samples)
         vocals, accompaniment = vocals * fade, accompaniment * fade
     stems = production.master(vocals, accompaniment, rng)
-    return Rendition(*stems, sung.lines, sung.phones, sung.pitches_hz)
+    return Rendition(*stems, sung.lines, sung.phones, sung.pitches_hz, sung.f0_hz)
 
 
 def _sing(score: Score, speeches: dict[str, Speech], voice: singing.Voice, rng: np.random.Generator) -> Performance:

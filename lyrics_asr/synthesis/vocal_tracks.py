@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, resample_poly
 
 from lyrics_asr.corpora.manifest import TimedPhone
-from lyrics_asr.synthesis import singing
+from lyrics_asr.melody.pitch import FRAME_SECONDS
+from lyrics_asr.synthesis import singing, vocoder
 from lyrics_asr.synthesis.delivery import DELIVERIES, Delivery, Melody, draw_melody
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.tts import Speech, syllables
@@ -72,6 +73,7 @@ class Performance:
         lines: words of each line of the lead.
         phones: phones of each word.
         pitches_hz: pitch of the first note of each word.
+        f0_hz: fundamental frequency of the lead, every `melody.pitch.FRAME_SECONDS`; 0 where it has none.
     """
 
     lead: Stem
@@ -79,6 +81,7 @@ class Performance:
     lines: tuple[tuple[TimedWord, ...], ...]
     phones: tuple[tuple[TimedPhone, ...], ...]
     pitches_hz: tuple[float, ...]
+    f0_hz: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,9 @@ def perform(
         for (_, line), (start, _) in zip(placed, spans, strict=True)
         for word in line.sung.words
     )
-    return Performance(lead[0], others, words, phones, tuple(p for _, line in placed for p in _word_pitches_hz(line)))
+    pitches_hz = tuple(pitch for _, line in placed for pitch in _word_pitches_hz(line))
+    starts = [start for start, _ in spans]
+    return Performance(lead[0], others, words, phones, pitches_hz, _f0_hz(placed, starts, total_seconds))
 
 
 def harmonize(melody: Melody, scale_midi: Sequence[int], steps: int) -> Melody:
@@ -192,6 +197,19 @@ def harmonize(melody: Melody, scale_midi: Sequence[int], steps: int) -> Melody:
         melody,
         syllables=tuple(tuple(replace(note, midi=moved(note.midi)) for note in own) for own in melody.syllables),
     )
+
+
+def _f0_hz(
+    placed: Sequence[tuple[float, Line]], starts_seconds: Sequence[float], total_seconds: float
+) -> NDArray[np.float32]:
+    """The fundamental frequency of the lead: that of the nearest frame of the line that is sung."""
+    times = np.arange(round(total_seconds / FRAME_SECONDS) + 1) * FRAME_SECONDS
+    f0_hz = np.zeros(len(times), np.float32)
+    for (_, line), start in zip(placed, starts_seconds, strict=True):
+        frames = np.rint((times - start) / vocoder.FRAME_SECONDS).astype(int)
+        inside = (frames >= 0) & (frames < len(line.sung.f0_hz))
+        f0_hz[inside] = line.sung.f0_hz[frames[inside]]
+    return f0_hz
 
 
 def _word_pitches_hz(line: Line) -> list[float]:

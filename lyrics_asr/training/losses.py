@@ -8,7 +8,7 @@ Conventions
 - Separation and anchor: the L1 distance to the true vocals, or to the output of the initial separator, divided by their
   level: 1 for silence and 0 for the target itself, regardless of loudness.
 - Rows whose words are unknown add nothing to the losses of words and phones.
-- Cross-entropies are averaged over frames.
+- Cross-entropies are averaged over frames; that of the pitch salience is the sum over its bins, where the F0 is known.
 - All averages are over all batches of a step in all processes: every batch divides its sums by the total
   `Targets.counts`, so the losses of a step are sums over batches. Neither accumulation nor the number of processes
   changes the gradient of a step.
@@ -19,10 +19,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, ctc_loss, pad
 
+from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.pitch_salience import frame_count, salience_targets
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, frame_cross_entropy, frame_targets
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
@@ -43,6 +45,7 @@ class Losses:
     ctc: Float[Tensor, ""]
     frames: Float[Tensor, ""]
     phones: Float[Tensor, ""]
+    pitch: Float[Tensor, ""]
 
     def weighted(self, stage: StageOptions) -> Float[Tensor, ""]:
         """The weighted sum that is minimized."""
@@ -52,6 +55,7 @@ class Losses:
             + stage.ctc_weight * self.ctc
             + stage.frame_weight * self.frames
             + stage.phone_weight * self.phones
+            + stage.pitch_weight * self.pitch
         )
 
 
@@ -63,13 +67,15 @@ class Targets:
         vocals: output of the initial separator, for the anchor.
         letters: letter of each frame, see `frame_targets`.
         phones: phone of each frame.
+        f0_hz: F0 of each frame of the pitch salience; NaN where it is not known.
         counts: denominators of the losses, in the order of the fields of `Losses`.
     """
 
     vocals: Float[Tensor, "batch channels samples"] | None
     letters: Int[Tensor, "batch frames"] | None
     phones: Int[Tensor, "batch frames"] | None
-    counts: Float[Tensor, "5"]
+    f0_hz: Float[Tensor, "batch pitch_frames"] | None
+    counts: Float[Tensor, "6"]
 
 
 class LossGraph(nn.Module):
@@ -109,16 +115,18 @@ class LossGraph(nn.Module):
         for each in (letters, phones):
             if each is not None:
                 each[~_words_known(batch).cpu()] = IGNORED
+        f0_hz = _f0_hz(model, batch) if stage.pitch_weight else None
         counts = [
             _level(batch.vocals) if stage.separation_weight else 0.0,
             _level(vocals),
             float(_words_known(batch).sum()),
             float((letters != IGNORED).sum()) if letters is not None else 0.0,
             float((phones != IGNORED).sum()) if phones is not None else 0.0,
+            float((~f0_hz.isnan()).sum()) if f0_hz is not None else 0.0,
         ]
-        return Targets(vocals, letters, phones, torch.tensor(counts, device=batch.lengths.device))
+        return Targets(vocals, letters, phones, f0_hz, torch.tensor(counts, device=batch.lengths.device))
 
-    def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "5"]) -> Losses:
+    def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "6"]) -> Losses:
         """The batch's share of the losses of a step.
 
         Args:
@@ -128,21 +136,23 @@ class LossGraph(nn.Module):
             counts: `Targets.counts`, summed over all batches of the step.
         """
         zero = torch.zeros((), device=batch.lengths.device)
-        separation = anchor = ctc = letters = phones = zero
+        separation = anchor = ctc = letters = phones = pitch = zero
         denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
         if stage.input == "mixture":
             mixture = batch.mixture
             assert mixture is not None
             hears_vocals = model.acoustic_input == "vocals"
-            if hears_vocals or stage.separation_weight or targets.vocals is not None:
+            if hears_vocals or stage.separation_weight or stage.pitch_weight or targets.vocals is not None:
                 vocals = model.separator(mixture)
             if stage.separation_weight:
                 separation = (vocals - batch.vocals).abs().sum() / denominators[0]
             if targets.vocals is not None:
                 anchor = (vocals - targets.vocals).abs().sum() / denominators[1]
+            if targets.f0_hz is not None:
+                pitch = _salience_cross_entropy(model.pitch_logits(vocals), targets.f0_hz) / denominators[5]
             if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
-                return Losses(separation, anchor, zero, zero, zero)
+                return Losses(separation, anchor, zero, zero, zero, pitch)
             log_probs = model.acoustic_log_probs(vocals if hears_vocals else mixture, batch.lengths)
         else:
             vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
@@ -155,7 +165,7 @@ class LossGraph(nn.Module):
             letters = frame_cross_entropy(log_probs, targets.letters) / denominators[3]
         if targets.phones is not None and self.phones is not None:
             phones = frame_cross_entropy(self.phones(), targets.phones) / denominators[4]
-        return Losses(separation, anchor, ctc, letters, phones)
+        return Losses(separation, anchor, ctc, letters, phones, pitch)
 
 
 def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:
@@ -191,6 +201,28 @@ def _frame_counts(model: LyricsModel, stage: StageOptions, batch: Batch) -> Int[
 
 def _level(vocals: Float[Tensor, "batch channels samples"] | None) -> float:
     return 0.0 if vocals is None else float(vocals.abs().sum()) + _EPSILON * vocals.numel()
+
+
+def _f0_hz(model: LyricsModel, batch: Batch) -> Float[Tensor, "batch frames"]:
+    """The F0 in the frames of the pitch salience."""
+    if model.separator.pitch is None:
+        raise ValueError("pitch_weight needs a separator with F0; set pitch_channels of its U-Net")
+    if batch.f0_hz is None:
+        raise ValueError(
+            f"pitch_weight needs the F0 of the songs, which {batch.chunk_ids[0]} lacks; make songs and cuts again with "
+            "`lyrics-asr data synth` and `lyrics-asr data cuts`"
+        )
+    assert batch.mixture is not None
+    samples = -(-batch.mixture.shape[2] * ACOUSTIC_SAMPLE_RATE_HZ // model.separator.sample_rate_hz)
+    return pad(batch.f0_hz, (0, frame_count(samples) - batch.f0_hz.shape[1]), value=torch.nan)
+
+
+def _salience_cross_entropy(
+    logits: Float[Tensor, "batch frames bins"], f0_hz: Float[Tensor, "batch frames"]
+) -> Float[Tensor, ""]:
+    known = ~f0_hz.isnan()
+    targets = salience_targets(f0_hz[known])
+    return binary_cross_entropy_with_logits(logits[known], targets, reduction="sum")
 
 
 def _ctc(

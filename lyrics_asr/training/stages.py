@@ -139,6 +139,8 @@ class StageOptions:
             alone takes long to find an alignment; word times provide one.
         phone_weight: weight of the cross-entropy with a phone per frame, at an intermediate layer, see
             `training.from_scratch.phones`; the cuts must have phones.
+        pitch_weight: weight of the cross-entropy with the F0 of the lead vocals; the separator must be a U-Net with
+            `pitch_channels`, and the cuts of songs whose F0 is known, such as those of `lyrics-asr data synth`.
     """
 
     name: str
@@ -155,6 +157,7 @@ class StageOptions:
     ctc_weight: float = 1.0
     frame_weight: float = 0.0
     phone_weight: float = 0.0
+    pitch_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.input not in ("vocals", "stems", "separated", "mixture"):
@@ -163,6 +166,8 @@ class StageOptions:
             )
         if self.separation_weight and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: separation_weight needs input: mixture, which runs the separator")
+        if self.pitch_weight and self.input != "mixture":
+            raise ValueError(f"stage {self.name!r}: pitch_weight needs input: mixture, which runs the separator")
         if self.separator.learning_rate and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: training the separator needs input: mixture, which runs it")
         if not (self.separator.learning_rate or self.acoustic.learning_rate):

@@ -141,7 +141,7 @@ def test_what_the_synthetic_corpora_write_is_read_back(tmp_path):
         (TimedWord("we", 3.0, 3.125, 1.0), TimedWord("wait", 3.125, 4.0, 1.0)),
     )
     silence = np.zeros((2, 8), dtype=np.float32)
-    rendition = Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0))
+    rendition = Rendition(silence, silence, lines, ((),) * 4, (220.0, 330.0, 440.0, 220.0), np.zeros(1, np.float32))
     content = synthetic.dali_annotations("training_0_00000", "title", rendition, HELD_OUT_VOICES["de"][0], "de")
     write(tmp_path / "training_0_00000", content, suffix=".json", name="dali")
     (tmp_path / "corpus.json").write_text('{"seed": 0}')

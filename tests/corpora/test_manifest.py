@@ -50,6 +50,7 @@ def test_songs_come_back_as_they_were_written(tmp_path):
             (TimedWord("la", 0.0, 0.5, 1.0),),
             "fr",
             phones=((TimedPhone("l", 0.0, 0.1), TimedPhone("a", 0.1, 0.5)),),
+            f0=tmp_path / "songs" / "f0.npy",
         ),
         Song(
             "c",

@@ -2,7 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from lyrics_asr.audio import Audio
+from lyrics_asr.melody.pitch import track_pitch
 from lyrics_asr.synthesis.delivery import DELIVERIES, SUNG, Melody, Note, draw_melody
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
 from lyrics_asr.synthesis.singing import Voice
@@ -33,6 +36,17 @@ def lines():
 def performances(lines):
     placed = list(zip(STARTS, lines, strict=True))
     return [perform(placed, VOICE, SCALE_MIDI, TOTAL_SECONDS, np.random.default_rng(seed)) for seed in range(8)]
+
+
+def test_the_f0_is_what_a_pitch_tracker_hears_in_the_lead(performances):
+    performance = performances[0]
+    lead = Audio(torch.from_numpy(performance.lead)[None], SAMPLE_RATE_HZ)
+    found = track_pitch(lead.resampled(16_000)).midi[: len(performance.f0_hz)]
+    has_f0 = performance.f0_hz[: len(found)] > 0
+    assert 0.15 < has_f0.mean() < 0.6
+    midi = 69 + 12 * np.log2(performance.f0_hz[: len(found)][has_f0] / 440)
+    assert np.mean(np.abs(found[has_f0] - midi) < 0.5) > 0.9
+    assert np.isnan(found[~has_f0]).mean() > 0.9
 
 
 def power(samples, start_seconds, end_seconds):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyrics_asr.audio import SEPARATOR_SAMPLE_RATE_HZ
+from lyrics_asr.models.separators.pitch_salience import PitchSalience
 from lyrics_asr.options import SeparationOptions
 
 
@@ -34,6 +35,8 @@ class Separator(nn.Module, ABC):
         self.networks = nn.ModuleList(networks)
         self.sample_rate_hz = sample_rate_hz
         self.audio_channels = audio_channels
+        self.pitch: PitchSalience | None = None
+        """Estimates the F0 of the vocals that this separator gives, where it was trained with it."""
 
     @abstractmethod
     def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:

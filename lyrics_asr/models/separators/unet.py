@@ -22,8 +22,9 @@ from torch.nn.functional import pad
 from lyrics_asr.models.precision import computing_in
 from lyrics_asr.models.segments import padded_slice
 from lyrics_asr.models.separators.base import Separator
+from lyrics_asr.models.separators.pitch_salience import PitchSalience
 from lyrics_asr.models.separators.unet_network import UNet
-from lyrics_asr.options import SeparationOptions
+from lyrics_asr.options import SeparationOptions, check_range
 
 SOURCES = ("vocals", "accompaniment")
 
@@ -46,9 +47,10 @@ class UNetConfig:
         patch_frames: frames that the networks see at a time.
         channels: output channels of the layers of the encoder, each of which halves frames and bins.
         skip_connections: whether layers of the decoder see the output of the encoder's layer of their size.
+        pitch_channels: channels of the network that estimates the F0 of the vocals, see `pitch_salience`; 0 for none.
 
     Raises:
-        ValueError: patches that the layers cannot halve, or more bins than the spectrogram has.
+        ValueError: patches that the layers cannot halve, more bins than the spectrogram has, or negative channels.
     """
 
     sample_rate_hz: int = 44_100
@@ -58,6 +60,7 @@ class UNetConfig:
     patch_frames: int = 512
     channels: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
     skip_connections: bool = True
+    pitch_channels: int = 0
 
     def __post_init__(self) -> None:
         divisor = self.frames_divisor
@@ -67,6 +70,7 @@ class UNetConfig:
                     f"{name} of the U-Net is {value}; with {len(self.channels)} layers it must be a "
                     f"multiple of {divisor}"
                 )
+        check_range("pitch_channels of the U-Net", self.pitch_channels, self.pitch_channels >= 0, "at least 0")
         if self.n_fft % _OVERLAP or self.bins > self.n_fft // 2 + 1:
             raise ValueError(
                 f"n_fft of the U-Net is {self.n_fft}; it must be a multiple of {_OVERLAP} and have at "
@@ -98,6 +102,8 @@ class UNetSeparator(Separator):
             networks.append(UNet(config.audio_channels, config.channels, skip_connections=config.skip_connections))
         super().__init__(name, networks, config.sample_rate_hz, config.audio_channels)
         self.config = config
+        if config.pitch_channels:
+            self.pitch = PitchSalience(config.pitch_channels)
         self._window: Tensor
         self.register_buffer("_window", torch.hann_window(config.n_fft, device="cpu"), persistent=False)
 

@@ -40,6 +40,8 @@ class Batch:
         phone_lengths: number of phones of each row.
         words_known: which rows have labels, if only of pauses; the others add nothing to the losses of words and
             phones. None if all have.
+        f0_hz: F0 of the lead vocals in each frame of `melody.pitch`: 0 where there is none, NaN where it is not known
+            and after the end. None if it is known of no row.
     """
 
     chunk_ids: tuple[str, ...]
@@ -54,6 +56,7 @@ class Batch:
     phone_spans: Float[Tensor, "phones 2"]
     phone_lengths: Int[Tensor, "batch"]
     words_known: Bool[Tensor, "batch"] | None = None
+    f0_hz: Float[Tensor, "batch frames"] | None = None
 
     @property
     def mixture(self) -> Float[Tensor, "batch channels samples"] | None:

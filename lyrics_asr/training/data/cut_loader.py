@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from lyrics_asr.training.data.augment import augment
@@ -199,7 +200,15 @@ def make_batch(rows: Sequence[Row]) -> Batch:
         phone_spans,
         phone_counts,
         torch.tensor([row.words_known for row in rows]),
+        _padded_f0([row.f0_hz for row in rows]),
     )
+
+
+def _padded_f0(rows: Sequence[Tensor | None]) -> Float[Tensor, "batch frames"] | None:
+    known = [row for row in rows if row is not None]
+    if not known:
+        return None
+    return pad_sequence([known[0][:0] if row is None else row for row in rows], True, torch.nan)
 
 
 def _padded(signals: Sequence[Tensor | None]) -> Float[Tensor, "batch channels samples"] | None:

@@ -5,6 +5,7 @@ Conventions
   whose custom field "separator" names the separator (see `vocals_cache`); and of mixtures.
 - Stems and mixtures come at the separator's rate and with its channels, separated vocals in mono at the acoustic
   model's rate.
+- The custom field "f0" is the path of the song's F0, see `corpora.manifest.Song`.
 - A supervision without a text is singing whose words are unknown; a cut without supervisions is a pause.
 - Augmentation is drawn from seed, epoch and the cut's id alone.
 - A cut at speed s is 1/s as long, and so are the times of its words and phones.
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio, AudioError
 from lyrics_asr.corpora.manifest import TimedPhone
+from lyrics_asr.melody.pitch import FRAME_SECONDS
 from lyrics_asr.training.data.batch import SoundFormat
 from lyrics_asr.training.data.labels import Label, Labeller, with_word_delimiters
 from lyrics_asr.training.data.options import AugmentationOptions
@@ -33,6 +35,7 @@ UNREADABLE = (AudioError, OSError, AudioLoadingError, DurationMismatchError)
 """What `read_row` raises where the fault is in a cut's audio."""
 
 STEMS = ("vocals", "accompaniment")
+F0 = "f0"
 SEPARATOR = "separator"
 """Custom field of a cut of separated vocals: name and fingerprint of the separator."""
 
@@ -53,6 +56,7 @@ class Row:
         phones: none where they are not known.
         rng: for what is still to be drawn for the cut.
         words_known: whether the labels are those of the row; else there are none.
+        f0_hz: F0 of the lead vocals in each frame of `melody.pitch`, 0 where there is none; None if not known.
     """
 
     id: str
@@ -64,6 +68,7 @@ class Row:
     phones: list[Label]
     rng: np.random.Generator
     words_known: bool = True
+    f0_hz: Float[Tensor, "frames"] | None = None
 
     @property
     def mixture(self) -> Float[Tensor, "channels samples"] | None:
@@ -115,7 +120,10 @@ def read_row(
     else:
         unseparated = gain * _read(cut, None, speed, sound)
     labels, phones = labels_of(cut, labeller, speed)
-    return Row(cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, phones, rng, words_known(cut))
+    f0_hz = _read_f0(custom[F0], cut, speed) if F0 in custom else None
+    return Row(
+        cut.id, cut.recording_id, vocals, accompaniment, unseparated, labels, phones, rng, words_known(cut), f0_hz
+    )
 
 
 def has_words(cut: Any) -> bool:
@@ -203,6 +211,20 @@ def _remixed(row: Row, rows: Sequence[Row], augmentation: AugmentationOptions) -
     repeated = other.repeat(1, -(-samples // other.shape[1]))[:, :samples]
     gain_db = float(row.rng.uniform(augmentation.min_vocals_gain_db, augmentation.max_vocals_gain_db))
     return replace(row, accompaniment=with_vocals_gain(repeated, row.vocals, gain_db))
+
+
+def _read_f0(path: str, cut: Any, speed: float) -> Float[Tensor, "frames"]:
+    """The F0 of the cut's window at some speed."""
+    try:
+        song = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise AudioError(f"{path}: not an array of F0; make the song again") from error
+    count = round(cut.duration / speed / FRAME_SECONDS) + 1
+    frames = np.rint(cut.start / FRAME_SECONDS + np.arange(count) * speed).astype(int)
+    f0_hz = np.zeros(count, np.float32)
+    inside = frames < len(song)
+    f0_hz[inside] = song[frames[inside]] * np.float32(speed)
+    return torch.from_numpy(f0_hz)
 
 
 def _read(cut: Any, stem: str | None, speed: float, sound: SoundFormat) -> Float[Tensor, "channels samples"]:

@@ -52,7 +52,7 @@ def render_cut(
     recording: Mapping[str, Any],
     number: int,
     chunk: Chunk,
-    stems: Mapping[str, Mapping[str, Any]] | None = None,
+    custom: Mapping[str, Any] | None = None,
 ) -> str:
     """A chunk of a song as a Lhotse cut, one line of JSON; a chunk without words has no supervision.
 
@@ -63,7 +63,8 @@ def render_cut(
         recording: of the song.
         number: of the chunk in the song.
         chunk: the window and the indices of its words.
-        stems: recordings by the names of the cut's custom fields, "vocals" and "accompaniment", aligned with the song.
+        custom: the cut's custom fields: "vocals" and "accompaniment", recordings that are aligned with the song, and
+            "f0".
     """
     cut_id = f"{song.id}-{number:03}"
     duration_seconds = chunk.end_seconds - chunk.start_seconds
@@ -95,7 +96,7 @@ def render_cut(
         "channel": channel,
         "supervisions": [supervision] if words else [],
         "recording": recording,
-        **({"custom": stems} if stems else {}),
+        **({"custom": custom} if custom else {}),
         "type": "MonoCut" if len(channels) == 1 else "MultiCut",  # as `Recording.to_cut` has it
     }
     return json.dumps(cut)

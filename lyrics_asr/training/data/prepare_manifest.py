@@ -4,6 +4,7 @@ The output folder holds
 - report.json: `SongCutReport`.
 - cuts.jsonl.gz: a `lhotse.CutSet`, as `prepare_dali` writes them, written last. Cuts of songs with both stems have them
   as custom recordings, "vocals" and "accompaniment", whose sum is the song: `cut.load_vocals()` reads their window.
+  Where the F0 is known, the custom field "f0" names its file, see `corpora.manifest.Song`.
   Where the phones are known, they are a second alignment of the supervision: "phone", beside "word". Pauses are cuts
   without a supervision; `CutLoaderOptions.silence_prob` says how many of them are used.
 """
@@ -19,7 +20,7 @@ from typing import Any
 from lyrics_asr.audio import AudioError, AudioHeader, read_header
 from lyrics_asr.corpora.manifest import Song, read_manifest
 from lyrics_asr.files import require_writable_folder, write_text
-from lyrics_asr.training.data.cut_reader import STEMS
+from lyrics_asr.training.data.cut_reader import F0, STEMS
 from lyrics_asr.training.data.finite_audio import drop_nonfinite, finite_chunks
 from lyrics_asr.training.data.lhotse_io import make_recording, render_cut, write_cuts
 from lyrics_asr.training.data.options import ChunkOptions
@@ -94,6 +95,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
             continue
         recording, stems = recordings
         paths = [song.audio] if song.vocals is None or song.accompaniment is None else [song.vocals, song.accompaniment]
+        custom = stems if song.f0 is None else {**stems, F0: str(song.f0.absolute())}
         chunked = chunk_song(song.words, recording["duration"], language=song.language, options=options)
         try:
             chunked = drop_nonfinite(song.id, chunked, paths)
@@ -106,7 +108,7 @@ def cut_songs(manifest: Path, output: Path, options: ChunkOptions | None = None)
             dropped[song.id] = _NONFINITE if chunked.nonfinite_chunks else "without a chunk"
             continue
         lines += [
-            render_cut(song, recording, number, chunk, stems) for number, chunk in enumerate(chunked.chunks + silent)
+            render_cut(song, recording, number, chunk, custom) for number, chunk in enumerate(chunked.chunks + silent)
         ]
         chunks += len(chunked.chunks)
         with_stems += bool(stems)

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from lhotse import CutSet
@@ -188,6 +189,32 @@ def test_a_faster_cut_is_shorter_and_higher_and_so_are_its_words(cuts):
             spectrum = torch.fft.rfft(vocals[0, :length] * torch.hann_window(int(length))).abs()
             peak_hz = float(spectrum.argmax()) * RATE_HZ / int(length)
             assert peak_hz == pytest.approx(1.25 * (500 + 100 * int(cut_id[0])), abs=1)
+
+
+@pytest.mark.parametrize("speed", [1.0, 0.8])
+def test_the_f0_of_a_cut_is_that_of_its_window_at_its_speed(tmp_path, speed):
+    songs = [make_song(tmp_path, number) for number in range(2)]
+    f0_hz = np.linspace(100, 300, SECONDS * 100, dtype=np.float32)  # every 10 ms
+    np.save(tmp_path / "f0.npy", f0_hz)
+    write_manifest(tmp_path / "manifest.jsonl", [songs[0], replace(songs[1], f0=tmp_path / "f0.npy")])
+    cut_songs(tmp_path / "manifest.jsonl", tmp_path, ChunkOptions(chunk_seconds=5.0, pause_seconds=0.6))
+    starts = {cut.id: cut.start for cut in open_cuts(tmp_path / "cuts.jsonl.gz")}
+    seen = set()
+    for batch in loader(tmp_path / "cuts.jsonl.gz", augmentation=replace(PLAIN, speeds=[speed]), epochs=1):
+        for row, cut_id in enumerate(batch.chunk_ids):
+            seen.add((cut_id[0], batch.f0_hz is None))
+            if batch.f0_hz is None or cut_id.startswith("0"):
+                assert batch.f0_hz is None or batch.f0_hz[row].isnan().all()
+                continue
+            frames = int(batch.lengths[row]) // (RATE_HZ // 100)
+            times = starts[cut_id] + np.arange(frames) * 0.01 * speed
+            expected = np.interp(times, np.arange(len(f0_hz)) * 0.01, f0_hz, right=0) * speed
+            found = batch.f0_hz[row, :frames].numpy()
+            sung = (found > 0) & (expected > 0)
+            assert sung.mean() > 0.95  # the last frame may lie past the end of the song
+            np.testing.assert_allclose(found[sung], expected[sung], atol=0.1)
+            assert batch.f0_hz[row, frames + 2 :].isnan().all()
+    assert {number for number, _ in seen} == {"0", "1"}
 
 
 def test_phones_are_read_with_their_times_and_give_the_letters_theirs(cuts):
