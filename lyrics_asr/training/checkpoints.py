@@ -3,8 +3,8 @@
 A run's folder has `checkpoints/step-NNNNNNNN`, numbered by the steps of all stages together:
 
     model.safetensors   weights of separator and acoustic model, adapters included
-    training.pt         optimizers, schedules, phone classifier, position in the data, moving average of the weights
-                        (read with `torch.load(weights_only=True)`)
+    training.pt         optimizers, schedules, phone classifier, discriminators with their optimizer, position in the
+                        data, moving average of the weights (read with `torch.load(weights_only=True)`)
     run.json            stage, step, WER, versions of packages, fingerprint of the data
     config.yaml         the resolved configuration
 
@@ -35,6 +35,7 @@ from lyrics_asr.version import __version__
 
 _log = logging.getLogger(__name__)
 SCHEMA = "lyrics-asr/checkpoint/2"
+_IN_TRAINING_PT = ("phones", "optimizers", "source", "average", "scaler", "adversary")
 _PACKAGES = ("torch", "torchaudio", "demucs", "transformers", "accelerate", "peft", "lhotse", "numpy")
 
 
@@ -77,6 +78,7 @@ class Checkpoint:
         source: position in the data, see `BatchSource`.
         average: moving average of the weights, see `weight_average`; empty without one.
         scaler: of the losses, for `precision: fp16`; empty without one.
+        adversary: discriminators and their optimizer, see `Adversary`; empty in stages without.
     """
 
     run: RunState
@@ -86,6 +88,7 @@ class Checkpoint:
     source: dict[str, Any]
     average: dict[str, torch.Tensor] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    adversary: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig) -> Path:
@@ -101,7 +104,7 @@ def save_checkpoint(output: Path, checkpoint: Checkpoint, config: TrainingConfig
     try:
         scratch.mkdir(parents=True)
         save_file({name: value.contiguous() for name, value in checkpoint.model.items()}, scratch / "model.safetensors")
-        rest = {name: getattr(checkpoint, name) for name in ("phones", "optimizers", "source", "average", "scaler")}
+        rest = {name: getattr(checkpoint, name) for name in _IN_TRAINING_PT}
         torch.save(rest, scratch / "training.pt")
         (scratch / "config.yaml").write_text(dump_config(config), encoding="utf-8")
         run = {"schema": SCHEMA, **asdict(checkpoint.run)}

@@ -171,6 +171,12 @@ class TrainingConfig:
             check_range(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
 
     @property
+    def cut_files(self) -> list[str]:
+        """All files of training cuts."""
+        unpaired = [path for stage in self.stages if stage.adversarial for path in stage.adversarial.cut_files]
+        return list(dict.fromkeys([*self.cuts.cuts, *unpaired]))
+
+    @property
     def development_cut_files(self) -> list[str]:
         """The files of validation cuts."""
         given: str | list[str] = self.development_cuts

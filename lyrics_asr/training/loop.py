@@ -19,6 +19,8 @@ from lyrics_asr.console import say
 from lyrics_asr.console import steps as step_counter
 from lyrics_asr.files import write_text
 from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.training.adversarial.adversary import Adversary
+from lyrics_asr.training.adversarial.update import update_discriminators
 from lyrics_asr.training.checkpoints import (
     Checkpoint,
     RunState,
@@ -26,6 +28,7 @@ from lyrics_asr.training.checkpoints import (
     save_checkpoint,
 )
 from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, first_rows
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint
 from lyrics_asr.training.data.song_stream import SongSource
@@ -50,7 +53,7 @@ from lyrics_asr.training.sharding import gathered, shard, whole
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.stage_sources import StageSources
 from lyrics_asr.training.stages import StageOptions
-from lyrics_asr.training.step import StepReport, take_step
+from lyrics_asr.training.step import StepReport, seed_everything, take_step
 from lyrics_asr.training.trackers import Log, Tracker
 from lyrics_asr.training.validation import measure, rates_by_group, summary
 from lyrics_asr.training.weight_average import WeightAverage
@@ -67,7 +70,7 @@ def train(config: TrainingConfig, log: Log) -> LyricsModel:
         FileNotFoundError: a manifest or a stem is missing.
         ModelNotFoundError: the weights to start from are missing.
         ValueError: songs without stems, a damaged checkpoint, or one of another model or of other data.
-        TrainingError: too many steps in a row whose losses are not finite.
+        TrainingError: too many steps in a row whose losses are not finite, or a separator that has collapsed.
         KeyboardInterrupt: by Ctrl-C or SIGTERM, once the step in progress is done and in a checkpoint; a second one
             ends the run at once.
     """
@@ -95,7 +98,7 @@ class _Run:
         self.output = Path(config.output)
         self.log: Log = log if accelerator.is_main_process else (lambda entry: None)
         self.cuts = [Path(cuts) for cuts in config.cuts.cuts]
-        self.data = {str(cuts): cuts_fingerprint([cuts]) for cuts in self.cuts}
+        self.data = {str(cuts): cuts_fingerprint([cuts]) for cuts in map(Path, config.cut_files)}
         if config.stream is not None:
             self.data["stream"] = SongSource(config.stream).fingerprint
         with accelerator.main_process_first():  # a download happens once
@@ -109,6 +112,7 @@ class _Run:
         self.sources = StageSources(config, self.model, self.phone_names, accelerator, self.log)
         # With `overfit_chunks`, the examples are the chunks themselves.
         self.examples = [] if config.overfit_chunks else development_examples(config, self.model)
+        self.adversary: Adversary | None = None
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
         self.skipped_in_a_row = self.saved_steps = 0
         self.stage_wers: list[float] = []
@@ -159,15 +163,20 @@ class _Run:
         config, stage = self.config, self.config.stages[index]
         before = sum(each.steps for each in config.stages[:index])
         optimizers = build_optimizers(self.model, stage, self.phones)
-        source = self._source(index)
+        source, seed = self._source(index), (config.seed, index)
+        seed_everything(seed)
+        options = stage.adversarial
+        self.adversary = None if options is None else Adversary(options, self.accelerator.device)
         first, self.stage_wers = 0, []
         if checkpoint is not None:
             first, self.stage_wers = checkpoint.run.step, list(checkpoint.run.stage_wers)
             restore(optimizers, checkpoint.optimizers)
+            if self.adversary is not None:
+                self.adversary.load_state_dict(checkpoint.adversary)
             if self.accelerator.scaler is not None and checkpoint.scaler:
                 self.accelerator.scaler.load_state_dict(checkpoint.scaler)
             source.load_state_dict(checkpoint.source)
-        losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start)
+        losses = LossGraph(self.model, self.phones if stage.phone_weight else None, self.start, self.adversary)
         batches = iter(source)
         later_steps = sum(each.steps for each in config.stages[index + 1 :])
         progress, graph = Progress(later_steps, self.accelerator.device), None
@@ -194,7 +203,8 @@ class _Run:
                 finally:
                     self.waits = False
                 rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
-                report = take_step(self.accelerator, graph, stage, own, moved, (config.seed, index, step))
+                discriminators = self._update_discriminators(stage, step, own, (*seed, step))
+                report = take_step(self.accelerator, graph, stage, own, moved, (*seed, step))
                 self._check(stage, step, report)
                 if self.average is not None:
                     self.average.update(before + step)
@@ -209,7 +219,14 @@ class _Run:
                         "audio_seconds": round(audio_seconds, 2),
                         "unreadable_cuts": source.unreadable_cuts,
                     }
-                    entry = {**place, **report.losses, **rates, **norms, **progress.entry(stage.steps - step)}
+                    entry = {
+                        **place,
+                        **report.losses,
+                        **discriminators,
+                        **rates,
+                        **norms,
+                        **progress.entry(stage.steps - step),
+                    }
                     self._log_metrics(stage, step, before + step, entry)
                 validates = step % config.validate_every_steps == 0 or step == stage.steps
                 validation: Mapping[str, Any] = {}
@@ -260,6 +277,17 @@ class _Run:
                 each.step_validation(metrics.wer)
         return summary(metrics, hypotheses)
 
+    def _update_discriminators(
+        self, stage: StageOptions, step: int, batches: Sequence[Batch], seed: Sequence[int]
+    ) -> Mapping[str, float]:
+        """What the discriminators of an adversarial stage report; end the run if the separator has collapsed."""
+        if self.adversary is None:
+            return {}
+        report = update_discriminators(self.accelerator, self.adversary, self.model.separator, batches, seed)
+        if collapse := self.adversary.watch.update(report):
+            raise TrainingError(f"stage {stage.name!r}, step {step}: {collapse}")
+        return report
+
     def _check(self, stage: StageOptions, step: int, report: StepReport) -> None:
         """Count what is skipped, and give up when nothing else is done."""
         if not report.skipped:
@@ -297,9 +325,10 @@ class _Run:
         model, optimizer_states = whole(self.model.state_dict()), whole(state_of(optimizers))
         phones = {} if self.phones is None else self.phones.state_dict()
         average = {} if self.average is None else whole(self.average.state_dict())
+        adversary = {} if self.adversary is None else self.adversary.state_dict()
         if self.accelerator.is_main_process:
             scaler = {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
-            state = Checkpoint(run, model, phones, optimizer_states, position, average, scaler)
+            state = Checkpoint(run, model, phones, optimizer_states, position, average, scaler, adversary)
             save_checkpoint(self.output, state, self.config)
         self.saved_steps = run.total_steps
         self.accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@ Conventions
   level: 1 for silence and 0 for the target itself, regardless of loudness.
 - Rows whose words are unknown add nothing to the losses of words and phones.
 - Cross-entropies are averaged over frames; that of the pitch salience is the sum over its bins, where the F0 is known.
+- Adversarial losses are averaged over batches.
 - All averages are over all batches of a step in all processes: every batch divides its sums by the total
   `Targets.counts`, so the losses of a step are sums over batches. Neither accumulation nor the number of processes
   changes the gradient of a step.
@@ -25,6 +26,7 @@ from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.models.separators.pitch_salience import frame_count, salience_targets
+from lyrics_asr.training.adversarial.adversary import Adversary
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.from_scratch.frame_targets import IGNORED, SILENCE, frame_cross_entropy, frame_targets
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
@@ -46,10 +48,12 @@ class Losses:
     frames: Float[Tensor, ""]
     phones: Float[Tensor, ""]
     pitch: Float[Tensor, ""]
+    adversarial: Float[Tensor, ""]
+    additive: Float[Tensor, ""]
 
     def weighted(self, stage: StageOptions) -> Float[Tensor, ""]:
         """The weighted sum that is minimized."""
-        return (
+        total = (
             stage.separation_weight * self.separation
             + stage.anchor_weight * self.anchor
             + stage.ctc_weight * self.ctc
@@ -57,6 +61,9 @@ class Losses:
             + stage.phone_weight * self.phones
             + stage.pitch_weight * self.pitch
         )
+        if stage.adversarial is None:
+            return total
+        return total + stage.adversarial.weight * self.adversarial + stage.adversarial.additive_weight * self.additive
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Targets:
     letters: Int[Tensor, "batch frames"] | None
     phones: Int[Tensor, "batch frames"] | None
     f0_hz: Float[Tensor, "batch pitch_frames"] | None
-    counts: Float[Tensor, "6"]
+    counts: Float[Tensor, "8"]
 
 
 class LossGraph(nn.Module):
@@ -85,13 +92,21 @@ class LossGraph(nn.Module):
         model: model to train.
         phones: phone classifier, for stages with a `phone_weight`.
         start: initial separator, for the anchor; None for no anchor.
+        adversary: what the separator plays against, for stages with `adversarial`.
     """
 
-    def __init__(self, model: LyricsModel, phones: PhoneClassifier | None = None, start: Separator | None = None):
+    def __init__(
+        self,
+        model: LyricsModel,
+        phones: PhoneClassifier | None = None,
+        start: Separator | None = None,
+        adversary: Adversary | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.phones = phones
         self._start = (start,)  # in a tuple, so that it is not registered as a submodule
+        self._adversary = adversary
 
     def targets(self, stage: StageOptions, batch: Batch) -> Targets:
         """Training targets of a batch.
@@ -123,10 +138,12 @@ class LossGraph(nn.Module):
             float((letters != IGNORED).sum()) if letters is not None else 0.0,
             float((phones != IGNORED).sum()) if phones is not None else 0.0,
             float((~f0_hz.isnan()).sum()) if f0_hz is not None else 0.0,
+            1.0,
+            1.0,
         ]
         return Targets(vocals, letters, phones, f0_hz, torch.tensor(counts, device=batch.lengths.device))
 
-    def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "6"]) -> Losses:
+    def forward(self, stage: StageOptions, batch: Batch, targets: Targets, counts: Float[Tensor, "8"]) -> Losses:
         """The batch's share of the losses of a step.
 
         Args:
@@ -136,13 +153,17 @@ class LossGraph(nn.Module):
             counts: `Targets.counts`, summed over all batches of the step.
         """
         zero = torch.zeros((), device=batch.lengths.device)
-        separation = anchor = ctc = letters = phones = pitch = zero
+        separation = anchor = ctc = letters = phones = pitch = adversarial = additive = zero
         denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
+        has_words = bool(stage.ctc_weight or stage.frame_weight or stage.phone_weight)
+        if self._adversary is not None:
+            played = self._adversary.separator_losses(model.separator, batch)
+            adversarial, additive = played.adversarial / denominators[6], played.additive / denominators[7]
         if stage.input == "mixture":
             mixture = batch.mixture
             assert mixture is not None
-            hears_vocals = model.acoustic_input == "vocals"
+            hears_vocals = has_words and model.acoustic_input == "vocals"
             if hears_vocals or stage.separation_weight or stage.pitch_weight or targets.vocals is not None:
                 vocals = model.separator(mixture)
             if stage.separation_weight:
@@ -151,8 +172,8 @@ class LossGraph(nn.Module):
                 anchor = (vocals - targets.vocals).abs().sum() / denominators[1]
             if targets.f0_hz is not None:
                 pitch = _salience_cross_entropy(model.pitch_logits(vocals), targets.f0_hz) / denominators[5]
-            if not (stage.ctc_weight or stage.frame_weight or stage.phone_weight):
-                return Losses(separation, anchor, zero, zero, zero, pitch)
+            if not has_words:
+                return Losses(separation, anchor, zero, zero, zero, pitch, adversarial, additive)
             log_probs = model.acoustic_log_probs(vocals if hears_vocals else mixture, batch.lengths)
         else:
             vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
@@ -165,7 +186,7 @@ class LossGraph(nn.Module):
             letters = frame_cross_entropy(log_probs, targets.letters) / denominators[3]
         if targets.phones is not None and self.phones is not None:
             phones = frame_cross_entropy(self.phones(), targets.phones) / denominators[4]
-        return Losses(separation, anchor, ctc, letters, phones, pitch)
+        return Losses(separation, anchor, ctc, letters, phones, pitch, adversarial, additive)
 
 
 def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:

@@ -18,6 +18,7 @@ from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.phones import labeller_of
 from lyrics_asr.training.data.separated_cuts import SeparatedCuts
 from lyrics_asr.training.data.song_stream import SongStream
+from lyrics_asr.training.data.unpaired import WithUnpaired
 from lyrics_asr.training.processes import TrainingAccelerator
 from lyrics_asr.training.setup import stream_folder
 from lyrics_asr.training.stages import StageOptions
@@ -55,6 +56,28 @@ class StageSources:
 
     def batches(self, index: int, rank: int, processes: int) -> BatchSource:
         """The batches of a stage for one of a number of processes."""
+        source, adversarial = self._own_batches(index, rank, processes), self._config.stages[index].adversarial
+        if adversarial is None:
+            return source
+        files = {"vocals": adversarial.vocals, "accompaniment": adversarial.accompaniment}
+        if adversarial.mixtures:
+            files["mixture"] = adversarial.mixtures
+        loaders = {}
+        for number, (name, cuts) in enumerate(files.items()):
+            loaders[name] = CutLoader(
+                replace(self._config.cuts, cuts=cuts, weights=[], limit=None, silence_prob=None),
+                Labeller(self._model.acoustic.vocabulary),
+                sample_rate_hz=self._model.separator.sample_rate_hz,
+                channels=self._model.mixture_channels,
+                seed=_seed(self._config.seed, index, number, 0),
+                rank=rank,
+                world_size=processes,
+                stem=name,
+            )
+        accumulation = self._config.stages[index].accumulation
+        return WithUnpaired(source, loaders, turns=adversarial.discriminator_steps, accumulation=accumulation)
+
+    def _own_batches(self, index: int, rank: int, processes: int) -> BatchSource:
         config = self._config
         if config.stream is None:
             cuts, cache = [Path(cuts) for cuts in config.cuts.cuts], Path(config.output, "vocals_cache")
@@ -104,7 +127,7 @@ class StageSources:
             labeller,
             sample_rate_hz=self.input_rate_hz(stage),
             channels=model.mixture_channels if stage.input == "mixture" else 1,
-            seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]),
+            seed=_seed(*seed),
             rank=rank,
             world_size=processes,
         )
@@ -119,3 +142,7 @@ class StageSources:
             separated.write_cuts(config.vocals_cache_gb)
         accelerator.wait_for_everyone()
         return separated.paths
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(list(numbers)).generate_state(1)[0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lyrics_asr.options import check_range
+from lyrics_asr.training.adversarial.options import AdversarialOptions
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ class StageOptions:
             `training.from_scratch.phones`; the cuts must have phones.
         pitch_weight: weight of the cross-entropy with the F0 of the lead vocals; the separator must be a U-Net with
             `pitch_channels`, and the cuts of songs whose F0 is known, such as those of `lyrics-asr data synth`.
+        adversarial: adversarial losses of the separator; null for none.
     """
 
     name: str
@@ -158,6 +160,7 @@ class StageOptions:
     frame_weight: float = 0.0
     phone_weight: float = 0.0
     pitch_weight: float = 0.0
+    adversarial: AdversarialOptions | None = None
 
     def __post_init__(self) -> None:
         if self.input not in ("vocals", "stems", "separated", "mixture"):
@@ -170,6 +173,10 @@ class StageOptions:
             raise ValueError(f"stage {self.name!r}: pitch_weight needs input: mixture, which runs the separator")
         if self.separator.learning_rate and self.input != "mixture":
             raise ValueError(f"stage {self.name!r}: training the separator needs input: mixture, which runs it")
+        if self.adversarial is not None and not self.separator.learning_rate:
+            raise ValueError(
+                f"stage {self.name!r}: adversarial needs a learning_rate of the separator, which it trains"
+            )
         if not (self.separator.learning_rate or self.acoustic.learning_rate):
             raise ValueError(f"stage {self.name!r}: neither separator nor acoustic model has a learning_rate")
         check_range(f"stage {self.name!r}: steps", self.steps, self.steps >= 1, "at least 1")

@@ -8,6 +8,7 @@ Conventions
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,6 +42,13 @@ class Separator(nn.Module, ABC):
     @abstractmethod
     def forward(self, mixture: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch channels samples"]:
         """Separate segments of any length in one differentiable pass."""
+
+    def stems(
+        self, mixture: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "sources batch channels samples"]:
+        """Vocals and accompaniment, as `forward`; the accompaniment is what the vocals leave."""
+        vocals = self(mixture)
+        return torch.stack([vocals, mixture - vocals])
 
     @abstractmethod
     def separate(

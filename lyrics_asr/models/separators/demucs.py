@@ -68,14 +68,24 @@ class DemucsSeparator(Separator):
         In evaluation mode, segments shorter than HTDemucs' own are padded to it, as in Demucs. In training mode they
         are not.
         """
+        return self._mean(self._run, mixture)
+
+    def stems(
+        self, mixture: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "sources batch channels samples"]:
+        """Vocals and the sum of the other sources; what the vocals leave where there are no other sources."""
+        return self._mean(self._run_stems, mixture)
+
+    def _mean(self, run: Callable[[int, Tensor], Tensor], mixture: Float[Tensor, "batch channels samples"]) -> Tensor:
+        """The weighted mean of what networks make of a padded mixture."""
         self._check_channels(mixture.shape[-2])
         samples = mixture.shape[-1]
-        vocals = torch.zeros_like(mixture)
+        total = torch.zeros_like(mixture)
         for index, weight in enumerate(self.weights):
             missing = self._padded_samples(index, samples, self.segment_samples(index)) - samples
             padded = pad(mixture, (missing // 2, missing - missing // 2))
-            vocals = vocals + weight * self._run(index, padded)[..., missing // 2 : missing // 2 + samples]
-        return vocals / sum(self.weights)
+            total = total + weight * run(index, padded)[..., missing // 2 : missing // 2 + samples]
+        return total / sum(self.weights)
 
     @torch.inference_mode()
     def separate(
@@ -165,6 +175,15 @@ class DemucsSeparator(Separator):
             network = vocals_only(network)
         vocals: Tensor = network(mixture)[:, network.sources.index(VOCALS)]
         return vocals
+
+    def _run_stems(
+        self, index: int, mixture: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "2 batch channels samples"]:
+        network = self.network(index)
+        sources: Tensor = network(mixture)
+        vocals = sources[:, network.sources.index(VOCALS)]
+        total = sources.sum(1) if len(network.sources) > 1 else mixture
+        return torch.stack([vocals, total - vocals])
 
     def _padded_samples(self, index: int, samples: int, segment: int) -> int:
         network = self.network(index)

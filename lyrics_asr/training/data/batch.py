@@ -42,6 +42,7 @@ class Batch:
             phones. None if all have.
         f0_hz: F0 of the lead vocals in each frame of `melody.pitch`: 0 where there is none, NaN where it is not known
             and after the end. None if it is known of no row.
+        unpaired: other sounds for each discriminator step of an adversarial stage.
     """
 
     chunk_ids: tuple[str, ...]
@@ -57,6 +58,7 @@ class Batch:
     phone_lengths: Int[Tensor, "batch"]
     words_known: Bool[Tensor, "batch"] | None = None
     f0_hz: Float[Tensor, "batch frames"] | None = None
+    unpaired: tuple["Unpaired", ...] = ()
 
     @property
     def mixture(self) -> Float[Tensor, "batch channels samples"] | None:
@@ -70,15 +72,29 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, copied asynchronously from pinned memory."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same batch in pinned memory; `torch.utils.data.DataLoader` calls this."""
-        return self._map(Tensor.pin_memory)
+        return self.map(Tensor.pin_memory)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch with all tensors changed."""
         changes: dict[str, Any] = {name: change(each) for name, each in vars(self).items() if isinstance(each, Tensor)}
-        return replace(self, **changes)
+        return replace(self, **changes, unpaired=tuple(each.map(change) for each in self.unpaired))
+
+
+@dataclass(frozen=True, eq=False)
+class Unpaired:
+    """Solo recordings and mixtures of different songs, each as the `unseparated` of a batch."""
+
+    vocals: Batch
+    accompaniment: Batch
+    mixture: Batch | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Unpaired":
+        """The same sounds with all tensors changed."""
+        return Unpaired(**{name: each and each.map(change) for name, each in vars(self).items()})
 
 
 def concatenated(rows: Sequence[Sequence[Label]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -117,6 +117,7 @@ def first_rows(batch: Batch, rows: int) -> Batch:
         "label_spans": batch.label_spans[:labels],
         "phones": batch.phones[:phones],
         "phone_spans": batch.phone_spans[:phones],
+        "unpaired": batch.unpaired,
     }
     whole: dict[str, Any] = {name: None if value is None else value[:rows] for name, value in vars(batch).items()}
     return Batch(**(whole | cut))

@@ -45,6 +45,8 @@ class CutLoader:
         rank: number of this process, from 0.
         world_size: how many processes there are.
         epochs: how many there are; None for no limit.
+        stem: "vocals", "accompaniment" or "mixture" to read that alone, as `Batch.unseparated`; cuts without stems are
+            taken for it.
 
     Raises:
         FileNotFoundError: no such cuts.
@@ -62,10 +64,11 @@ class CutLoader:
         rank: int = 0,
         world_size: int = 1,
         epochs: int | None = None,
+        stem: str | None = None,
     ) -> None:
         self._options = options
         self._order = CutOrder(options, seed=seed, rank=rank, world_size=world_size, epochs=epochs)
-        self._reader = _Reader(SoundFormat(sample_rate_hz, channels), labeller, options.augmentation, seed)
+        self._reader = _Reader(SoundFormat(sample_rate_hz, channels), labeller, options.augmentation, seed, stem)
         self._position = Position()
         self._failures: Counter[str] = Counter()
 
@@ -148,6 +151,7 @@ class _Reader(Dataset[_Read]):
     labeller: Labeller
     augmentation: AugmentationOptions
     seed: int
+    stem: str | None = None
 
     def __getitem__(self, share: Share) -> _Read:
         rows, failures = [], {}
@@ -164,7 +168,7 @@ class _Reader(Dataset[_Read]):
         return _Read(make_batch(augmented), failures, share.after)
 
     def _row(self, cut: Any, epoch: int) -> Row:
-        return read_row(
+        row = read_row(
             cut,
             sound=self.sound,
             labeller=self.labeller,
@@ -172,6 +176,19 @@ class _Reader(Dataset[_Read]):
             seed=self.seed,
             epoch=epoch,
         )
+        return row if self.stem is None else only(self.stem, row)
+
+
+def only(stem: str, row: Row) -> Row:
+    """A row with one of its stems, or its mixture, in place of the mixture.
+
+    Raises:
+        ValueError: it has separated vocals.
+    """
+    if row.mixture is None:
+        raise ValueError(f"cut {row.id!r} is of separated vocals; give recordings of {stem}")
+    sound = row.unseparated if row.vocals is None else getattr(row, stem)
+    return replace(row, vocals=None, accompaniment=None, unseparated=sound)
 
 
 def make_batch(rows: Sequence[Row]) -> Batch:

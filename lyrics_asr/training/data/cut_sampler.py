@@ -93,7 +93,7 @@ class CutOrder:
         self._buckets = self._find_buckets()
         self._sizes = [1] if len(self._paths) == 1 else [_count(files) for files in self._manifests]
         self._passes = passes_of(self._sizes, options.weights, options.temperature)
-        self._silence_share = self._find_silence_share() if options.silence_prob else 0.0
+        self._silence_share = self._find_silence_share(options.silence_prob)
 
     def shares(self, start: Position) -> Iterator[Share]:
         """The batches of this process from `start` on."""
@@ -159,7 +159,7 @@ class CutOrder:
         most = min(self._options.limit or _CUTS_FOR_BUCKETS, _CUTS_FOR_BUCKETS)
         try:
             every = (cut for file in files for cut in CutSet.from_jsonl_lazy(file))
-            cuts = list(islice((cut for cut in every if not is_pause(cut) or self._options.silence_prob), most))
+            cuts = list(islice((cut for cut in every if self._options.silence_prob != 0 or not is_pause(cut)), most))
             longest_seconds = max((cut.duration for cut in cuts), default=0.0)
         except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
             message = f"{names}: not cuts as Lhotse writes them ({error}); make them again with `lyrics-asr data`"
@@ -170,12 +170,14 @@ class CutOrder:
         bounds = estimate_duration_buckets(cuts, buckets) if buckets > 1 else []
         return (*map(float, bounds), longest_seconds)
 
-    def _find_silence_share(self) -> float:
+    def _find_silence_share(self, prob: float | None) -> float:
         """The share of the cuts without words that an epoch uses: all of them at most.
 
         Raises:
             ValueError: there are no cuts without words.
         """
+        if not prob:
+            return 1.0 if prob is None else 0.0
         counts: Counter[bool] = Counter()
         for files, passes in zip(self._manifests, self._passes, strict=True):
             own = Counter(is_pause(cut) for file in files for cut in CutSet.from_jsonl_lazy(file))
@@ -186,7 +188,6 @@ class CutOrder:
                 f"{names}: no cut without words, for silence_prob; make the cuts with `lyrics-asr data cuts` from "
                 "songs with pauses, or set it to 0"
             )
-        prob = self._options.silence_prob
         return min(1.0, prob / (1 - prob) * counts[False] / counts[True])
 
 

@@ -89,7 +89,7 @@ class CutLoaderOptions:
         buffer_cuts: number of cuts in memory to sample from. Cuts of Shar include their audio.
         limit: use only the first `limit` cuts; None for all.
         silence_prob: expected fraction of cuts without words, whose target is all blank. Each of them is used at most
-            once per epoch.
+            once per epoch. None uses all of them, as other cuts.
         workers: number of loader processes; 0 to load in the main process.
         prefetch_batches: batches that each worker loads ahead.
         augmentation: audio augmentation.
@@ -104,7 +104,7 @@ class CutLoaderOptions:
     buckets: int = 10
     buffer_cuts: int = 10_000
     limit: int | None = None
-    silence_prob: float = 0.0
+    silence_prob: float | None = 0.0
     workers: int = 2
     prefetch_batches: int = 4
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
@@ -116,7 +116,7 @@ class CutLoaderOptions:
             check_range("cuts.weights", weight, 0 < weight < math.inf, "finite, above 0")
         check_range("cuts.temperature", self.temperature, self.temperature >= 1, "at least 1")
         check_range("batch_seconds", self.batch_seconds, 0 < self.batch_seconds < math.inf, "finite, above 0")
-        check_range("silence_prob", self.silence_prob, 0 <= self.silence_prob < 1, "0 to below 1")
+        check_range("silence_prob", self.silence_prob or 0.0, 0 <= (self.silence_prob or 0.0) < 1, "0 to below 1")
         for key in ("batch_cuts", "limit"):
             value = getattr(self, key)
             check_range(key, value or 0, value is None or value >= 1, "at least 1")
