@@ -23,6 +23,7 @@ class SeparationOptions:
             them, or "average" for the mean of the mask below. It makes no difference to the acoustic model.
         batch_size: segments per forward pass; None to choose by device.
         precision: "float32", "bfloat16", or "auto" to choose by device (see `models.precision.for_device`).
+        runtime: "torch", or "openvino" to run the networks of a U-Net in OpenVINO, on a CPU.
     """
 
     overlap: float = 0.1
@@ -30,6 +31,7 @@ class SeparationOptions:
     mask_extension: str = "zeros"
     batch_size: int | None = None
     precision: str = "auto"
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         check_range("separation.overlap", self.overlap, 0 <= self.overlap < 1, "at least 0 and less than 1")
@@ -37,6 +39,8 @@ class SeparationOptions:
             check_range("separation.segment_seconds", self.segment_seconds, self.segment_seconds > 0, "above 0")
         if self.mask_extension not in ("zeros", "average"):
             raise ValueError(f"separation.mask_extension must be zeros or average, not {self.mask_extension!r}")
+        if self.runtime not in ("torch", "openvino"):
+            raise ValueError(f"separation.runtime must be torch or openvino, not {self.runtime!r}")
         check_computing("separation", self.batch_size, self.precision)
 
 

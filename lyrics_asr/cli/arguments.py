@@ -133,12 +133,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
         help="ray: distribute songs over the GPUs of a Ray cluster with a shared file system; RAY_ADDRESS selects the "
         "cluster, otherwise Ray is started locally (default: %(default)s)",
     )
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="of the networks; auto is bfloat16 where it is faster (default: %(default)s)",
-    )
+    add_computing_options(parser)
     example = "acoustic.window_seconds=20 or decoding.beam_width=50" if recognition else "separation.overlap=0.25"
     parser.add_argument(
         "--set",
@@ -149,15 +144,40 @@ def add_model_options(parser: argparse.ArgumentParser, *, recognition: bool = Tr
     )
 
 
+def add_computing_options(parser: argparse.ArgumentParser) -> None:
+    """`--precision` and `--runtime`, of all verbs that run a model on songs."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of the networks; auto is bfloat16 where it is faster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("torch", "openvino"),
+        default="torch",
+        help="openvino runs the separator of embedded faster on CPUs with bfloat16; it needs the extra openvino "
+        "(default: %(default)s)",
+    )
+
+
+def computing_overrides(args: argparse.Namespace) -> tuple[str, ...]:
+    """The overrides of `InferenceOptions` that `add_computing_options` declared."""
+    overrides = []
+    if args.precision != "auto":
+        overrides += [f"separation.precision={args.precision}", f"acoustic.precision={args.precision}"]
+    if args.runtime != "torch":
+        overrides.append(f"separation.runtime={args.runtime}")
+    return tuple(overrides)
+
+
 def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `ModelRequest` that `add_model_options` declared.
 
     Raises:
         UsageError: an option of a stage is unknown or out of range, or the language is unknown.
     """
-    overrides = tuple(args.set)
-    if args.precision != "auto":
-        overrides = (f"separation.precision={args.precision}", f"acoustic.precision={args.precision}", *overrides)
+    overrides = (*computing_overrides(args), *args.set)
     if overrides:
         from lyrics_asr.config import load_config
         from lyrics_asr.options import InferenceOptions

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lyrics_asr.cli.arguments import add_computing_options, computing_overrides
 from lyrics_asr.console import DONE, UsageError, say
 from lyrics_asr.options import DEFAULT_MODEL
 from lyrics_asr.server.settings import Limits
@@ -46,6 +47,7 @@ def declare_serve(parser: "VerbParser") -> None:
         metavar="NAME[,NAME...]",
         help="a worker on each (default: all CUDA devices, or the CPU)",
     )
+    add_computing_options(parser)
     parser.add_argument(
         "--songs",
         type=Path,
@@ -94,6 +96,7 @@ def serve(args: argparse.Namespace) -> int:
         data=args.data.resolve(),
         model=args.model,
         load=loader(args.model),
+        overrides=computing_overrides(args),
         devices=tuple(str(device) for device in find_devices(args.device)),
         host=args.host,
         port=args.port,

@@ -31,7 +31,8 @@ from lyrics_asr.inference.stages import (
 )
 from lyrics_asr.language_model.files import read_header
 from lyrics_asr.lyrics.languages import NAMES, resolve_language
-from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
+from lyrics_asr.models.fingerprint import weights_fingerprint
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.precision import for_device
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import InferenceOptions
@@ -90,7 +91,7 @@ class ModelTask(Task[Any, Any], Generic[AnyRequest]):
             device=request.device,
         )
         self.options = self.options_of(self.model)
-        separation = for_device(self.options.separation, self.model.device)
+        separation = self.model.separation_options(self.options.separation)
         acoustic = for_device(self.options.acoustic, self.model.device)
         if (separation.batch_size, acoustic.batch_size) != (1, 1):
             self.group_seconds = _GROUP_SECONDS

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from importlib import import_module
 from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +28,7 @@ from lyrics_asr.melody.pitch import PitchTrack, track_pitch
 from lyrics_asr.models import memory
 from lyrics_asr.models.acoustic import AcousticModel
 from lyrics_asr.models.acoustic_checkpoints import save_acoustic
+from lyrics_asr.models.fingerprint import weights_fingerprint
 from lyrics_asr.models.known_models import ASSETS_FOLDER
 from lyrics_asr.models.model_folder import SCHEMA, language_model_suffix, replacing_model
 from lyrics_asr.models.precision import for_device
@@ -170,17 +172,34 @@ class LyricsModel(nn.Module):
 
         Raises:
             MemoryError: memory runs out even with the shortest segments.
-            ValueError: a precision that the device does not have.
+            ModuleNotFoundError, ValueError: see `separation_options`.
         """
         rate = self.separator.sample_rate_hz
         mixtures = list(map(attrgetter("samples"), songs))
-        options = for_device(options, self.device, gains_on_cpu=self.separator.gains_by_bfloat16)
+        options = self.separation_options(options)
         while True:
             try:
                 vocals = self.separator.separate(mixtures, options, progress)
                 return list(map(Audio, vocals, repeat(rate)))
             except (MemoryError, RuntimeError) as error:
                 options = memory.smaller_separation(options, error)
+
+    def separation_options(self, options: SeparationOptions) -> SeparationOptions:
+        """The options of the separator, with what suits the model's device in place of "auto".
+
+        Raises:
+            ModuleNotFoundError: OpenVINO is not installed.
+            ValueError: a precision that the device does not have, or a runtime that cannot run the separator there.
+        """
+        if options.runtime != "openvino":
+            return for_device(options, self.device, gains_on_cpu=self.separator.gains_by_bfloat16)
+        if self.device.type != "cpu" or not self.separator.runs_in_openvino:
+            raise ValueError(
+                f"runtime openvino: runs U-Nets on a CPU, not the separator {self.separator.name!r} on {self.device}; "
+                "use --runtime torch"
+            )
+        import_module("lyrics_asr.models.openvino_network")  # to fail before any song is read
+        return for_device(options, self.device, gains_on_cpu=True)
 
     def to_16k_mono(self, vocals: Audio) -> Audio:
         """Vocals as the acoustic model takes them, on the same device, resampled as in training."""
@@ -284,12 +303,3 @@ class LyricsModel(nn.Module):
     def _resampled_lengths(self, lengths: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         # torchaudio rounds up; in integers, ceil(a / b) is -(-a // b).
         return -(-lengths * ACOUSTIC_SAMPLE_RATE_HZ // self.separator.sample_rate_hz)
-
-
-def weights_fingerprint(network: nn.Module) -> str:
-    """A SHA-256 of a network's weights and their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

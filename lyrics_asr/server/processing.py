@@ -22,12 +22,11 @@ from lyrics_asr.emissions import Emissions
 from lyrics_asr.inference.jobs import Job, Outcome
 from lyrics_asr.inference.requests import AlignRequest, TranscribeRequest
 from lyrics_asr.inference.runner import Song, Stopwatch, Task, work
-from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, separate_song
+from lyrics_asr.inference.stages import Decode, acoustic_inputs, compute_texts, options_for, separate_song
 from lyrics_asr.inference.tasks import AlignTask
 from lyrics_asr.inference.transcribe import TranscribeTask
 from lyrics_asr.lyrics.languages import AUTO, resolve_language
 from lyrics_asr.models.lyrics_model import LyricsModel
-from lyrics_asr.options import InferenceOptions
 from lyrics_asr.server import song_files
 from lyrics_asr.types import AudioInfo, SongText
 
@@ -81,15 +80,25 @@ class Result:
 
 
 class LoadedModel:
-    """A model with its beam search, for all songs of a worker."""
+    """A model with its beam search, for all songs of a worker.
 
-    def __init__(self, model: LyricsModel) -> None:
-        self.model = model
+    Args:
+        model: the model.
+        overrides: `key.sub=value` of `InferenceOptions`.
+
+    Raises:
+        ModuleNotFoundError, ValueError: see `LyricsModel.separation_options`.
+    """
+
+    def __init__(self, model: LyricsModel, overrides: tuple[str, ...] = ()) -> None:
+        self.model, self.overrides = model, overrides
+        self.options = options_for(model, overrides)
+        model.separation_options(self.options.separation)
 
     @cached_property
     def search(self) -> BeamSearch:
         """The beam search with the model's own options; it reads the language model once."""
-        return BeamSearch(self.model.acoustic.vocabulary, self.model.language_model_path, self.model.decoding)
+        return BeamSearch(self.model.acoustic.vocabulary, self.model.language_model_path, self.options.decoding)
 
     def process(self, order: Order, report: Report) -> Outcome:
         """Run all stages on a song; its folder then has the stems, the emissions and the transcript."""
@@ -97,10 +106,12 @@ class LoadedModel:
         job = Job(order.folder / song_files.MIXTURE, Path("transcript"), lyrics if lyrics.is_file() else None)
         verb: TranscribeTask | AlignTask | None = None
         if order.task == "transcribe":
-            request = TranscribeRequest(output=order.folder, force=True, language=order.language)
+            request = TranscribeRequest(
+                output=order.folder, force=True, language=order.language, overrides=self.overrides
+            )
             verb = _TranscribeTask(request, self)
         elif order.task == "align":
-            aligned = AlignRequest(output=order.folder, force=True, language=order.language)
+            aligned = AlignRequest(output=order.folder, force=True, language=order.language, overrides=self.overrides)
             verb = AlignTask(aligned, model=self.model)
         task = _SongTask(verb, self, order, report)
         outcomes: list[Outcome] = []
@@ -150,7 +161,8 @@ class _SongTask(Task[Audio, _Inferred]):
     def __init__(
         self, verb: TranscribeTask | AlignTask | None, loaded: LoadedModel, order: Order, report: Report
     ) -> None:
-        self._verb, self._model, self._order, self._report = verb, loaded.model, order, report
+        self._verb, self._order, self._report = verb, order, report
+        self._model, self._options = loaded.model, loaded.options
 
     def check(self, job: Job) -> Song:
         """See `Task`; the upload was checked before."""
@@ -210,10 +222,6 @@ class _SongTask(Task[Audio, _Inferred]):
                 song_files.save_emissions(folder / song_files.EMISSIONS, inferred.emissions)
         return outputs
 
-    @property
-    def _options(self) -> InferenceOptions:
-        return InferenceOptions() if self._verb is None else self._verb.options
-
     def _separate(self, mixture: Audio, stopwatch: Stopwatch) -> tuple[Audio, Audio]:
         """See `separate_song`."""
         self._report("separation", 0.0)
@@ -231,7 +239,9 @@ class _SongTask(Task[Audio, _Inferred]):
         return self._verb.finish(song, inferred.emissions, stopwatch)
 
 
-def serve_songs(load: Callable[[str], LyricsModel], device: str, cores: int, connection: Connection) -> None:
+def serve_songs(
+    load: Callable[[str], LyricsModel], overrides: tuple[str, ...], device: str, cores: int, connection: Connection
+) -> None:
     """The main function of a worker process: process songs from a connection until it closes."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # for the server, which then ends its workers
@@ -239,7 +249,7 @@ def serve_songs(load: Callable[[str], LyricsModel], device: str, cores: int, con
     torch.set_num_threads(cores)
     with quiet(debug=False):
         try:
-            loaded = LoadedModel(load(device))
+            loaded = LoadedModel(load(device), overrides)
             model = loaded.model
             connection.send(Ready(model.separator.sample_rate_hz, model.mixture_channels))
         except Exception as error:
@@ -270,12 +280,14 @@ class _Throttle:
 
 
 def start_worker(
-    load: Callable[[str], LyricsModel], device: str, cores: int
+    load: Callable[[str], LyricsModel], overrides: tuple[str, ...], device: str, cores: int
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     """Start a worker process, forked from a server without CUDA; returns it and the connection for orders."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve_songs, args=(load, device, cores, theirs), name=f"worker of {device}")
+    process = context.Process(
+        target=serve_songs, args=(load, overrides, device, cores, theirs), name=f"worker of {device}"
+    )
     process.start()
     theirs.close()
     return process, ours

@@ -46,6 +46,7 @@ class ServerSettings:
         data: folder of the database, uploads and results.
         model: model to name in answers, see `load_model`.
         load: loads the model on a device; picklable, because workers call it in their own process.
+        overrides: `key.sub=value` of `InferenceOptions` for all songs.
         devices: a worker process runs on each.
         host: address to listen on.
         port: port to listen on.
@@ -58,6 +59,7 @@ class ServerSettings:
     data: Path
     model: str
     load: "Callable[[str], LyricsModel]"
+    overrides: tuple[str, ...] = ()
     devices: tuple[str, ...] = ("cpu",)
     host: str = "127.0.0.1"
     port: int = 8000

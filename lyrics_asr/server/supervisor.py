@@ -100,7 +100,9 @@ class Supervisor:
         if self._process is not None and self._process.is_alive() and self._ready is not None:
             return
         self._end_worker()
-        self._process, self._connection = start_worker(self._settings.load, self._device, self._cores)
+        self._process, self._connection = start_worker(
+            self._settings.load, self._settings.overrides, self._device, self._cores
+        )
         while not self._connection.poll(_POLL_SECONDS):
             if self._stopping.is_set() or not self._process.is_alive():
                 raise WorkerDied

@@ -327,6 +327,15 @@ def test_precision_is_set_for_both_networks_and_set_has_the_last_word():
     assert model_arguments(parser.parse_args([]))["overrides"] == ()
 
 
+def test_the_runtime_is_that_of_the_separator(songs, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "lyrics_asr.models.openvino_network", raising=False)
+    assert run("separate", songs, "-o", tmp_path / "r", "--model", "embedded", "--runtime", "openvino") == 1
+    assert "error: openvino is not installed; install it with: pip install " in capsys.readouterr().err
+    assert run("separate", songs, "-o", tmp_path / "r", *model, "--runtime", "openvino") == 1
+    assert "error: runtime openvino: runs U-Nets on a CPU" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", [TranscribeRequest, AlignRequest, SeparateRequest, RenderRequest])
 def test_requests_are_frozen_and_can_be_pickled(kind, tmp_path):
     request = kind(output=tmp_path, formats=("json", "lrc"), overwrite=True)

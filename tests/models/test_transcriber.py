@@ -13,8 +13,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from lyrics_asr.models.fingerprint import weights_fingerprint
 from lyrics_asr.models.int8 import save_int8
-from lyrics_asr.models.lyrics_model import weights_fingerprint
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.segments import split_at_silences
 from lyrics_asr.models.transcriber import load_transcriber

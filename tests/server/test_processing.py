@@ -9,6 +9,23 @@ from lyrics_asr.types import AudioInfo
 from tests.fake_model import BACKING, DURATION_SECONDS, RATE_HZ, VOICE, FakeModel
 
 
+def test_options_of_the_server_are_those_of_all_tasks(tmp_path, monkeypatch):
+    given, separate = [], FakeModel.vocals
+
+    def vocals(model, songs, options, progress=None):
+        given.append(options.precision)
+        return separate(model, songs, options, progress)
+
+    monkeypatch.setattr(FakeModel, "vocals", vocals)
+    loaded = LoadedModel(FakeModel(), ("separation.precision=float32",))
+    (tmp_path / song_files.LYRICS).write_text("sun\nmoon")
+    for task in ("transcribe", "align", "separate"):
+        song_files.save_mixture(tmp_path / song_files.MIXTURE, Audio(VOICE + BACKING, RATE_HZ))
+        order = Order(tmp_path, task, "en", "", AudioInfo("a song", DURATION_SECONDS, RATE_HZ))
+        assert loaded.process(order, lambda stage, fraction: None).error is None
+    assert given == ["float32"] * 3
+
+
 @pytest.mark.parametrize(
     ("acoustic_input", "expected"),
     [

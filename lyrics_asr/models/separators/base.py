@@ -29,6 +29,8 @@ class Separator(nn.Module, ABC):
 
     gains_by_bfloat16 = False
     """Whether bfloat16 makes it faster on CPUs with instructions for it."""
+    runs_in_openvino = False
+    """Whether `separate` can use OpenVINO, see `models.openvino_network`."""
 
     def __init__(self, name: str, networks: Sequence[nn.Module], sample_rate_hz: int, audio_channels: int) -> None:
         super().__init__()
@@ -99,6 +101,8 @@ class Unseparated(Separator):
         sample_rate_hz: of the mixture.
         audio_channels: of the mixture.
     """
+
+    runs_in_openvino = True  # there is nothing to run
 
     def __init__(self, sample_rate_hz: int = SEPARATOR_SAMPLE_RATE_HZ, audio_channels: int = 2) -> None:
         super().__init__("none", (), sample_rate_hz, audio_channels)

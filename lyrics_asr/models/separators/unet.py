@@ -11,7 +11,7 @@ Conventions
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +96,8 @@ class UNetSeparator(Separator):
         config: spectrogram and networks.
     """
 
+    runs_in_openvino = True
+
     def __init__(self, name: str, config: UNetConfig) -> None:
         networks = []
         for _ in SOURCES:
@@ -124,7 +126,7 @@ class UNetSeparator(Separator):
         patches = self._patches(samples, patch_frames)
         end = self._span_samples(patches * patch_frames) - self.config.n_fft - samples
         padded = pad(self._checked(mixture), (self.config.n_fft, end))
-        stems = self._estimate(padded, patch_frames, mask_extension, len(SOURCES))
+        stems = self._estimate(self.networks, padded, patch_frames, mask_extension, len(SOURCES))
         return _as_channels(stems[..., self.config.n_fft : self.config.n_fft + samples], mixture.shape[-2])
 
     @torch.inference_mode()
@@ -150,13 +152,18 @@ class UNetSeparator(Separator):
         ]
         batch_size = options.batch_size or 1
         self.eval()
+        networks: Iterable[Callable[[Tensor], Tensor]] = self.networks
+        if options.runtime == "openvino":
+            from lyrics_asr.models.openvino_network import OpenVINONetwork
+
+            networks = [OpenVINONetwork(network, options.precision) for network in self.networks]
         try:
             with computing_in(options.precision, device):
                 for first in range(0, len(starts), batch_size):
                     batch = starts[first : first + batch_size]
                     span = self._span_samples(patch_frames)
                     padded = torch.stack([padded_slice(songs[index], start, span) for index, start in batch])
-                    (estimates,) = self._estimate(padded, patch_frames, options.mask_extension, 1)
+                    (estimates,) = self._estimate(networks, padded, patch_frames, options.mask_extension, 1)
                     for (index, start), estimate in zip(batch, estimates, strict=True):
                         end = min(start + span, songs[index].shape[-1])
                         inside = slice(max(0, start), end)
@@ -178,7 +185,12 @@ class UNetSeparator(Separator):
         return {"spectrogram": self.config}
 
     def _estimate(
-        self, padded: Float[Tensor, "batch channels samples"], patch_frames: int, mask_extension: str, sources: int
+        self,
+        networks: Iterable[Callable[[Tensor], Tensor]],
+        padded: Float[Tensor, "batch channels samples"],
+        patch_frames: int,
+        mask_extension: str,
+        sources: int,
     ) -> Float[Tensor, "sources batch channels samples"]:
         """The first `sources` sources in whole patches."""
         config = self.config
@@ -189,13 +201,13 @@ class UNetSeparator(Separator):
             seen = spectrum[..., : config.bins].abs()
         batch, _, frames, _ = seen.shape
         patches = seen.unflatten(2, (frames // patch_frames, patch_frames)).transpose(1, 2).flatten(0, 1)
-        magnitudes = [network(patches).float() for network in self.networks]
+        magnitudes = [network(patches).float() for network in networks]
         with torch.autocast(padded.device.type, enabled=False):
             total = sum(each.square() for each in magnitudes) + _EPSILON
             waveforms = []
             for magnitude in magnitudes[:sources]:
                 mask = (magnitude.square() + _EPSILON / len(magnitudes)) / total
-                mask = mask.unflatten(0, (batch, frames // patch_frames)).transpose(1, 2).flatten(2, 3)
+                mask = mask.reshape(batch, frames // patch_frames, *mask.shape[1:]).transpose(1, 2).flatten(2, 3)
                 waveforms.append(self._waveform(_masked(spectrum, mask, mask_extension)))
         return torch.stack(waveforms)
 

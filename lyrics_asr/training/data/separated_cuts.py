@@ -26,7 +26,8 @@ import numpy as np
 
 from lyrics_asr.audio import Audio, AudioError, read_audio, read_header, write_audio
 from lyrics_asr.inference.stages import separate_to_16k_mono
-from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
+from lyrics_asr.models.fingerprint import weights_fingerprint
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
 from lyrics_asr.training.data.finite_audio import require_finite

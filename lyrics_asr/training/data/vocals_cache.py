@@ -18,7 +18,8 @@ from lhotse.serialization import load_jsonl
 
 from lyrics_asr.audio import read_header
 from lyrics_asr.inference.jobs import Job, can_name_results
-from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
+from lyrics_asr.models.fingerprint import weights_fingerprint
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.data.cut_reader import SEPARATOR
 from lyrics_asr.training.data.lhotse_io import make_recording, manifest_files, write_cuts
 

@@ -17,7 +17,7 @@ from lyrics_asr.inference.results import write_results
 from lyrics_asr.inference.runner import Song, Stopwatch
 from lyrics_asr.inference.stages import separate_to_16k_mono
 from lyrics_asr.inference.tasks import ModelTask
-from lyrics_asr.models.lyrics_model import weights_fingerprint
+from lyrics_asr.models.fingerprint import weights_fingerprint
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, require_same_separator
 from lyrics_asr.version import RESULTS_VERSION
 

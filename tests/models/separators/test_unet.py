@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from lyrics_asr.models.average import average_models
+from lyrics_asr.models.fingerprint import weights_fingerprint
 from lyrics_asr.models.known_models import ASSETS_FOLDER
-from lyrics_asr.models.lyrics_model import LyricsModel, weights_fingerprint
+from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.models.separators.loading import build_separator, load_separator, save_separator
 from lyrics_asr.models.separators.unet import UNetConfig, UNetSeparator
