@@ -20,11 +20,16 @@ _CRASH_SHARE = 0.6  # of sections that start with a crash cymbal
 _FILL_PIECES = ("snare", "tom", "low_tom", "snare")
 
 
-def play(music: Music, sections: Sequence[Section], total_samples: int, rng: np.random.Generator) -> Samples:
-    """Play the sections in the style of `music`; the result has `total_samples` and peaks at 0.5."""
+def play(
+    music: Music, sections: Sequence[Section], total_samples: int, rng: np.random.Generator, *, choir: bool = True
+) -> Samples:
+    """Play the sections in the style of `music`; the result has `total_samples` and peaks at 0.5.
+
+    Without `choir`, no wordless choir is in the band.
+    """
     style = styles.STYLES[music.style]
     band = Band(music, _bars(music, sections), total_samples, rng)
-    names = [name for name, chance in style.players.items() if rng.random() < chance]
+    names = [name for name, chance in style.players.items() if rng.random() < chance and (choir or name != "choir")]
     if not names:
         names = [max(style.players, key=lambda name: style.players[name])]
     mix = np.zeros((2, total_samples), dtype=np.float32)

@@ -56,7 +56,8 @@ def render(
 ) -> Rendition:
     """Render a song.
 
-    While there are vocals, their level relative to the band is -9 to 6 dB (RMS). The mixture peaks at 0.9.
+    While there are vocals, their level relative to the band is -9 to 6 dB (RMS). The mixture peaks at 0.9. No wordless
+    choir is in the band of a song whose lyrics have vocables ("ooh ooh ooh"): it would sound like them.
 
     Args:
         stanzas: the lyrics, each stanza once; the second is the chorus.
@@ -75,7 +76,9 @@ def render(
     vocals = production.produce_voice(sung.others + sung.lead, music.beat_seconds, rng)
     accompaniment = np.zeros_like(vocals)
     if not a_cappella:
-        accompaniment = production.produce_band(backing.play(music, score.sections, total_samples, rng), rng)
+        choir = not any(len(speech.words) > 1 and _repeats_one_word(speech) for speech in speeches.values())
+        band = backing.play(music, score.sections, total_samples, rng, choir=choir)
+        accompaniment = production.produce_band(band, rng)
         gain = 10 ** (-rng.triangular(*_VOICE_DB) / 20) * _sung_rms(vocals, sung.lines)
         accompaniment *= np.float32(gain / _sung_rms(accompaniment, sung.lines))
     if rng.random() < _FADED_SHARE:
@@ -108,7 +111,7 @@ def _speakable(line: str) -> str:
 
 def _least_seconds(speech: Speech, rng: np.random.Generator) -> tuple[float, ...]:
     """Minimum duration of each syllable: a short vowel and shortened consonants; vocables are often held."""
-    if len({word.text.lower() for word in speech.words}) == 1 and rng.random() < _HELD_SHARE:
+    if _repeats_one_word(speech) and rng.random() < _HELD_SHARE:
         longest = min(_LONGEST_HELD_SECONDS, _LONGEST_HELD_LINE_SECONDS / len(speech.words))
         held_seconds = _SHORTEST_HELD_SECONDS * (longest / _SHORTEST_HELD_SECONDS) ** rng.random()
         return (held_seconds,) * sum(map(syllables, speech.words))
@@ -122,6 +125,10 @@ def _least_seconds(speech: Speech, rng: np.random.Generator) -> tuple[float, ...
                 spoken_seconds = (phone.end_samples - phone.start_samples) / SPEECH_SAMPLE_RATE_HZ
                 least[-1] += _LEAST_CONSONANT_RATIO * spoken_seconds
     return tuple(least)
+
+
+def _repeats_one_word(speech: Speech) -> bool:
+    return len({word.text.lower() for word in speech.words}) == 1
 
 
 def _sung_rms(stem: Samples, lines: Sequence[Sequence[TimedWord]]) -> float:

@@ -7,9 +7,11 @@ import pytest
 from lyrics_asr.audio import read_audio
 from lyrics_asr.corpora.manifest import read_manifest
 from lyrics_asr.synthesis import corpus as synthetic
+from lyrics_asr.synthesis import players, styles
 from lyrics_asr.synthesis.lyrics import load_lyrics, part_of_lyric
 from lyrics_asr.synthesis.options import SyntheticOptions
-from lyrics_asr.synthesis.song import _least_seconds
+from lyrics_asr.synthesis.singers import draw_voice
+from lyrics_asr.synthesis.song import _least_seconds, render
 from lyrics_asr.synthesis.tts import speak
 from tests.fork_server import forked
 from tests.paths import LYRICS
@@ -138,6 +140,18 @@ def test_lines_that_repeat_a_word_are_often_held_and_others_are_not():
     held = [each[0] for each in drawn if each[0] >= 0.4]
     assert 0.5 < len(held) / len(drawn) < 0.7
     assert 3.5 < max(held) < 14 / 3
+
+
+def test_no_wordless_choir_sings_where_the_lyrics_have_vocables(monkeypatch):
+    sung = []
+    monkeypatch.setitem(players.PLAYERS, "choir", lambda band: sung.append("choir") or band.silence())
+    for name, style in styles.STYLES.items():
+        monkeypatch.setitem(styles.STYLES, name, replace(style, players={"choir": 1.0, "pad": 1.0}))
+    voice = draw_voice("en", np.random.default_rng(0))
+    for line, choirs in (("my moon", 1), ("ooh ooh", 0)):
+        sung.clear()
+        render([["my moon"], [line]], voice, np.random.default_rng(1))
+        assert len(sung) == choirs
 
 
 def test_natural_voices_need_their_folder_and_are_not_for_held_out_songs(tmp_path):
