@@ -45,6 +45,7 @@ class Finding:
 def examine() -> tuple[Finding, ...]:
     """Check everything that transcribing and aligning need; nothing is downloaded."""
     checks: dict[str, Callable[[], str]] = {
+        "libraries": _libraries,
         "device": _device,
         "codecs": _codecs,
         "models": _models,
@@ -74,6 +75,13 @@ def _packages() -> tuple[Finding, ...]:
         return (Finding("lyrics-asr", False, "not installed; run pip install -e . in its folder"),)
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if "extra ==" not in line]
     return tuple(_finding(name, partial(metadata.version, name)) for name in ["lyrics-asr", *names])
+
+
+def _libraries() -> str:
+    import torch
+    import torchaudio
+
+    return f"PyTorch {torch.__version__} and torchaudio {torchaudio.__version__} load together"
 
 
 def _device() -> str:

@@ -571,9 +571,15 @@ def test_doctor_names_what_it_looked_at(capsys):
     run("doctor")
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0][1] == "python"
-    assert [line[1] for line in lines[-4:]] == ["device", "codecs", "models", "extras"]
+    assert [line[1] for line in lines[-5:]] == ["libraries", "device", "codecs", "models", "extras"]
     assert "eval" in lines[-1]
     assert "dev" not in lines[-1]
+
+
+def test_doctor_finds_a_torchaudio_that_does_not_load(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    assert run("doctor") == 1
+    assert re.search(r"^BAD +libraries +ModuleNotFoundError: .*torchaudio", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
