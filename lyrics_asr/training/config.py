@@ -154,6 +154,9 @@ class TrainingConfig:
             )
         if self.sharded and self.precision == "fp16":
             raise ValueError("sharded: the loss scales of processes would differ with fp16; set precision to bf16")
+        learns_dependency = any(each.adversarial and each.adversarial.objective == "factor_gan" for each in self.stages)
+        if learns_dependency and self.cuts.augmentation.remix_prob:
+            raise ValueError("factor_gan learns from real pairs of stems: set cuts.augmentation.remix_prob to 0")
         given = self.development_cuts
         if not isinstance(given, str | list) or not all(isinstance(path, str) for path in given):
             raise ValueError(f"development_cuts must be a file or a list of files, not {given!r}")

@@ -92,7 +92,7 @@ class LossGraph(nn.Module):
         model: model to train.
         phones: phone classifier, for stages with a `phone_weight`.
         start: initial separator, for the anchor; None for no anchor.
-        adversary: what the separator plays against, for stages with `adversarial`.
+        adversary: discriminators of the separator's outputs, for stages with `adversarial`.
     """
 
     def __init__(
@@ -203,7 +203,8 @@ def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:
 
 
 def _check_batch(stage: StageOptions, batch: Batch) -> None:
-    needs_stems = stage.input == "stems" or stage.separation_weight
+    is_factor_gan = stage.adversarial is not None and stage.adversarial.objective == "factor_gan"
+    needs_stems = stage.input == "stems" or stage.separation_weight or is_factor_gan
     missing = (
         (needs_stems and (batch.vocals is None or batch.accompaniment is None) and "stems")
         or (stage.input == "mixture" and batch.mixture is None and "a mixture")

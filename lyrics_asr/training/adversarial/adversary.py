@@ -1,4 +1,4 @@
-"""What a separator plays against in a stage: discriminators, their optimizer, and the watch for its collapse.
+"""The discriminators of a stage, with their optimizer and the watch for a collapse of the separator.
 
 The paper's separator (Stoller et al. 2018) outputs magnitudes, which a rectifier keeps from being negative. Separators
 here output waveforms, and discriminators see the magnitudes of their spectra, which cannot be negative.
@@ -16,11 +16,18 @@ from torch.nn.functional import pad
 from lyrics_asr.models.separators.base import Separator
 from lyrics_asr.training.adversarial.collapse import CollapseWatch
 from lyrics_asr.training.adversarial.discriminators import log_magnitudes
-from lyrics_asr.training.adversarial.objectives import DiscriminatorLosses, Objective, Sources, Wasserstein
+from lyrics_asr.training.adversarial.objectives import (
+    DiscriminatorLosses,
+    FactorGAN,
+    Objective,
+    Sources,
+    Wasserstein,
+)
 from lyrics_asr.training.adversarial.options import AdversarialOptions
 from lyrics_asr.training.data.batch import Batch
 
 _BETAS = (0.5, 0.9)
+_OBJECTIVES = {"wasserstein": Wasserstein, "factor_gan": FactorGAN}
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class Adversary:
 
     def __init__(self, options: AdversarialOptions, device: torch.device) -> None:
         self.options = options
-        self.objective: Objective = Wasserstein(options)
-        self.objective.to(device).requires_grad_(False)  # their own steps enable it
+        self.objective: Objective = _OBJECTIVES[options.objective](options)
+        self.objective.to(device).eval().requires_grad_(False)  # their own steps enable it
         self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=options.learning_rate, betas=_BETAS)
         self.watch = CollapseWatch(options.collapse_steps)
 

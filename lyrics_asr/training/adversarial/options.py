@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from lyrics_asr.options import check_range
 
-OBJECTIVES = ("wasserstein",)
+OBJECTIVES = ("wasserstein", "factor_gan")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class AdversarialOptions:
     recordings of it. All of them are used, pauses included, with the batch sizes and the augmentation of `cuts`.
 
     Args:
-        objective: "wasserstein" for two critics with a gradient penalty (Stoller et al. 2018).
+        objective: "wasserstein" for two critics with a gradient penalty (Stoller et al. 2018), or "factor_gan" for
+            discriminators of each source and of their dependency (Stoller et al. 2020), which needs batches of at least
+            two of the stage's own cuts with stems.
         vocals: files of cuts of solo vocals.
         accompaniment: files of cuts of solo accompaniment.
         mixtures: files of cuts of further mixtures, which replace those of the stage's own cuts in the adversarial

@@ -33,6 +33,7 @@ def update_discriminators(
     parameters = list(adversary.objective.parameters())
     adversary.objective.requires_grad_(True)
     for turn in range(adversary.options.discriminator_steps):
+        adversary.objective.estimate_spectral_norms()
         turns = []
         for number, batch in enumerate(batches):
             seed_everything([*seed, turn, number * accelerator.num_processes + accelerator.process_index])

@@ -201,6 +201,20 @@ def test_forward_pads_as_demucs_does_in_evaluation():
     torch.testing.assert_close(DemucsSeparator("tiny", [tiny_network()]).eval()(song(3001)[None]), expected)
 
 
+def test_stems_are_the_vocals_and_the_sum_of_the_other_sources():
+    sources = apply_model(tiny_network(), song(3001)[None], shifts=0, split=False)
+    vocals, accompaniment = DemucsSeparator("tiny", [tiny_network()]).eval().stems(song(3001)[None])
+    torch.testing.assert_close(vocals, sources[:, 3])
+    torch.testing.assert_close(accompaniment, sources[:, :3].sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_stems_of_a_network_of_vocals_alone_add_up_to_the_mixture():
+    separator = DemucsSeparator("tiny", [tiny_network(sources=["vocals"])]).eval()
+    stems = separator.stems(song(3001)[None])
+    assert torch.equal(stems[0], separator(song(3001)[None]))
+    torch.testing.assert_close(stems.sum(0), song(3001)[None])
+
+
 def test_separate_does_not_leave_training_mode():
     separator = build_separator(HTDEMUCS).train()
     separator.separate([song(1000)], SeparationOptions())[0]

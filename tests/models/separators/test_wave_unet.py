@@ -126,6 +126,12 @@ def test_segments_give_what_the_whole_song_gives(separator, samples, batch_size)
     assert shares[-1] == 1.0
 
 
+def test_stems_are_the_vocals_and_what_they_leave(separator):
+    stems = separator.stems(song(3000)[None])
+    assert torch.equal(stems[0], separator(song(3000)[None]))
+    torch.testing.assert_close(stems.sum(0), song(3000)[None])
+
+
 def test_songs_that_share_batches_are_as_each_alone(separator):
     songs = [song(500), song(30, seed=1), song(900, seed=2)]
     together = separator.separate(songs, SeparationOptions(batch_size=4, segment_seconds=0.2))

@@ -77,11 +77,12 @@ def tiny_unet():
 
 
 @pytest.mark.slow
-def test_sources_of_different_spectra_are_separated_without_pairs():
+@pytest.mark.parametrize("objective", ["wasserstein", "factor_gan"])
+def test_sources_of_different_spectra_are_separated_without_their_mixtures(objective):
     separator = tiny_unet()
     before = separation_db(separator.eval())
     separator.train()
-    for _ in play(separator, Adversary(OPTIONS, torch.device("cpu")), 150):
+    for _ in play(separator, Adversary(replace(OPTIONS, objective=objective), torch.device("cpu")), 150):
         pass
     assert before < 5  # a mask of one half gives 3 dB
     assert separation_db(separator.eval()) > 10

@@ -76,7 +76,7 @@ def files(tmp_path):
     return {name: str(path) for name, path in paths.items()}
 
 
-@pytest.fixture(params=["adversarial"])
+@pytest.fixture(params=["wasserstein"])
 def config(request, files, tmp_path):
     """A shipped configuration with small networks and two solo recordings per row."""
     stage = "stages[0].adversarial"
@@ -99,11 +99,12 @@ def config(request, files, tmp_path):
         f"{stage}.n_fft": 64,
         f"{stage}.patch_frames": 8,
         f"{stage}.filters": 2,
+        f"{stage}.objective": request.param,
         "log_every_steps": 1,
         "checkpoint_every_steps": 2,
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-    yield load_config(TrainingConfig, CONFIGS / f"{request.param}.yaml", overrides)
+    yield load_config(TrainingConfig, CONFIGS / "adversarial.yaml", overrides)
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -113,6 +114,7 @@ def curve(config):
     return {entry["step"]: entry for entry in entries if "additive" in entry}
 
 
+@pytest.mark.parametrize("config", ["wasserstein", "factor_gan"], indirect=True)
 def test_a_stopped_run_goes_on_as_the_uninterrupted_one_with_its_discriminators(config, tmp_path):
     loop.train(config, JsonLog(Path(config.output)))
     expected = curve(config)
@@ -144,7 +146,15 @@ def test_a_stopped_run_goes_on_as_the_uninterrupted_one_with_its_discriminators(
         loop.train(replace(stopped, stages=[other]), log)
 
 
+def test_remixes_are_no_real_pairs(config):
+    options = replace(config.stages[0].adversarial, objective="factor_gan")
+    remixed = replace(config.cuts, augmentation=AugmentationOptions(remix_prob=0.5))
+    with pytest.raises(ValueError, match=r"real pairs of stems: set cuts\.augmentation\.remix_prob to 0"):
+        replace(config, cuts=remixed, stages=[replace(config.stages[0], adversarial=options)])
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("config", ["wasserstein", "factor_gan"], indirect=True)
 def test_two_processes_train_as_one_with_the_same_batches(config, tmp_path):
     stage = replace(config.stages[0], steps=3)
     one = replace(config, stages=[replace(stage, accumulation=2)], checkpoint_every_steps=0)
