@@ -57,7 +57,7 @@ test-wheel: setup
 	$(BIN)/python -m build --outdir build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip install --disable-pip-version-check --quiet build/wheel/*.whl
-	for extra in eval japanese phonemes pyctcdecode synth train ray dev; do \
+	for extra in eval japanese phonemes pyctcdecode s3 synth train ray dev; do \
 	  build/wheel/venv/bin/python -m pip install --disable-pip-version-check --quiet --dry-run \
 	    "$$(echo build/wheel/*.whl)[$$extra]" || exit 1; \
 	done

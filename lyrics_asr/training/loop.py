@@ -31,6 +31,7 @@ from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, first_rows
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint
+from lyrics_asr.training.data.object_storage import cuts_path
 from lyrics_asr.training.data.song_stream import SongSource
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.examples import development_examples, examples_in
@@ -97,8 +98,8 @@ class _Run:
         self.accelerator = accelerator
         self.output = Path(config.output)
         self.log: Log = log if accelerator.is_main_process else (lambda entry: None)
-        self.cuts = [Path(cuts) for cuts in config.cuts.cuts]
-        self.data = {str(cuts): cuts_fingerprint([cuts]) for cuts in map(Path, config.cut_files)}
+        self.cuts = [cuts_path(cuts) for cuts in config.cuts.cuts]
+        self.data = {str(cuts): cuts_fingerprint([cuts]) for cuts in map(cuts_path, config.cut_files)}
         if config.stream is not None:
             self.data["stream"] = SongSource(config.stream).fingerprint
         with accelerator.main_process_first():  # a download happens once

@@ -15,6 +15,7 @@ from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch_sources import BatchSource, RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.labels import Labeller
+from lyrics_asr.training.data.object_storage import CutsPath, cuts_path
 from lyrics_asr.training.data.phones import labeller_of
 from lyrics_asr.training.data.separated_cuts import SeparatedCuts
 from lyrics_asr.training.data.song_stream import SongStream
@@ -80,7 +81,7 @@ class StageSources:
     def _own_batches(self, index: int, rank: int, processes: int) -> BatchSource:
         config = self._config
         if config.stream is None:
-            cuts, cache = [Path(cuts) for cuts in config.cuts.cuts], Path(config.output, "vocals_cache")
+            cuts, cache = [cuts_path(cuts) for cuts in config.cuts.cuts], Path(config.output, "vocals_cache")
             return self._loader(index, cuts, cache, (config.seed, index), rank, processes)
         return RoundCuts(
             partial(self._round_loader, index, rank, processes),
@@ -113,7 +114,7 @@ class StageSources:
         return self._loader(index, [stream.cuts(in_run)], cache, (config.seed, index, number), rank, processes)
 
     def _loader(
-        self, index: int, cuts: Sequence[Path], cache: Path, seed: Sequence[int], rank: int, processes: int
+        self, index: int, cuts: Sequence[CutsPath], cache: Path, seed: Sequence[int], rank: int, processes: int
     ) -> CutLoader:
         """The loader of cuts for a stage; their vocals are separated first if it needs that."""
         config, stage, model = self._config, self._config.stages[index], self._model
@@ -132,7 +133,7 @@ class StageSources:
             world_size=processes,
         )
 
-    def _separated(self, cuts: Sequence[Path], cache: Path) -> list[Path]:
+    def _separated(self, cuts: Sequence[CutsPath], cache: Path) -> list[Path]:
         """The cuts with the vocals that the present separator gives; every process separates some of the songs."""
         config, accelerator = self._config, self._accelerator
         separated = SeparatedCuts(self._model, cuts, cache, augmentation=config.cuts.augmentation, seed=config.seed)

@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,8 @@ from lhotse.dataset.sampling.base import TimeConstraint
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
 from lyrics_asr.training.data.cut_reader import is_pause
-from lyrics_asr.training.data.lhotse_io import manifest_files
+from lyrics_asr.training.data.lhotse_io import is_shar, manifest_files, shar_fields
+from lyrics_asr.training.data.object_storage import CutsPath, cuts_path
 from lyrics_asr.training.data.options import CutLoaderOptions
 
 _CUTS_FOR_BUCKETS = 10_000
@@ -86,7 +86,8 @@ class CutOrder:
         self._rank = rank
         self._world_size = world_size
         self._epochs = epochs
-        self._paths = [Path(path) for path in options.cuts]
+        self._paths = [cuts_path(path) for path in options.cuts]
+        self._shards = [shar_fields(path) if is_shar(path) else None for path in self._paths]
         self._manifests = [manifest_files(path) for path in self._paths]
         if not options.cuts:
             raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
@@ -139,9 +140,9 @@ class CutOrder:
     def _cuts(self, seed: int) -> Iterable[Any]:
         shuffling = {"shuffle_shards": self._options.shuffle, "seed": seed, "stateful_shuffle": False}
         sets, sizes = [], []
-        for path, size, passes in zip(self._paths, self._sizes, self._passes, strict=True):
+        for path, shards, size, passes in zip(self._paths, self._shards, self._sizes, self._passes, strict=True):
             for number in range(math.ceil(passes)):
-                cuts = CutSet.from_shar(in_dir=path, **shuffling) if path.is_dir() else CutSet.from_jsonl_lazy(path)
+                cuts = CutSet.from_shar(shards, **shuffling) if shards else CutSet.from_jsonl_lazy(path)
                 share = min(1.0, passes - number)
                 if share < 1:
                     cuts = cuts.filter(partial(_is_drawn, seed=f"part {seed}", share=share))
@@ -207,7 +208,7 @@ def passes_of(sizes: Sequence[int], weights: Sequence[float], temperature: float
     return [round(each, 9) for each in passes.tolist()]
 
 
-def _count(files: Sequence[Path]) -> int:
+def _count(files: Sequence[CutsPath]) -> int:
     return max(1, sum(len(CutSet.from_jsonl_lazy(file)) for file in files))
 
 

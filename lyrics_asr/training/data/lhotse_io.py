@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import sys
@@ -20,15 +21,18 @@ import numpy as np
 from lhotse import CutSet, Recording
 from lhotse.audio import AudioSource
 from lhotse.audio.backend import LibsndfileBackend, get_current_audio_backend, set_current_audio_backend
+from lhotse.serialization import open_best
 from numpy.typing import NDArray
 
 from lyrics_asr.audio import AudioError, AudioHeader, read_audio
 from lyrics_asr.corpora.manifest import Song
 from lyrics_asr.files import atomic_path, file_fingerprint, open_packed
 from lyrics_asr.training.data.finite_audio import require_finite
+from lyrics_asr.training.data.object_storage import CutsPath, is_url, let_lhotse_open_urls, list_folder
 from lyrics_asr.training.data.segmentation import Chunk
 
 _SHARD_CUTS = 1000
+_SHARD = re.compile(r"(?:^|/)([\w-]+)\.\d+\.(?:tar|jsonl)(?:\.gz)?$")
 _TOLERANCE_SECONDS = 0.1  # headers of lossy formats are off by a packet; Lhotse pads what lacks
 
 
@@ -172,20 +176,18 @@ def write_shar(cuts: Mapping[str, Path], folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def manifest_files(path: Path) -> list[Path]:
+def manifest_files(path: CutsPath) -> list[CutsPath]:
     """The files that list cuts: `path` itself, or those of a folder of Lhotse Shar.
 
     Raises:
         FileNotFoundError: no such file or folder.
         ValueError: not JSON Lines, or a folder that is not one of Shar.
+        OSError: storage that cannot be reached.
     """
-    if path.is_dir():
-        files = sorted(path.glob("cuts.*.jsonl*"))
-        if not files:
-            raise ValueError(
-                f"{path}: is not a folder of Lhotse Shar; name a file of cuts in it, such as {path / 'train.jsonl.gz'}"
-            )
-        return files
+    let_lhotse_open_urls()
+    if is_shar(path):
+        return list(shar_fields(path)["cuts"])
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such cuts; `lyrics-asr data dali` and `lyrics-asr data cuts` write them")
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
@@ -193,15 +195,54 @@ def manifest_files(path: Path) -> list[Path]:
     return [path]
 
 
-def cuts_fingerprint(paths: Sequence[Path]) -> str:
+def is_shar(path: CutsPath) -> bool:
+    """Whether a path is that of a folder of Lhotse Shar, rather than of a file of cuts."""
+    return is_url(path) or Path(path).is_dir()
+
+
+def shar_fields(folder: CutsPath) -> dict[str, list[str]]:
+    """The shards of a folder of Lhotse Shar, by field: "cuts", "recording" and custom ones.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: not a folder of Shar, or one that lacks shards.
+        OSError: storage that cannot be reached.
+    """
+    files = list_folder(folder) if is_url(folder) else sorted(map(str, Path(folder).iterdir()))
+    fields: dict[str, list[str]] = {}
+    for file in files:
+        if found := _SHARD.search(file):
+            fields.setdefault(found[1], []).append(file)
+    if "cuts" not in fields:
+        raise ValueError(
+            f"{folder}: is not a folder of Lhotse Shar; name a folder with cuts.000000.jsonl.gz, or a file of cuts, "
+            "such as train.jsonl.gz"
+        )
+    for name, shards in fields.items():
+        if len(shards) != len(fields["cuts"]):
+            raise ValueError(
+                f"{folder}: has {len(fields['cuts'])} shards of cuts, but {len(shards)} of {name}; copy it again"
+            )
+    return fields
+
+
+def cuts_fingerprint(paths: Sequence[CutsPath]) -> str:
     """A SHA-256 of the files that list the cuts; the sound is not looked at.
 
     Raises:
         FileNotFoundError: no such file or folder.
         ValueError: not cuts, by their name.
+        OSError: storage that cannot be reached.
     """
-    fingerprints = [file_fingerprint(file) for path in paths for file in manifest_files(path)]
+    fingerprints = [_fingerprint(file) for path in paths for file in manifest_files(path)]
     return hashlib.sha256(" ".join(fingerprints).encode()).hexdigest()
+
+
+def _fingerprint(file: CutsPath) -> str:
+    if not is_url(file):
+        return file_fingerprint(Path(file))
+    with open_best(file, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 @contextmanager

@@ -1,17 +1,17 @@
 """The phone inventory of cuts, and the grapheme-to-phone probabilities that their words give."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from lhotse import CutSet
 
 from lyrics_asr.training.data.cut_reader import has_words, phones_of_words, timed_words
 from lyrics_asr.training.data.labels import Labeller, SpokenWord, learn_g2p
 from lyrics_asr.training.data.lhotse_io import manifest_files
+from lyrics_asr.training.data.object_storage import CutsPath
 from lyrics_asr.types import Vocabulary
 
 
-def phone_names(cuts: Sequence[Path]) -> tuple[str, ...]:
+def phone_names(cuts: Sequence[CutsPath]) -> tuple[str, ...]:
     """The phones of some files of cuts, sorted.
 
     Raises:
@@ -32,7 +32,7 @@ def phone_names(cuts: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def labeller_of(cuts: Sequence[Path], vocabulary: Vocabulary, phones: Sequence[str]) -> Labeller:
+def labeller_of(cuts: Sequence[CutsPath], vocabulary: Vocabulary, phones: Sequence[str]) -> Labeller:
     """A labeller that gives letters the times of their phones, learned from the words of the cuts.
 
     Args:
@@ -50,7 +50,7 @@ def labeller_of(cuts: Sequence[Path], vocabulary: Vocabulary, phones: Sequence[s
     return Labeller(vocabulary, phones, learn_g2p(sorted(words), vocabulary))
 
 
-def _cuts(paths: Sequence[Path]) -> Iterator[CutSet]:
+def _cuts(paths: Sequence[CutsPath]) -> Iterator[CutSet]:
     for path in paths:
         for file in manifest_files(path):
             yield from CutSet.from_jsonl_lazy(file)

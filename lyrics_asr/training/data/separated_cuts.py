@@ -31,7 +31,8 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
 from lyrics_asr.training.data.finite_audio import require_finite
-from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, make_recording, write_cuts
+from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, is_shar, make_recording, write_cuts
+from lyrics_asr.training.data.object_storage import CutsPath
 from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, read_cuts, render_separated, song_of
 
@@ -54,7 +55,7 @@ class SeparatedCuts:
     """
 
     def __init__(
-        self, model: LyricsModel, cuts: Sequence[Path], cache: Path, *, augmentation: AugmentationOptions, seed: int
+        self, model: LyricsModel, cuts: Sequence[CutsPath], cache: Path, *, augmentation: AugmentationOptions, seed: int
     ) -> None:
         self._model = model
         self._cuts = cuts
@@ -110,7 +111,7 @@ class SeparatedCuts:
         os.utime(self.paths[0])
         _trim(self._entry.parent, self._entry, limit_gb)
 
-    def _lines(self, source: Path) -> Iterator[str]:
+    def _lines(self, source: CutsPath) -> Iterator[str]:
         recordings: dict[Path, dict[str, Any]] = {}
         left_out = 0
         for cut in read_cuts(source):
@@ -174,11 +175,11 @@ class _Song:
     stems: tuple[Path, Path] | None
 
 
-def _find_songs(cuts: Sequence[Path]) -> list[_Song]:
+def _find_songs(cuts: Sequence[CutsPath]) -> list[_Song]:
     songs: dict[str, _Song] = {}
     for path in cuts:
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder; input: separated needs files of cuts, whose songs are whole")
+        if is_shar(path):
+            raise ValueError(f"{path}: holds shards; input: separated needs files of cuts, whose songs are whole")
         for cut in read_cuts(path):
             song_id, audio = song_of(path, cut)
             if song_id not in songs:

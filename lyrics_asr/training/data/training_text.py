@@ -3,7 +3,6 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,10 +10,11 @@ from lyrics_asr.lyrics.normalization import normalize
 from lyrics_asr.lyrics.subwords import pronounce, voice_for
 from lyrics_asr.models.tokenizers import phoneme_tokenizer, train_pieces
 from lyrics_asr.training.data.lhotse_io import manifest_files
+from lyrics_asr.training.data.object_storage import CutsPath
 from lyrics_asr.training.data.vocals_cache import read_cuts
 
 
-def letters_of_cuts(paths: Sequence[Path]) -> str:
+def letters_of_cuts(paths: Sequence[CutsPath]) -> str:
     """All letters of the words of cuts in lower case, with combining marks, sorted by code point.
 
     Digits and symbols are verbalized, as in training.
@@ -30,7 +30,7 @@ def letters_of_cuts(paths: Sequence[Path]) -> str:
     return "".join(sorted(character for character in found if unicodedata.category(character)[0] in "LM"))
 
 
-def tokenizer_of_cuts(paths: Sequence[Path], unit: str, pieces: int) -> PreTrainedTokenizerBase:
+def tokenizer_of_cuts(paths: Sequence[CutsPath], unit: str, pieces: int) -> PreTrainedTokenizerBase:
     """A tokenizer of word pieces, or of the phonemes of all languages of the cuts.
 
     Args:
@@ -53,7 +53,7 @@ def tokenizer_of_cuts(paths: Sequence[Path], unit: str, pieces: int) -> PreTrain
     return phoneme_tokenizer(phonemes, voice_for(language))
 
 
-def _texts_of_cuts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def _texts_of_cuts(paths: Sequence[CutsPath]) -> Iterator[tuple[str, str]]:
     """The normalized text of every supervision, with its language."""
     empty = True
     for path in paths:

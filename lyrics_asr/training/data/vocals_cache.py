@@ -22,6 +22,7 @@ from lyrics_asr.models.fingerprint import weights_fingerprint
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.data.cut_reader import SEPARATOR
 from lyrics_asr.training.data.lhotse_io import make_recording, manifest_files, write_cuts
+from lyrics_asr.training.data.object_storage import CutsPath
 
 AUDIO_SUFFIX = ".flac"
 
@@ -98,7 +99,7 @@ def render_separated(
     return json.dumps({**cut, **changes, "id": f"{cut['id']}{suffix}", "custom": {SEPARATOR: separator}})
 
 
-def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
+def require_separator(cuts: Sequence[CutsPath], model: LyricsModel) -> None:
     """Make sure that cuts of separated vocals, if there are any, are of the separator of `model`.
 
     Raises:
@@ -112,7 +113,7 @@ def require_separator(cuts: Sequence[Path], model: LyricsModel) -> None:
                     require_same_separator(path, made_by, model)
 
 
-def require_same_separator(place: Path, made_by: Any, model: LyricsModel) -> None:
+def require_same_separator(place: CutsPath, made_by: Any, model: LyricsModel) -> None:
     """Refuse vocals of another separator than that of `model`; the message names where they are."""
     fingerprint = made_by.get("fingerprint") if isinstance(made_by, dict) else None
     if fingerprint != weights_fingerprint(model.separator):
@@ -123,7 +124,7 @@ def require_same_separator(place: Path, made_by: Any, model: LyricsModel) -> Non
         )
 
 
-def read_cuts(path: Path) -> Iterator[dict[str, Any]]:
+def read_cuts(path: CutsPath) -> Iterator[dict[str, Any]]:
     """Cuts as Lhotse writes them.
 
     Raises:
@@ -137,7 +138,7 @@ def read_cuts(path: Path) -> Iterator[dict[str, Any]]:
         raise ValueError(f"{path}: not cuts as Lhotse writes them ({error}); make them again") from error
 
 
-def song_of(path: Path, cut: Mapping[str, Any]) -> tuple[str, Path]:
+def song_of(path: CutsPath, cut: Mapping[str, Any]) -> tuple[str, Path]:
     """The id of a cut's recording, which can name a file, and the recording's file.
 
     Raises:
