@@ -150,7 +150,8 @@ class EvaluateTask(ModelTask[EvaluateRequest]):
         assert song.lyrics is not None
         audio = self.audio_of(song, emissions)
         with stopwatch("greedy"):
-            greedy = " ".join(word.text for word in greedy_search(emissions))
+            has_words = emissions.vocabulary.unit != "phonemes"
+            greedy = " ".join(word.text for word in greedy_search(emissions)) if has_words else None
         with stopwatch("beam_search"):
             transcript = decode_transcript(
                 audio,

@@ -12,6 +12,10 @@ The file's metadata have what decoding needs:
     blank_id           column of the CTC blank
     word_delimiter_id  column of the symbol between words, or null
     grid               a JSON object with the fields of `types.FrameGrid`, which gives every frame its time
+    piece_tokenizer    for a vocabulary of word pieces: the JSON of a `tokenizers.Tokenizer`, as a JSON string
+    phoneme_voice      for a vocabulary of phonemes: the voice of espeak-ng that pronounces words, as a JSON string
+
+For letters, the last two are empty strings.
 """
 
 import json
@@ -86,6 +90,8 @@ def _metadata(acoustic: AcousticModel) -> dict[str, str]:
         "blank_id": vocabulary.blank_id,
         "word_delimiter_id": vocabulary.word_delimiter_id,
         "grid": asdict(acoustic.grid),
+        "piece_tokenizer": vocabulary.piece_tokenizer,
+        "phoneme_voice": vocabulary.phoneme_voice,
     }
     return {name: json.dumps(value) for name, value in values.items()}
 

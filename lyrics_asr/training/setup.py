@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import tempfile
 import warnings
 from contextlib import suppress
@@ -25,6 +26,7 @@ from lyrics_asr.models.tokenizers import load_tokenizer
 from lyrics_asr.models.wave_unet_ctc import WaveUNetForCTC, share_network, unshare_network
 from lyrics_asr.training.checkpoints import best_checkpoint, load_checkpoint
 from lyrics_asr.training.config import TrainingConfig
+from lyrics_asr.training.data.object_storage import cuts_path
 from lyrics_asr.training.data.phones import phone_names
 from lyrics_asr.training.data.song_stream import stream_phones
 from lyrics_asr.training.data.training_text import letters_of_cuts, tokenizer_of_cuts
@@ -34,31 +36,27 @@ from lyrics_asr.training.stages import SpecAugmentOptions
 
 
 def with_vocabulary_of_text(config: TrainingConfig) -> TrainingConfig:
-    """The configuration with a vocabulary that needs no training text.
+    """The configuration with the letters of the training cuts in place of `vocabulary: text`.
 
-    The letters of the training cuts take the place of `vocabulary: text`, and the folder of a new tokenizer in the
-    run's output, which a resumed run finds there, that of "pieces" and "phonemes".
+    For "pieces" and "phonemes", a tokenizer is made in the run's output, where a resumed run finds it.
 
     Raises:
         FileNotFoundError: no such cuts.
         ValueError: not cuts, or cuts without words.
         OSError: the tokenizer cannot be written.
     """
-    cuts = [Path(each) for each in config.cuts.cuts]
+    cuts = [cuts_path(each) for each in config.cuts.cuts]
     if config.vocabulary == "text":
         return replace(config, vocabulary="letters", letters=letters_of_cuts(cuts))
-    if config.vocabulary not in ("pieces", "phonemes"):
-        return config
-    name = f"pieces-{config.pieces}" if config.vocabulary == "pieces" else config.vocabulary
-    folder = Path(config.output, "tokenizer", name)
-    if not folder.is_dir():
+    folder = _tokenizer_folder(config)
+    if config.vocabulary in ("pieces", "phonemes") and not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
             made = Path(temporary, folder.name)
             tokenizer_of_cuts(cuts, config.vocabulary, config.pieces).save_pretrained(made)
             with suppress(OSError):  # another process of the run was faster
                 made.rename(folder)
-    return replace(config, vocabulary=str(folder))
+    return config
 
 
 def starting_model(config: TrainingConfig) -> LyricsModel:
@@ -99,7 +97,14 @@ def _new_vocabulary(config: TrainingConfig) -> str | Tokenizer | None:
     """Characters or tokenizer of a new CTC head; None to keep the vocabulary of the checkpoint."""
     if config.vocabulary == "checkpoint":
         return None
-    return config.letters if config.vocabulary == "letters" else load_tokenizer(Path(config.vocabulary))
+    return config.letters if config.vocabulary == "letters" else load_tokenizer(_tokenizer_folder(config))
+
+
+def _tokenizer_folder(config: TrainingConfig) -> Path:
+    """The tokenizer of a run: in its output, so that both can be moved, unless it was made elsewhere."""
+    names = {"pieces": f"pieces-{config.pieces}", "phonemes": "phonemes"}
+    name = names.get(config.vocabulary)
+    return Path(config.vocabulary) if name is None else Path(config.output, "tokenizer", name)
 
 
 def starting_separator(config: TrainingConfig, model: LyricsModel) -> Separator | None:
@@ -148,7 +153,7 @@ def training_phones(config: TrainingConfig) -> tuple[str, ...]:
         return ()
     if config.stream is not None:
         return stream_phones(stream_folder(config), config.stream)
-    return phone_names([Path(cuts) for cuts in config.cuts.cuts])
+    return phone_names([cuts_path(cuts) for cuts in config.cuts.cuts])
 
 
 def stream_folder(config: TrainingConfig) -> Path:
@@ -161,6 +166,8 @@ def architecture(config: TrainingConfig) -> str:
     parts = [config.model, config.separator or {}, config.acoustic or {}, config.letters, config.lora.rank]
     if config.acoustic_language or config.vocabulary != "checkpoint":
         parts += [config.acoustic_language, config.vocabulary]
+    if config.vocabulary == "pieces":
+        parts.append(config.pieces)
     return json.dumps(parts, sort_keys=True)
 
 
@@ -177,10 +184,12 @@ def trained_model(run: Path) -> LyricsModel:
         ValueError: a damaged checkpoint.
         ModelNotFoundError: the initial model, which defines the networks, cannot be found.
     """
-    folder = run if (run / "run.json").is_file() else best_checkpoint(run)
+    is_checkpoint = (run / "run.json").is_file()
+    folder = run if is_checkpoint else best_checkpoint(run)
     if folder is None:
         raise FileNotFoundError(f"{run}: no checkpoint there; give the `output` of `lyrics-asr train`")
-    config = load_config(TrainingConfig, folder / "config.yaml")
+    output = os.path.normpath(run / ".." / "..") if is_checkpoint else run  # it may have been moved
+    config = replace(load_config(TrainingConfig, folder / "config.yaml"), output=str(output))
     model = starting_model(config)
     checkpoint = load_checkpoint(folder)
     model.load_state_dict(checkpoint.model | checkpoint.average)

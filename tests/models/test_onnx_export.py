@@ -11,9 +11,11 @@ from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.onnx_export import export_onnx
 from lyrics_asr.models.separators.loading import load_separator
+from lyrics_asr.models.tokenizers import train_pieces
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.types import FrameGrid, Vocabulary
 from tests.fork_server import start_command
+from tests.lyrics.test_subwords import TEXT
 from tests.models.test_front_ends import make
 from tests.models.test_lyrics_model import WAV2VEC2
 from tests.models.test_whisper_ctc import HEAD, make_whisper
@@ -24,7 +26,8 @@ WHOLE = AcousticOptions(silence=SilenceOptions(threshold_db=-200.0))
 
 
 def wav2vec2(_folder, norm="layer"):
-    return build_acoustic({**WAV2VEC2, "feat_extract_norm": norm}, "abcdefgh")
+    """With word pieces."""
+    return build_acoustic({**WAV2VEC2, "feat_extract_norm": norm}, train_pieces(TEXT, 40))
 
 
 def whisper(folder):
@@ -47,7 +50,8 @@ def test_an_exported_model_gives_the_emissions_of_songs_of_any_length(tmp_path, 
     metadata = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
     grid, tokens = FrameGrid(**metadata["grid"]), tuple(metadata["tokens"])
     assert grid == acoustic.grid
-    assert Vocabulary(tokens, metadata["blank_id"], metadata["word_delimiter_id"]) == acoustic.vocabulary
+    spelling = {name: metadata[name] for name in ("piece_tokenizer", "phoneme_voice")}
+    assert Vocabulary(tokens, metadata["blank_id"], metadata["word_delimiter_id"], **spelling) == acoustic.vocabulary
     for rows, samples in ((1, 16_000), (3, 50_001), (1, 5_000)):
         songs = 0.1 * torch.randn(rows, samples)
         (log_probs,) = session.run(None, {"waveform": songs.numpy()})

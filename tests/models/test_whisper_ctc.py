@@ -18,6 +18,9 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from lyrics_asr.corpora.manifest import read_manifest
+from lyrics_asr.inference.pipeline import align, transcribe
+from lyrics_asr.lyrics.text import parse_lyrics
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic, load_acoustic, save_acoustic
 from lyrics_asr.models.log_mel import LogMelExtractor, LogMelSpectrogram
 from lyrics_asr.models.lyrics_model import LyricsModel
@@ -28,7 +31,7 @@ from lyrics_asr.models.whisper_for_ctc import WhisperForCTC
 from lyrics_asr.options import AcousticOptions, SilenceOptions
 from lyrics_asr.training import loop
 from lyrics_asr.training.freezing import add_adapters, freeze, merge_adapters
-from lyrics_asr.training.setup import starting_model
+from lyrics_asr.training.setup import starting_model, with_vocabulary_of_text
 from lyrics_asr.training.stages import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 
@@ -255,12 +258,16 @@ def test_adapters_start_at_zero_and_merge_into_the_attention(whisper):
 
 
 @pytest.mark.slow
-def test_an_encoder_with_a_new_head_is_trained_end_to_end(training_config, whisper, tmp_path):
-    """A whole run from `acoustic: {encoder: FOLDER}`: both networks train, the folder of the result loads."""
+@pytest.mark.parametrize("vocabulary", ["letters", "pieces"])
+def test_an_encoder_with_a_new_head_is_trained_end_to_end(
+    training_config, training_corpus, whisper, tmp_path, vocabulary
+):
+    """A whole run from `acoustic: {encoder: FOLDER}`: both networks train, and the result loads, hears and aligns."""
     stage = StageOptions(
         "both", steps=2, input="mixture", separator=OptimizerOptions(1e-3), acoustic=OptimizerOptions(1e-3)
     )
     config = replace(training_config, acoustic={"encoder": str(whisper), **HEAD}, stages=[stage])
+    config = with_vocabulary_of_text(replace(config, vocabulary=vocabulary, pieces=40))
     start = starting_model(config).state_dict()
     trained = loop.train(config, JsonLog(tmp_path / "log"))
     trained.save(tmp_path / "trained")
@@ -269,6 +276,14 @@ def test_an_encoder_with_a_new_head_is_trained_end_to_end(training_config, whisp
     state = again.state_dict()
     unchanged = {name for name, each in start.items() if torch.equal(each, state[name])}
     assert unchanged == {"acoustic.network.encoder.embed_positions.weight"}
+    assert again.acoustic.vocabulary == trained.acoustic.vocabulary
+    assert again.acoustic.vocabulary.unit == vocabulary
+    sung, *_ = read_manifest(training_corpus)
+    lyrics = parse_lyrics(sung.lyrics)
+    words = [word.text for line in align(sung.audio, lyrics, again, keep_all=True).lines for word in line.words]
+    assert words == [word for line in lyrics.lines for word in line.words]
+    ours, theirs = (transcribe(sung.audio, model).text for model in (again, trained.eval()))
+    assert ours == theirs
 
 
 def test_masks_of_spec_augment_are_drawn_in_training_alone(model):
