@@ -20,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+import lyrics_asr
 from lyrics_asr.lyrics.text import parse_corpus_lyrics
+from lyrics_asr.synthesis.options import LYRICS_FOLDER
 
 SPLIT_LISTS = {
     "development": "development.txt",
@@ -36,6 +38,8 @@ ALPHABETS = {
 Stanzas = list[list[str]]
 """The lines of a song, by stanza."""
 
+_PACKAGE_PARENTS = (Path(lyrics_asr.__file__).parent, Path(lyrics_asr.__file__).parent.parent)
+"""What has the folder of lyrics in a wheel, and in a checkout."""
 _VOWELS = "aeiouyàáâäæèéêëíîïòóôöœùúûüÿ"
 _SILENT_ENDING = re.compile("([gq]u)?(e|es|ents?)$")
 _PARTS_OF_A_LYRIC = 3
@@ -50,15 +54,22 @@ _ESCAPE = "\0"  # in place of a letter: back off to a shorter context
 def load_lyrics(folder: Path, split: str, language: str = "en") -> dict[str, Stanzas]:
     """Load the lyrics of a language and split: the stanzas of each song, by name.
 
+    Args:
+        folder: of lyrics; `LYRICS_FOLDER` is that of this package where the working directory has none.
+        split: "training", or a key of `SPLIT_LISTS`.
+        language: code of the lyrics' language.
+
     Raises:
         FileNotFoundError: no lyrics of this language or split, or the song lists are missing.
     """
+    if folder == LYRICS_FOLDER and not folder.is_dir():
+        folder = next((parent / folder for parent in _PACKAGE_PARENTS if (parent / folder).is_dir()), folder)
     own = folder / language
     if not own.is_dir():
         there = ", ".join(path.name for path in sorted(folder.glob("*/"))) or "none"
         raise FileNotFoundError(
-            f"{folder}: no lyrics in the language {language!r} (available: {there}); run this in the project's folder "
-            "or give --lyrics"
+            f"{folder}: no lyrics in the language {language!r} (available: {there}); give the path of another "
+            "folder, or another language"
         )
     lists = {name: set((own / file).read_text("utf-8").split()) for name, file in SPLIT_LISTS.items()}
     reserved = set().union(*lists.values())
