@@ -16,12 +16,14 @@ class TrackingOptions:
     Args:
         wandb: "off", "offline" (kept in the run's output until `wandb sync`) or "online".
         tensorboard: whether to write files for TensorBoard to the run's output.
-        project: project in Weights & Biases, and folder of TensorBoard's files.
+        mlflow: whether to log to MLflow, at `MLFLOW_TRACKING_URI`.
+        project: project in Weights & Biases, folder of TensorBoard's files, and experiment in MLflow.
         examples: number of validation examples whose texts and vocals are logged.
     """
 
     wandb: str = "off"
     tensorboard: bool = False
+    mlflow: bool = False
     project: str = "lyrics-asr"
     examples: int = 4
 
@@ -33,7 +35,7 @@ class TrackingOptions:
     @property
     def trackers(self) -> list[str]:
         """Accelerate's names of the trackers."""
-        return ["wandb"] * (self.wandb != "off") + ["tensorboard"] * self.tensorboard
+        return ["wandb"] * (self.wandb != "off") + ["tensorboard"] * self.tensorboard + ["mlflow"] * self.mlflow
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class TrainingConfig:
                 f"vocabulary: {self.vocabulary} is made of the words of cuts, and there are none in a stream; use "
                 "`vocabulary: letters` or the folder of a tokenizer"
             )
+        if self.sharded and self.compile:
+            raise ValueError("sharded: networks are not compiled when they are sharded; set one of both to false")
         if self.sharded and self.precision == "fp16":
             raise ValueError("sharded: the loss scales of processes would differ with fp16; set precision to bf16")
         learns_dependency = any(each.adversarial and each.adversarial.objective == "factor_gan" for each in self.stages)

@@ -1,4 +1,4 @@
-"""Logs of a training run: the console, `log.jsonl`, and Weights & Biases and TensorBoard through Accelerate."""
+"""Logs of a training run: the console, `log.jsonl`, and three trackers through Accelerate."""
 
 import json
 import math
@@ -40,7 +40,7 @@ class JsonLog:
 class Tracker:
     """Accelerate's trackers that the configuration enables.
 
-    A resumed run continues the same Weights & Biases run.
+    A resumed run continues the same run of Weights & Biases and of MLflow.
 
     Args:
         accelerator: made by `processes.create_accelerator`.
@@ -52,17 +52,24 @@ class Tracker:
         if not config.tracking.trackers:
             return
         output = Path(config.output)
-        options = {
+        mlflow_run = _read_id(output / "mlflow_id")
+        if config.tracking.mlflow:
+            import mlflow  # noqa: F401, Accelerate would leave out the tracker without a word
+        wandb = {
             "mode": config.tracking.wandb,
             "dir": str(output),
             "id": _run_id(output) if config.tracking.wandb != "off" and accelerator.is_main_process else None,
             "name": output.name,
             "resume": "allow",
         }
-        accelerator.init_trackers(config.tracking.project, init_kwargs={"wandb": options})
+        options = {"wandb": wandb, "mlflow": {"run_name": output.name, "run_id": mlflow_run}}
+        accelerator.init_trackers(config.tracking.project, init_kwargs=options)
         for tracker in accelerator.trackers:
-            if tracker.name == "wandb":  # TensorBoard's hyperparameters cannot be nested
+            is_new_in_mlflow = tracker.name == "mlflow" and mlflow_run is None
+            if tracker.name == "wandb" or is_new_in_mlflow:  # TensorBoard's hyperparameters cannot be nested
                 tracker.store_init_configuration(yaml.safe_load(dump_config(config)))
+            if is_new_in_mlflow and accelerator.is_main_process:
+                write_text(output / "mlflow_id", tracker.tracker.info.run_id)
 
     def log_metrics(self, entry: Mapping[str, object], total_steps: int) -> None:
         """Log the numbers of an entry.
@@ -95,6 +102,10 @@ def _run_id(output: Path) -> str:
     if not path.exists():
         write_text(path, secrets.token_hex(8))
     return path.read_text(encoding="utf-8").strip()
+
+
+def _read_id(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
 def _row(hypothesis: Hypothesis) -> list[object]:

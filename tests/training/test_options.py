@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,11 @@ def test_scaled_losses_are_not_sharded(training_config):
         replace(training_config, sharded=True, precision="fp16")
 
 
+def test_compiled_networks_are_not_sharded(training_config):
+    with pytest.raises(ValueError, match="sharded: networks are not compiled when they are sharded"):
+        replace(training_config, sharded=True, compile=True)
+
+
 def test_what_the_environment_says_and_the_configuration_does_not_is_named(training_config, monkeypatch, capsys):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
@@ -217,6 +223,35 @@ def test_metrics_are_written_for_tensorboard(training_config, tmp_path):
         scalars += [(value.tag, value.simple_value, event.step) for value in event.summary.value]
         content = content[16 + size :]
     assert sorted(scalars) == [("loss", 1.5, 3), ("wer", 0.25, 3)]
+
+
+def test_a_resumed_run_continues_its_run_of_mlflow(training_config, tmp_path, monkeypatch):
+    """Read back with MLflow's own client."""
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install mlflow-skinny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    config = replace(training_config, tracking=TrackingOptions(mlflow=True, project="songs"))
+    for step, loss in ((3, 1.5), (4, 1.25)):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        tracker = Tracker(create_accelerator(config), config)
+        tracker.log_metrics({"loss": loss, "text": "left out"}, step)
+        tracker.close()
+    (experiment,) = mlflow.search_experiments(filter_string="name = 'songs'")
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, "loss")] == [
+        (3, 1.5),
+        (4, 1.25),
+    ]
+    assert run.data.params["output"] == config.output
+    assert run.info.run_name == Path(config.output).name
+
+
+def test_a_tracker_that_is_not_installed_is_named(training_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    config = replace(training_config, tracking=TrackingOptions(mlflow=True))
+    with pytest.raises(ModuleNotFoundError, match="mlflow"):
+        Tracker(create_accelerator(config), config)
 
 
 def test_a_range_test_ends_at_the_peak(model):

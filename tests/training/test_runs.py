@@ -25,7 +25,8 @@ from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
 from lyrics_asr.training.export import export
 from lyrics_asr.training.losses import Losses
-from lyrics_asr.training.stages import FreezingPhase, OptimizerOptions, StageOptions
+from lyrics_asr.training.setup import starting_model
+from lyrics_asr.training.stages import FreezingPhase, LoraOptions, OptimizerOptions, StageOptions
 from lyrics_asr.training.trackers import JsonLog
 from tests import fork_server
 
@@ -255,6 +256,25 @@ def test_shares_of_the_weights_are_trained_as_copies_are(on_cuts, tmp_path):
             torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-5)
     assert list(curve(shares.output)) == [1, 2, 3, 4, 5, 6]
     assert_same_curve(curve(shares.output), curve(copies.output), 1e-3)
+
+
+def test_shares_of_the_weights_take_adapters_and_accumulated_batches(on_cuts, tmp_path):
+    config = replace(
+        on_cuts,
+        acoustic={**on_cuts.acoustic, **NO_DROPOUT},
+        lora=LoraOptions(rank=2),
+        stages=[replace(on_cuts.stages[0], steps=3, accumulation=2)],
+        validate_every_steps=3,
+        checkpoint_every_steps=0,
+    )
+    outputs = {sharded: str(tmp_path / str(sharded)) for sharded in (False, True)}
+    for sharded, output in outputs.items():
+        train_in_two_processes(replace(config, sharded=sharded, output=output), tmp_path)
+    assert_same_curve(curve(outputs[True]), curve(outputs[False]), 1e-3)
+    ours, theirs = (load_checkpoint(newest_checkpoint(Path(outputs[each]))).model for each in (True, False))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    start = starting_model(config).state_dict()
+    assert {name for name in start if "lora_B" in name and not torch.equal(start[name], ours[name])}
 
 
 def test_one_chunk_is_learnt_by_heart(training_config):
