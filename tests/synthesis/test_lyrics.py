@@ -8,7 +8,7 @@ import pytest
 
 from lyrics_asr.lyrics.spelling import spell
 from lyrics_asr.synthesis import lyrics
-from lyrics_asr.synthesis.options import LANGUAGE_NAMES
+from lyrics_asr.synthesis.options import LANGUAGE_NAMES, LYRICS_FOLDER
 from lyrics_asr.types import WILDCARD, Vocabulary
 from tests.paths import LYRICS
 
@@ -29,6 +29,14 @@ def test_the_english_evaluation_corpus_sings_what_it_always_did():
     songs = lyrics.load_lyrics(LYRICS, "held_out")
     parts = [lyrics.part_of_lyric(songs, index) for index in range(30)]
     assert zlib.crc32(json.dumps(parts).encode()) == 514260503  # of the first evaluation corpus
+
+
+def test_lyrics_are_found_outside_a_checkout_unless_the_working_directory_has_some(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lyrics.load_lyrics(LYRICS_FOLDER, "held_out") == lyrics.load_lyrics(LYRICS, "held_out")
+    (tmp_path / LYRICS_FOLDER).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"data/lyrics: no lyrics in the language 'en' \(available: none\)"):
+        lyrics.load_lyrics(LYRICS_FOLDER, "held_out")
 
 
 @pytest.mark.parametrize("language", ["es", "fr", "de"])
