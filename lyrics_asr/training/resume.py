@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 
+from lyrics_asr.console import say
 from lyrics_asr.training.checkpoints import Checkpoint, load_checkpoint, load_newest_checkpoint
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.processes import TrainingAccelerator
@@ -39,4 +40,6 @@ def checkpoint_to_resume(
         raise ValueError(f"{folder}: the training data has changed since, its place in it is lost; {elsewhere}")
     if checkpoint.run.stage >= len(config.stages):
         raise ValueError(f"{folder}: is of a stage that the configuration lacks; {elsewhere}")
+    if accelerator.is_main_process:
+        say(f"resuming from {folder}")
     return checkpoint

@@ -215,8 +215,8 @@ def shar_fields(folder: CutsPath) -> dict[str, list[str]]:
             fields.setdefault(found[1], []).append(file)
     if "cuts" not in fields:
         raise ValueError(
-            f"{folder}: is not a folder of Lhotse Shar; name a folder with cuts.000000.jsonl.gz, or a file of cuts, "
-            "such as train.jsonl.gz"
+            f"{folder}: is not a folder of Lhotse Shar; name a file of cuts in it, such as train.jsonl.gz, or the "
+            "folder of cuts.000000.jsonl.gz"
         )
     for name, shards in fields.items():
         if len(shards) != len(fields["cuts"]):

@@ -7,7 +7,7 @@ own tools do, such as `AWS_ACCESS_KEY_ID`, `AWS_PROFILE` and `AWS_ENDPOINT_URL`.
 import io
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 from lhotse.serialization import (
     BuiltinIOBackend,
@@ -66,12 +66,12 @@ def let_lhotse_open_urls() -> None:
 
 
 class _UrlBackend(IOBackend):  # type: ignore[misc]  # Lhotse has no types
-    def open(self, identifier: str, mode: str) -> IO[Any]:
+    def open(self, identifier: str, mode: str) -> Any:  # a file
         from pyarrow import fs
 
         storage, path = fs.FileSystem.from_uri(identifier)
         stream = storage.open_input_stream(path, buffer_size=_READ_BYTES)  # decompressed by its name
-        return cast(IO[Any], stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8"))
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8")
 
     def handles_special_case(self, identifier: CutsPath) -> bool:
         return is_url(identifier)
