@@ -70,7 +70,7 @@ class StageSources:
                 Labeller(self._model.acoustic.vocabulary),
                 sample_rate_hz=self._model.separator.sample_rate_hz,
                 channels=self._model.mixture_channels,
-                seed=_seed(self._config.seed, index, number, 0),
+                seed=_seed(self._config.seed, index, number, 1),  # zeros at the end would not count
                 rank=rank,
                 world_size=processes,
                 stem=name,

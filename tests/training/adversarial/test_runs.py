@@ -189,6 +189,18 @@ def test_an_adversarial_stage_reads_the_right_sound_of_every_cut(config):
     assert batch.vocals is not None
 
 
+def test_the_sounds_of_a_step_are_in_orders_of_their_own(config, files):
+    pairs = [files["pairs"]]
+    options = replace(config.stages[0].adversarial, vocals=pairs, accompaniment=pairs, mixtures=pairs)
+    config = replace(config, stages=[replace(config.stages[0], adversarial=replace(options, discriminator_steps=1))])
+    run = loop._Run(config, loop.create_accelerator(config), lambda entry: None)
+    batches = [batch for batch, _ in zip(run.sources.batches(0, 0, 1), range(8), strict=False)]
+    orders = [tuple(batch.chunk_ids for batch in batches)]
+    for name in ("vocals", "accompaniment", "mixture"):
+        orders.append(tuple(getattr(batch.unpaired[0], name).chunk_ids for batch in batches))
+    assert len(set(orders)) == 4
+
+
 def spectrum(row):
     return torch.fft.rfft(row[0]).abs().square()
 
