@@ -161,6 +161,8 @@ class TrainingConfig:
         learns_dependency = any(each.adversarial and each.adversarial.objective == "factor_gan" for each in self.stages)
         if learns_dependency and self.cuts.augmentation.remix_prob:
             raise ValueError("factor_gan learns from real pairs of stems: set cuts.augmentation.remix_prob to 0")
+        if learns_dependency and self.cuts.batch_cuts == 1:
+            raise ValueError("factor_gan shuffles the cuts of a batch: set cuts.batch_cuts to at least 2, or to null")
         given = self.development_cuts
         if not isinstance(given, str | list) or not all(isinstance(path, str) for path in given):
             raise ValueError(f"development_cuts must be a file or a list of files, not {given!r}")

@@ -20,13 +20,8 @@ from lyrics_asr.console import steps as step_counter
 from lyrics_asr.files import write_text
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.training.adversarial.adversary import Adversary
-from lyrics_asr.training.adversarial.update import update_discriminators
-from lyrics_asr.training.checkpoints import (
-    Checkpoint,
-    RunState,
-    packages,
-    save_checkpoint,
-)
+from lyrics_asr.training.adversarial.update import DiscriminatorReport, update_discriminators
+from lyrics_asr.training.checkpoints import Checkpoint, RunState, packages, save_checkpoint
 from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch
 from lyrics_asr.training.data.batch_sources import BatchSource, RepeatedBatch, first_rows
@@ -35,6 +30,7 @@ from lyrics_asr.training.data.object_storage import cuts_path
 from lyrics_asr.training.data.song_stream import SongSource
 from lyrics_asr.training.data.vocals_cache import require_separator
 from lyrics_asr.training.examples import development_examples, examples_in
+from lyrics_asr.training.failures import SkippedSteps, TrainingError
 from lyrics_asr.training.freezing import freeze, freezing_table, phase_at
 from lyrics_asr.training.from_scratch.phones import PhoneClassifier
 from lyrics_asr.training.losses import LossGraph
@@ -54,14 +50,10 @@ from lyrics_asr.training.sharding import gathered, shard, whole
 from lyrics_asr.training.signals import asked_to_stop
 from lyrics_asr.training.stage_sources import StageSources
 from lyrics_asr.training.stages import StageOptions
-from lyrics_asr.training.step import StepReport, seed_everything, take_step
+from lyrics_asr.training.step import seed_everything, take_step
 from lyrics_asr.training.trackers import Log, Tracker
 from lyrics_asr.training.validation import measure, rates_by_group, summary
 from lyrics_asr.training.weight_average import WeightAverage
-
-
-class TrainingError(ValueError):
-    """A run that cannot go on; the message names the cause and the remedy."""
 
 
 def train(config: TrainingConfig, log: Log) -> LyricsModel:
@@ -115,7 +107,8 @@ class _Run:
         self.examples = [] if config.overfit_chunks else development_examples(config, self.model)
         self.adversary: Adversary | None = None
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay else None
-        self.skipped_in_a_row = self.saved_steps = 0
+        self.skipped = SkippedSteps(config.max_skipped_steps, self.log)
+        self.saved_steps = 0
         self.stage_wers: list[float] = []
         self.waits = False
 
@@ -206,7 +199,7 @@ class _Run:
                 rates = {f"{n} learning rate": r for each in moved.values() for n, r in each.learning_rates.items()}
                 discriminators = self._update_discriminators(stage, step, own, (*seed, step))
                 report = take_step(self.accelerator, graph, stage, own, moved, (*seed, step))
-                self._check(stage, step, report)
+                self.skipped.update(stage.name, step, report.skipped, discriminators.skipped)
                 if self.average is not None:
                     self.average.update(before + step)
                 audio_seconds = report.samples / self.sources.input_rate_hz(stage)
@@ -214,16 +207,13 @@ class _Run:
                 show(step)
                 if step % config.log_every_steps == 0:
                     norms = {f"{name} gradient norm": norm for name, norm in report.gradient_norms.items()}
-                    place = {
+                    entry = {
                         "loss": report.loss,
                         "epoch": source.state_dict().get("epoch", 0),
                         "audio_seconds": round(audio_seconds, 2),
                         "unreadable_cuts": source.unreadable_cuts,
-                    }
-                    entry = {
-                        **place,
                         **report.losses,
-                        **discriminators,
+                        **discriminators.metrics,
                         **rates,
                         **norms,
                         **progress.entry(stage.steps - step),
@@ -280,28 +270,14 @@ class _Run:
 
     def _update_discriminators(
         self, stage: StageOptions, step: int, batches: Sequence[Batch], seed: Sequence[int]
-    ) -> Mapping[str, float]:
+    ) -> DiscriminatorReport:
         """What the discriminators of an adversarial stage report; end the run if the separator has collapsed."""
         if self.adversary is None:
-            return {}
+            return DiscriminatorReport({}, 0)
         report = update_discriminators(self.accelerator, self.adversary, self.model.separator, batches, seed)
-        if collapse := self.adversary.watch.update(report):
+        if collapse := self.adversary.watch.update(report.metrics):
             raise TrainingError(f"stage {stage.name!r}, step {step}: {collapse}")
         return report
-
-    def _check(self, stage: StageOptions, step: int, report: StepReport) -> None:
-        """Count what is skipped, and give up when nothing else is done."""
-        if not report.skipped:
-            self.skipped_in_a_row = 0
-            return
-        self.skipped_in_a_row += 1
-        self.log({"stage": stage.name, "step": step, "skipped": list(report.skipped)})
-        if self.skipped_in_a_row >= self.config.max_skipped_steps:
-            raise TrainingError(
-                f"stage {stage.name!r}: the losses or gradients of {self.skipped_in_a_row} steps in a row were not "
-                f"finite, the last with the chunks {', '.join(report.skipped)}; lower the learning rates or clip_norm, "
-                "or look at these chunks, then start again from the last checkpoint"
-            )
 
     def _log_metrics(self, stage: StageOptions, step: int, total_steps: int, entry: Mapping[str, object]) -> None:
         self.log({"stage": stage.name, "step": step, **entry})
@@ -309,17 +285,9 @@ class _Run:
 
     def _state(self, stage: int, step: int, validation: Mapping[str, Any]) -> RunState:
         total_steps = sum(each.steps for each in self.config.stages[:stage]) + step
-        wer = validation.get("wer")
+        wer, versions, stage_wers = validation.get("wer"), packages(), tuple(self.stage_wers)
         return RunState(
-            architecture(self.config),
-            stage,
-            step,
-            total_steps,
-            wer,
-            self.data,
-            packages(),
-            validation,
-            tuple(self.stage_wers),
+            architecture(self.config), stage, step, total_steps, wer, self.data, versions, validation, stage_wers
         )
 
     def _save(self, run: RunState, optimizers: Mapping[str, OptimizerState], position: dict[str, Any]) -> None:

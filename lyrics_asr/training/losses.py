@@ -158,8 +158,8 @@ class LossGraph(nn.Module):
         model = self.model
         has_words = bool(stage.ctc_weight or stage.frame_weight or stage.phone_weight)
         if self._adversary is not None:
-            played = self._adversary.separator_losses(model.separator, batch)
-            adversarial, additive = played.adversarial / denominators[6], played.additive / denominators[7]
+            found = self._adversary.separator_losses(model.separator, batch)
+            adversarial, additive = found.adversarial / denominators[6], found.additive / denominators[7]
         if stage.input == "mixture":
             mixture = batch.mixture
             assert mixture is not None

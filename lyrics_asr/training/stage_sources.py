@@ -76,7 +76,9 @@ class StageSources:
                 stem=name,
             )
         accumulation = self._config.stages[index].accumulation
-        return WithUnpaired(source, loaders, turns=adversarial.discriminator_steps, accumulation=accumulation)
+        return WithUnpaired(
+            source, loaders, discriminator_steps=adversarial.discriminator_steps, accumulation=accumulation
+        )
 
     def _own_batches(self, index: int, rank: int, processes: int) -> BatchSource:
         config = self._config

@@ -39,7 +39,7 @@ class SeparatorLosses:
 
 
 @dataclass(frozen=True)
-class Turn:
+class DiscriminatorPass:
     """Losses of the discriminators on a batch, and the energy of what the separator put out."""
 
     losses: DiscriminatorLosses
@@ -63,15 +63,15 @@ class Adversary:
         self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=options.learning_rate, betas=_BETAS)
         self.watch = CollapseWatch(options.collapse_steps)
 
-    def discriminator_turn(self, separator: Separator, batch: Batch, turn: int) -> Turn:
+    def discriminator_pass(self, separator: Separator, batch: Batch, step: int) -> DiscriminatorPass:
         """The losses of the discriminators on a batch.
 
         Args:
             separator: is not trained by this.
             batch: with unpaired sounds.
-            turn: which of the batch's unpaired sounds to take.
+            step: which of the batch's unpaired sounds to take.
         """
-        sounds, pairs = batch.unpaired[turn], None
+        sounds, pairs = batch.unpaired[step], None
         solo = Sources(*(self._seen(self._patches(each)) for each in (sounds.vocals, sounds.accompaniment)))
         mixture = self._patches(sounds.mixture or batch)
         with torch.no_grad():
@@ -83,7 +83,7 @@ class Adversary:
             halves = _random_patches(both, batch.lengths, self.options.patch_samples).chunk(2, dim=1)
             pairs = Sources(*map(self._seen, halves))
         losses = self.objective.discriminator_losses(solo, self._sources(vocals, accompaniment), pairs)
-        return Turn(losses, *(each.square().sum() for each in (vocals, accompaniment, mixture)))
+        return DiscriminatorPass(losses, *(each.square().sum() for each in (vocals, accompaniment, mixture)))
 
     def separator_losses(self, separator: Separator, batch: Batch) -> SeparatorLosses:
         """The losses of the separator on the mixtures of a batch, the last of its unpaired ones if it has any."""

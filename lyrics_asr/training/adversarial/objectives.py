@@ -182,6 +182,12 @@ def logistic_loss(
 
 
 def shuffled(sources: Sources) -> Sources:
-    """The vocals of each row with the accompaniment of another row, so that they are independent."""
-    shift = 1 + int(torch.randint(max(1, len(sources.vocals) - 1), ()))
+    """The vocals of each row with the accompaniment of another row, so that they are independent.
+
+    A single row has no other: the result has no rows then, and the loss is NaN, so that the step is skipped.
+    """
+    rows = len(sources.vocals)
+    if rows < 2:
+        return Sources(sources.vocals[:0], sources.accompaniment[:0])
+    shift = int(torch.randint(1, rows, ()))
     return Sources(sources.vocals, sources.accompaniment.roll(shift, dims=0))

@@ -14,16 +14,16 @@ class WithUnpaired:
     Args:
         source: of the batches.
         loaders: of the sounds, by the fields of `Unpaired`.
-        turns: number of batches of each sound for one of the source.
+        discriminator_steps: number of batches of each sound for one of the source.
         accumulation: batches per step and process; a step has the same sounds however its batches are distributed.
     """
 
     def __init__(
-        self, source: BatchSource, loaders: Mapping[str, CutLoader], *, turns: int, accumulation: int = 1
+        self, source: BatchSource, loaders: Mapping[str, CutLoader], *, discriminator_steps: int, accumulation: int = 1
     ) -> None:
         self._source = source
         self._loaders = dict(loaders)
-        self._turns = turns
+        self._discriminator_steps = discriminator_steps
         self._accumulation = accumulation
 
     def __iter__(self) -> Iterator[Batch]:
@@ -32,11 +32,11 @@ class WithUnpaired:
         batches = iter(self._source)
         while True:
             step = [next(batches) for _ in range(self._accumulation)]
-            turns = [
+            unpaired = [
                 [Unpaired(**{name: next(each) for name, each in sounds.items()}) for _ in step]
-                for _ in range(self._turns)
+                for _ in range(self._discriminator_steps)
             ]
-            for batch, *own in zip(step, *turns, strict=True):
+            for batch, *own in zip(step, *unpaired, strict=True):
                 yield replace(batch, unpaired=tuple(own))
 
     def state_dict(self) -> dict[str, int]:

@@ -41,12 +41,12 @@ def unpaired_batch(rows=8):
     """Pairs of sources, with unpaired sources and mixtures of others; and the vocals of these mixtures."""
     vocals = sounds_of("vocals", rows)
     mixture = batch_of(vocals + sounds_of("accompaniment", rows))
-    turns = tuple(
+    unpaired = tuple(
         Unpaired(batch_of(sounds_of("vocals", rows)), batch_of(sounds_of("accompaniment", rows)), mixture)
         for _ in range(OPTIONS.discriminator_steps)
     )
     stems = {name: sounds_of(name, rows) for name in ("vocals", "accompaniment")}
-    return replace(mixture, **stems, unseparated=None, unpaired=turns), vocals
+    return replace(mixture, **stems, unseparated=None, unpaired=unpaired), vocals
 
 
 def separation_db(separator, seed=99):
@@ -64,7 +64,7 @@ def play(separator, adversary, steps, rate=3e-3):
     for step in range(steps):
         torch.manual_seed(step)
         batch, _ = unpaired_batch()
-        yield update_discriminators(accelerator, adversary, separator, [batch], (0, step))
+        yield update_discriminators(accelerator, adversary, separator, [batch], (0, step)).metrics
         adversary.separator_losses(separator, batch).adversarial.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -86,6 +86,38 @@ def test_sources_of_different_spectra_are_separated_without_their_mixtures(objec
         pass
     assert before < 5  # a mask of one half gives 3 dB
     assert separation_db(separator.eval()) > before + 6
+
+
+def weights_after(adversary, batch):
+    """The number of skipped discriminator steps of a training step, and the weights of the discriminators after it."""
+    report = update_discriminators(Accelerator(), adversary, tiny_unet(), [batch], (0,))
+    return report.skipped, torch.cat([each.detach().flatten() for each in adversary.objective.parameters()])
+
+
+def test_a_discriminator_step_that_is_not_finite_is_skipped_and_counted():
+    torch.manual_seed(0)
+    batch, _ = unpaired_batch()
+    good, bad = batch.unpaired
+    bad.vocals.mixture[0, 0, :] = torch.nan
+    adversary = Adversary(OPTIONS, torch.device("cpu"))
+    skipped, after_good = weights_after(adversary, replace(batch, unpaired=(good, good)))
+    assert skipped == 0
+    skipped, after_one = weights_after(adversary, replace(batch, unpaired=(good, bad)))
+    assert skipped == 1
+    assert not torch.equal(after_one, after_good)
+    skipped, after_none = weights_after(adversary, replace(batch, unpaired=(bad, bad)))
+    assert skipped == 2
+    assert torch.equal(after_none, after_one)
+
+
+def test_a_batch_of_one_row_has_no_shuffled_pairs_and_trains_no_discriminator():
+    torch.manual_seed(0)
+    adversary = Adversary(replace(OPTIONS, objective="factor_gan"), torch.device("cpu"))
+    before = [each.detach().clone() for each in adversary.objective.parameters()]
+    skipped, after = weights_after(adversary, unpaired_batch(rows=1)[0])
+    assert skipped == OPTIONS.discriminator_steps
+    assert torch.equal(after, torch.cat([each.flatten() for each in before]))
+    assert weights_after(adversary, unpaired_batch(rows=2)[0])[0] == 0
 
 
 class AllIsAccompaniment(Separator):

@@ -153,6 +153,27 @@ def test_remixes_are_no_real_pairs(config):
         replace(config, cuts=remixed, stages=[replace(config.stages[0], adversarial=options)])
 
 
+@pytest.mark.parametrize("config", ["factor_gan"], indirect=True)
+def test_batches_of_one_cut_give_factor_gan_nothing_to_shuffle(config):
+    with pytest.raises(
+        ValueError, match=r"factor_gan shuffles the cuts of a batch: set cuts\.batch_cuts to at least 2"
+    ):
+        replace(config, cuts=replace(config.cuts, batch_cuts=1))
+    short = replace(config, cuts=replace(config.cuts, batch_seconds=0.5), max_skipped_steps=3)
+    with pytest.raises(
+        loop.TrainingError, match=r"of 3 steps in a row .* those of 2 discriminator steps; lower"
+    ) as error:
+        loop.train(short, JsonLog(Path(config.output)))
+    assert "raise cuts.batch_seconds so that batches have at least two cuts" in str(error.value)
+    entries = [json.loads(line) for line in Path(config.output, "log.jsonl").read_text().splitlines()]
+    skipped = {
+        entry["step"]: entry["skipped discriminator steps"]
+        for entry in entries
+        if "skipped discriminator steps" in entry
+    }
+    assert skipped == {1: 2, 2: 2, 3: 2}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["wasserstein", "factor_gan"], indirect=True)
 def test_two_processes_train_as_one_with_the_same_batches(config, tmp_path):
@@ -228,7 +249,7 @@ def test_batches_with_unpaired_sounds_resume_at_every_position(files, config):
             )
             for seed, (name, stem) in enumerate((("pairs", None), ("solos", "vocals"), ("pairs", "accompaniment")))
         )
-        return WithUnpaired(pairs, {"vocals": solos, "accompaniment": rest}, turns=3)
+        return WithUnpaired(pairs, {"vocals": solos, "accompaniment": rest}, discriminator_steps=3)
 
     def ids(batch):
         return batch.chunk_ids + tuple(each for sounds in batch.unpaired for each in sounds.vocals.chunk_ids)
