@@ -6,6 +6,8 @@ measured on the first steps of the row. Songs, cuts and the result of each row a
 interrupted run goes on; results that are there are not computed again, whatever the options. FOLDER/separators.json has
 all numbers, FOLDER/separators.md is the table.
 
+A training that fails, because its separator collapses or its losses are not finite, is kept with its message.
+
 Intervals are 95 % percentile bootstrap intervals over seeds and songs, which are both drawn anew.
 """
 
@@ -38,6 +40,7 @@ from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.cut_loader import CutLoader
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.options import AugmentationOptions, CutLoaderOptions
+from lyrics_asr.training.failures import TrainingError
 from lyrics_asr.training.loop import train
 from lyrics_asr.training.losses import LossGraph
 from lyrics_asr.training.stages import OptimizerOptions, StageOptions
@@ -150,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(row: Row, seed: int, cuts: Mapping[str, Path], tests: Sequence[HeldOut], cpu_seconds: float) -> dict[str, Any]:
-    """Train and test a row."""
+    """Train and test a row; "failed" is the message of a training that fails."""
     ends: list[float] = []
 
     def note(entry: Mapping[str, Any]) -> None:
@@ -158,11 +161,14 @@ def run(row: Row, seed: int, cuts: Mapping[str, Path], tests: Sequence[HeldOut],
             ends.append(time.process_time())
 
     with tempfile.TemporaryDirectory() as output:
-        train(_config(row, seed, cuts, _PROBE_STEPS, Path(output, "probe")), note)
-        seconds_per_step = (ends[-1] - ends[1]) / (len(ends) - 2)
-        steps = max(2, round(cpu_seconds / seconds_per_step))
-        began = time.process_time()
-        model = train(_config(row, seed, cuts, steps, Path(output, "run")), lambda entry: None)
+        try:
+            train(_config(row, seed, cuts, _PROBE_STEPS, Path(output, "probe")), note)
+            seconds_per_step = (ends[-1] - ends[1]) / (len(ends) - 2)
+            steps = max(2, round(cpu_seconds / seconds_per_step))
+            began = time.process_time()
+            model = train(_config(row, seed, cuts, steps, Path(output, "run")), lambda entry: None)
+        except TrainingError as error:
+            return {"failed": str(error)}
         result: dict[str, Any] = {"steps": steps, "cpu_seconds": time.process_time() - began, "songs": {}}
     trained = model if row.acoustic is LYRICS else model.separator
     result["parameters"] = sum(each.numel() for each in trained.parameters())
@@ -248,28 +254,36 @@ def write_report(folder: Path, results: Mapping[str, Sequence[Mapping[str, Any]]
     """Write separators.json and separators.md, of the rows and seeds that there are."""
     report: dict[str, Any] = {}
     for name, seeds in results.items():
-        report[name] = {key: seeds[0].get(key) for key in ("steps", "parameters")} | {"seeds": len(seeds)}
+        trained = [each for each in seeds if "failed" not in each]
+        report[name] = {"seeds": len(trained), "failed": [each["failed"] for each in seeds if "failed" in each]}
+        if not trained:
+            continue
+        report[name] |= {key: trained[0].get(key) for key in ("steps", "parameters")}
         for metric in METRICS:
-            values = _values(seeds, metric)
+            values = _values(trained, metric)
             if values.size:
                 report[name][metric] = _interval(values)
         against = ROWS[name].against if name in ROWS else None
-        if against is not None and against in results:
+        both = [pair for pair in zip(seeds, results.get(against or "", []), strict=False) if _are_trained(pair)]
+        if both:
             metric = "CTC" if name == "lyrics only" else "SI-SDR"
-            pair = [
-                _values(results[each][: min(len(seeds), len(results[against]))], metric) for each in (name, against)
-            ]
-            report[name]["difference"] = {"against": against, "metric": metric, **_interval(pair[0] - pair[1])}
+            ours, theirs = (_values(each, metric) for each in zip(*both, strict=True))
+            report[name]["difference"] = {"against": against, "metric": metric, **_interval(ours - theirs)}
     write_text(folder / "separators.json", json.dumps(report, indent=1) + "\n")
     lines = ["| | " + " | ".join(METRICS) + " | difference |", "|---|" + "---:|" * len(METRICS) + "---|"]
     for name, row in report.items():
         cells = [_cell(row.get(metric), 3 if "F0" in metric else 1) for metric in METRICS]
         difference = row.get("difference")
+        label = name if not row["failed"] else f"{name} ({len(row['failed'])} of {len(results[name])} trainings failed)"
         if difference:
             cells.append(f"{_cell(difference, 1)} {difference['metric']} against {difference['against']}")
-        lines.append(f"| {name} | " + " | ".join([*cells, ""][: len(METRICS) + 1]) + " |")
+        lines.append(f"| {label} | " + " | ".join([*cells, ""][: len(METRICS) + 1]) + " |")
     write_text(folder / "separators.md", "\n".join(lines) + "\n")
     print("\n".join(lines), flush=True)
+
+
+def _are_trained(results: Sequence[Mapping[str, Any]]) -> bool:
+    return all("failed" not in each for each in results)
 
 
 def _values(seeds: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:

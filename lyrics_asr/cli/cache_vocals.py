@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: "VerbParser") -> None:
     """The options of `lyrics-asr data cache-vocals`."""
-    parser.add_argument("cuts", nargs="+", type=Path, metavar="CUTS", help="cut files, such as train.jsonl.gz")
+    parser.add_argument("cuts", nargs="+", metavar="CUTS", help="cut files, such as train.jsonl.gz")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FOLDER", help="output folder for vocals and cuts"
     )
@@ -24,13 +24,16 @@ def add_arguments(parser: "VerbParser") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out `lyrics-asr data cache-vocals`."""
+    from lyrics_asr.training.data.lhotse_io import cuts_file
+    from lyrics_asr.training.data.object_storage import cuts_path
     from lyrics_asr.training.data.vocals_cache import find_songs, write_cached_cuts
     from lyrics_asr.training.data.vocals_task import VocalsRequest, VocalsTask
 
-    jobs = find_songs(args.cuts)
+    cuts = [cuts_file(cuts_path(each), "data cache-vocals") for each in args.cuts]
+    jobs = find_songs(cuts)
     request = VocalsRequest(output=args.output, **overwrite_arguments(args), **model_arguments(args))
     code = run_songs(args, request, jobs, VocalsTask)
     if code != FAILED:
-        left_out = write_cached_cuts(args.cuts, args.output)
+        left_out = write_cached_cuts(cuts, args.output)
         say(f"wrote {args.output}" + (f"; {left_out} cuts of failed songs are left out" if left_out else ""))
     return code

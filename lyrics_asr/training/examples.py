@@ -24,7 +24,8 @@ from lyrics_asr.training.config import TrainingConfig
 from lyrics_asr.training.data.batch import Batch, SoundFormat
 from lyrics_asr.training.data.cut_reader import SEPARATOR, has_words, read_row
 from lyrics_asr.training.data.labels import Labeller
-from lyrics_asr.training.data.lhotse_io import manifest_files, our_decoder
+from lyrics_asr.training.data.lhotse_io import cuts_file, manifest_files, our_decoder
+from lyrics_asr.training.data.object_storage import cuts_path
 from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.types import WILDCARD
 
@@ -67,7 +68,8 @@ def development_examples(config: TrainingConfig, model: LyricsModel) -> list[Exa
         examples_of(read_manifest(Path(manifest))[: most or None], model, corpus_name(Path(manifest)))
         for manifest in config.development
     ]
-    corpora += [examples_of_cuts(Path(cuts), model, most) for cuts in config.development_cut_files]
+    files = [cuts_file(cuts_path(cuts), "development_cuts") for cuts in config.development_cut_files]
+    corpora += [examples_of_cuts(file, model, most) for file in files]
     mixed = [example for group in zip_longest(*corpora) for example in group if example is not None]
     return mixed[: most or None]
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import separators
 from lyrics_asr.synthesis import corpus as synthetic
+from lyrics_asr.training.failures import TrainingError
 from tests.fork_server import forked
 
 
@@ -31,6 +32,28 @@ def test_rows_are_compared_song_by_song(tmp_path, capsys):
     assert (difference["mean"], difference["low"], difference["high"]) == (-2.0, -2.0, -2.0)
     assert report["U-Net"]["SI-SDR"]["mean"] == 5.5
     assert "-2.0 (-2.0, -2.0) SI-SDR against U-Net" in capsys.readouterr().out
+
+
+def test_a_training_that_fails_is_kept_and_the_seeds_that_both_rows_have_are_compared(tmp_path, monkeypatch):
+    def collapse(config, log):
+        raise TrainingError("the separator has collapsed")
+
+    def result(offset):
+        return {"songs": {"a": {"SI-SDR": 1.0 + offset}, "b": {"SI-SDR": 9.0 + offset}}}
+
+    monkeypatch.setattr(separators, "train", collapse)
+    cuts = dict.fromkeys(("few", "test", *separators.SOLO), tmp_path)
+    failed = separators.run(separators.ROWS["few stems, wasserstein"], 0, cuts, [], 1.0)
+    assert failed == {"failed": "the separator has collapsed"}
+    rows = {"U-Net": [result(0.0), result(1.0)], "few stems": [failed, result(-1.0)], "Wave-U-Net": [failed]}
+    separators.write_report(tmp_path, rows)
+    report = json.loads((tmp_path / "separators.json").read_text(encoding="utf-8"))
+    assert report["few stems"]["difference"]["mean"] == -2.0
+    assert report["few stems"]["seeds"] == 1
+    assert report["Wave-U-Net"] == {"seeds": 0, "failed": ["the separator has collapsed"]}
+    table = (tmp_path / "separators.md").read_text(encoding="utf-8")
+    assert "| few stems (1 of 2 trainings failed) |" in table
+    assert "| Wave-U-Net (1 of 1 trainings failed) |" in table
 
 
 @pytest.mark.slow

@@ -99,6 +99,12 @@ def test_several_files_of_cuts_are_validated(config, training_cuts):
     examples = development_examples(replace(config, validation_examples=2), starting_model(config))
     assert len(examples) == 2
     assert examples[0].corpus.endswith("/cuts")
+    for shards in ("s3://bucket/train", str(training_cuts.parent)):
+        on_shards = replace(config, development_cuts=shards)
+        with pytest.raises(
+            ValueError, match=rf"^{shards}: is not a file on disk; development_cuts needs files of cuts"
+        ):
+            development_examples(on_shards, starting_model(config))
     with pytest.raises(ValueError, match="development_cuts must be a file or a list of files, not"):
         replace(config, development_cuts={"file": "a"})
 

@@ -200,6 +200,21 @@ def is_shar(path: CutsPath) -> bool:
     return is_url(path) or Path(path).is_dir()
 
 
+def cuts_file(path: CutsPath, reader: str) -> Path:
+    """The path of a file of cuts, for what cannot read Shar.
+
+    Args:
+        path: of cuts.
+        reader: what reads them, for the message.
+
+    Raises:
+        ValueError: a folder or a URL.
+    """
+    if is_shar(path):
+        raise ValueError(f"{path}: is not a file on disk; {reader} needs files of cuts, such as train.jsonl.gz")
+    return Path(path)
+
+
 def shar_fields(folder: CutsPath) -> dict[str, list[str]]:
     """The shards of a folder of Lhotse Shar, by field: "cuts", "recording" and custom ones.
 

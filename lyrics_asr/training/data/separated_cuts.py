@@ -31,7 +31,7 @@ from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.training.data.cut_reader import STEMS, with_vocals_gain
 from lyrics_asr.training.data.finite_audio import require_finite
-from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, is_shar, make_recording, write_cuts
+from lyrics_asr.training.data.lhotse_io import cuts_file, cuts_fingerprint, make_recording, write_cuts
 from lyrics_asr.training.data.object_storage import CutsPath
 from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.training.data.vocals_cache import AUDIO_SUFFIX, read_cuts, render_separated, song_of
@@ -178,9 +178,7 @@ class _Song:
 def _find_songs(cuts: Sequence[CutsPath]) -> list[_Song]:
     songs: dict[str, _Song] = {}
     for path in cuts:
-        if is_shar(path):
-            raise ValueError(f"{path}: holds shards; input: separated needs files of cuts, whose songs are whole")
-        for cut in read_cuts(path):
+        for cut in read_cuts(cuts_file(path, "input: separated")):
             song_id, audio = song_of(path, cut)
             if song_id not in songs:
                 custom = cut.get("custom") or {}

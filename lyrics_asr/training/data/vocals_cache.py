@@ -38,8 +38,6 @@ def find_songs(cuts: Sequence[Path]) -> tuple[Job, ...]:
     """
     sources: dict[str, Path] = {}
     for path in cuts:
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder; name the files of cuts in it, whose songs are whole")
         if any(path.name == other.name for other in cuts if other is not path):
             raise ValueError(f"{path}: another file of cuts has this name too; cache them in a folder each")
         for cut in read_cuts(path):

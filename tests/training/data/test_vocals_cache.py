@@ -59,6 +59,13 @@ def batches(cuts, model, **options):
     )
 
 
+@pytest.mark.parametrize("place", ["s3://bucket/train", "."])
+def test_shards_cannot_be_cached(place, tmp_path, capsys):
+    assert cache(place, tmp_path / "cache", "none") == 1
+    message = f"{place}: is not a file on disk; data cache-vocals needs files of cuts, such as train.jsonl.gz"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_cached_vocals_are_those_that_inference_gives_the_acoustic_model(cuts, tmp_path, tiny_model_folder):
     assert cache(cuts, tmp_path / "cache", tiny_model_folder) == 0
