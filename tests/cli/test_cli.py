@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,8 +30,12 @@ from lyrics_asr.inference import jobs, mixtures, tasks, transcribe
 from lyrics_asr.inference.jobs import find_jobs
 from lyrics_asr.inference.requests import AlignRequest, RenderRequest, SeparateRequest, TranscribeRequest
 from lyrics_asr.inference.run import run as run_songs
+from lyrics_asr.melody.pitch import PitchTrack
 from lyrics_asr.models import lyrics_model
 from lyrics_asr.models.lyrics_model import LyricsModel
+from lyrics_asr.models.registry import load_model
+from lyrics_asr.models.separators.loading import build_separator
+from lyrics_asr.models.separators.pitch_salience import PitchSalience
 from lyrics_asr.options import DecodingOptions, InferenceOptions
 from tests.fork_server import start_command
 from tests.formats.test_formats import GOLDEN, TRANSCRIPT
@@ -378,6 +383,19 @@ def test_formats_with_notes_find_the_melody(songs, model, tmp_path, capsys):
     assert run("align", songs / "one.wav", "-o", tmp_path / "plain", *model) == 0
     assert run("render", tmp_path / "plain/one.json", "--format", "midi") == 1
     assert "has no melody; align the song with --melody" in capsys.readouterr().err
+
+
+def test_the_melody_is_that_of_a_separator_that_estimates_f0(songs, tiny_model_folder, tmp_path, monkeypatch):
+    sizes = {"sample_rate_hz": 16_000, "audio_channels": 1, "n_fft": 512, "bins": 256, "patch_frames": 32}
+    model = load_model(str(tiny_model_folder), device="cpu")
+    model.separator = build_separator({"network": "UNet", **sizes, "channels": [4, 8], "pitch_channels": 2})
+    middle_c = PitchTrack(np.full(101, 60.0))
+    monkeypatch.setattr(PitchSalience, "track", lambda self, voice: middle_c)
+    model.save(tmp_path / "model")
+    options = ("--model", tmp_path / "model", "--device", "cpu", "--melody")
+    assert run("align", songs / "one.wav", "-o", tmp_path / "results", *options) == 0
+    transcript = parse_json((tmp_path / "results/one.json").read_text(), "one.json")
+    assert {note.midi for each in transcript.melody for note in each.notes} == {60}
 
 
 def test_align_and_transcribe_lists(songs, model, tmp_path):
