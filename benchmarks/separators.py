@@ -264,8 +264,8 @@ def write_report(folder: Path, results: Mapping[str, Sequence[Mapping[str, Any]]
             if values.size:
                 report[name][metric] = _interval(values)
         against = ROWS[name].against if name in ROWS else None
-        both = [pair for pair in zip(seeds, results.get(against or "", []), strict=False) if _are_trained(pair)]
-        if both:
+        pairs = zip(seeds, results.get(against or "", []), strict=False)
+        if both := [pair for pair in pairs if not any("failed" in each for each in pair)]:
             metric = "CTC" if name == "lyrics only" else "SI-SDR"
             ours, theirs = (_values(each, metric) for each in zip(*both, strict=True))
             report[name]["difference"] = {"against": against, "metric": metric, **_interval(ours - theirs)}
@@ -280,10 +280,6 @@ def write_report(folder: Path, results: Mapping[str, Sequence[Mapping[str, Any]]
         lines.append(f"| {label} | " + " | ".join([*cells, ""][: len(METRICS) + 1]) + " |")
     write_text(folder / "separators.md", "\n".join(lines) + "\n")
     print("\n".join(lines), flush=True)
-
-
-def _are_trained(results: Sequence[Mapping[str, Any]]) -> bool:
-    return all("failed" not in each for each in results)
 
 
 def _values(seeds: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
