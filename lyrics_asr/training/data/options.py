@@ -89,7 +89,7 @@ class CutLoaderOptions:
         buffer_cuts: number of cuts in memory to sample from. Cuts of Shar include their audio.
         limit: use only the first `limit` cuts; None for all.
         silence_prob: expected fraction of cuts without words, whose target is all blank. Each of them is used at most
-            once per epoch. None uses all of them, as other cuts.
+            once per epoch. None uses all of them, like other cuts.
         workers: number of loader processes; 0 to load in the main process.
         prefetch_batches: batches that each worker loads ahead.
         augmentation: audio augmentation.

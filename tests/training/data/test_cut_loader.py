@@ -10,9 +10,10 @@ from lhotse import CutSet
 from lyrics_asr.audio import Audio, read_audio, write_audio
 from lyrics_asr.corpora.manifest import Song, TimedPhone, write_manifest
 from lyrics_asr.training.data import cut_loader
+from lyrics_asr.training.data.batch import SoundFormat
 from lyrics_asr.training.data.batch_sources import RoundCuts
 from lyrics_asr.training.data.cut_loader import CutLoader
-from lyrics_asr.training.data.cut_reader import has_words
+from lyrics_asr.training.data.cut_reader import UNREADABLE, has_words, read_row
 from lyrics_asr.training.data.cut_sampler import CutOrder, Position, passes_of
 from lyrics_asr.training.data.labels import Labeller
 from lyrics_asr.training.data.lhotse_io import cuts_fingerprint, write_shar
@@ -189,6 +190,20 @@ def test_a_faster_cut_is_shorter_and_higher_and_so_are_its_words(cuts):
             spectrum = torch.fft.rfft(vocals[0, :length] * torch.hann_window(int(length))).abs()
             peak_hz = float(spectrum.argmax()) * RATE_HZ / int(length)
             assert peak_hz == pytest.approx(1.25 * (500 + 100 * int(cut_id[0])), abs=1)
+
+
+@pytest.mark.parametrize(("shape", "message"), [(None, "not a NumPy array"), ((2, 800), "has 2 dimensions")])
+def test_an_f0_that_cannot_be_read_makes_a_cut_unreadable(tmp_path, shape, message):
+    path = tmp_path / "f0.npy"
+    path.write_bytes(b"100 200 300")
+    if shape is not None:
+        np.save(path, np.zeros(shape, np.float32))
+    write_manifest(tmp_path / "manifest.jsonl", [replace(make_song(tmp_path, 0), f0=path)])
+    cut_songs(tmp_path / "manifest.jsonl", tmp_path)
+    cut = next(iter(open_cuts(tmp_path / "cuts.jsonl.gz")))
+    sound = SoundFormat(RATE_HZ, 1)
+    with pytest.raises(UNREADABLE, match=rf"f0\.npy: {message}.*; write the F0 of the song"):
+        read_row(cut, sound=sound, labeller=PLAIN_LABELLER, augmentation=PLAIN, seed=0, epoch=0)
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.8])
