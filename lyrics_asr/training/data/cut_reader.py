@@ -216,11 +216,11 @@ def _remixed(row: Row, rows: Sequence[Row], augmentation: AugmentationOptions) -
 def _read_f0(path: str, cut: Any, speed: float) -> Float[Tensor, "frames"]:
     """The F0 of the cut's window at some speed."""
     try:
-        song = np.lib.format.open_memmap(path, mode="r")
+        song = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise AudioError(f"{path}: not a NumPy array ({error}); write the F0 of the song again") from error
-    if song.ndim != 1:
-        raise AudioError(f"{path}: has {song.ndim} dimensions; write the F0 of the song as an array of one")
+    if not isinstance(song, np.ndarray) or song.ndim != 1:
+        raise AudioError(f"{path}: not one array of one dimension; write the F0 of the song again")
     count = round(cut.duration / speed / FRAME_SECONDS) + 1
     frames = np.rint(cut.start / FRAME_SECONDS + np.arange(count) * speed).astype(int)
     f0_hz = np.zeros(count, np.float32)
