@@ -9,6 +9,8 @@ Conventions
   penalty of frame / m per frame corresponds to a geometric distribution of mean length m (it is -ln(1 - frame / m), to
   first order). Pauses between lines and at both ends of the song are free, and so are pauses between words in very
   long lines, which are lyrics without line breaks.
+- Vocables ("ooh ooh ooh") are held for seconds, and a model may hear no letter in most of that. In a line that repeats
+  few letters, a pause between words may also be of any length at a price.
 - In a pause, the blank and the word delimiter are equivalent.
 - With a small probability, a frame may be any symbol, whatever the model says. Otherwise one second in which the model
   is confidently wrong would outweigh the rest of the song.
@@ -38,6 +40,8 @@ from lyrics_asr.types import WILDCARD, Vocabulary
 PADDING_FRAMES = 1
 """Padding frames before and after the song, which belong to pauses."""
 _PADDING_LOG_PROB = -50.0
+_MOST_LETTERS_OF_VOCABLES = 4  # different ones in a line, each of them twice or more on average
+_LONG_PAUSE_PRICE = 2.0  # between vocables
 
 Spelling = tuple[int, ...]
 """A word as columns of the vocabulary, see `lyrics.spelling`."""
@@ -110,7 +114,7 @@ def build_graph(
         windows: frames [start, end) in which each line is sung, padding included; None for the whole song.
     """
     made = Columns.after(vocabulary)
-    columns, skips, gaps = list[int](), list[bool](), list[int]()
+    columns, skips, gaps, long_pauses = list[int](), list[bool](), list[int](), list[int]()
     words, letters = list[tuple[tuple[int, int], ...]](), list[int]()
 
     def add(column: int, *, skip: bool) -> None:
@@ -139,13 +143,17 @@ def build_graph(
 
     for line in lines:
         between = made.word_pause if len(line) <= options.max_line_words else made.line_pause
+        may_be_held = _repeats_few_letters(line, vocabulary)
         add_gap()
         ranges = list[tuple[int, int]]()
         for spelling in line:
             last = None
             if ranges:
-                last = columns[-1] if vocabulary.word_delimiter_id is None else None
-                add(between, skip=False)
+                last = columns[-1] if vocabulary.word_delimiter_id is None and not may_be_held else None
+                if may_be_held:
+                    long_pauses.append(len(columns))
+                    add(made.line_pause, skip=False)
+                add(between, skip=may_be_held)
             ranges.append(add_word(spelling, last))
         words.append(tuple(ranges))
         letters.append(sum(map(len, line)))
@@ -153,6 +161,7 @@ def build_graph(
     counts = np.array(letters, dtype=np.float64)
     pause = np.array(gaps, dtype=np.int32)
     next_scores, skip_scores = np.zeros(len(columns)), np.where(skips, 0.0, -np.inf)
+    next_scores[long_pauses] = -_LONG_PAUSE_PRICE
     next_scores[pause + 1] = skip_scores[pause + 1] = -math.inf if prices is None else -options.filler
     first = pause[:-1] + 2
     next_scores[first] = skip_scores[first] = counts * (0.0 if prices is None else prices.letter)
@@ -176,6 +185,12 @@ def build_graph(
         is_wildcard=graph.columns == made.wildcard,
         needed_frames=skips.count(False) - 2,
     )
+
+
+def _repeats_few_letters(line: Sequence[Spelling], vocabulary: Vocabulary) -> bool:
+    letters = [token for spelling in line for token in spelling if token != vocabulary.word_delimiter_id]
+    different = len(set(letters))
+    return WILDCARD not in letters and different <= min(_MOST_LETTERS_OF_VOCABLES, len(letters) / 2)
 
 
 def line_windows(lines: Sequence[LyricLine], emissions: Emissions, margin_seconds: float) -> NDArray[np.int64]:

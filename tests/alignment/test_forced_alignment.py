@@ -34,14 +34,19 @@ def best_states(given, lines):
     """For each frame the letter that is sung, or None, on the best of all paths, gone through one by one.
 
     A state is (word, letter), "inside" a word, "between" words of a line, or "out"; the rules are those of the module.
+    Where a line repeats few letters, a pause between words may begin with a "long" one, whose price is 2.
     """
     vocabulary, frame_seconds = given.vocabulary, given.grid.frame_seconds
     anything = 0.01 / len(vocabulary.tokens)
     probs = 0.99 * given.log_probs.double().exp() + anything
     chain = [("out", None)]
     for line in lines:
+        letters = sum(line, ())
+        repeats = len(letters) >= 2 * len(set(letters)) and len(set(letters)) <= 4
         for number, word in enumerate(line):
-            if len(chain) > 1:
+            if number and repeats:
+                chain += [("long", None), ("after long", None)]
+            elif len(chain) > 1:
                 chain.append(("between" if number else "out", None))
             for place, column in enumerate(word):
                 if place:
@@ -56,10 +61,12 @@ def best_states(given, lines):
             return probs[frame, column].log()
         if kind == "inside":
             return blank.log() - frame_seconds / 0.1
-        return pause.log() - (frame_seconds / 0.2 if kind == "between" else 0.0)
+        return pause.log() - (frame_seconds / 0.2 if kind in ("between", "after long") else 0.0)
 
     def may_be_left_out(state):
         if state in (0, len(chain) - 1):
+            return True
+        if chain[state][0] == "long":
             return True
         may_be = ("inside", "between") if vocabulary.word_delimiter_id is None else ("inside",)
         return chain[state][0] in may_be and chain[state - 1][1] != chain[state + 1][1]
@@ -67,7 +74,8 @@ def best_states(given, lines):
     best = (-math.inf, ())
     for path in itertools.combinations_with_replacement(range(len(chain)), len(given.log_probs)):
         if all(state in path or may_be_left_out(state) for state in range(len(chain))):
-            best = max(best, (float(sum(score(i, *chain[state]) for i, state in enumerate(path))), path))
+            prices = sum(2.0 for state in set(path) if chain[state][0] == "long")
+            best = max(best, (float(sum(score(i, *chain[state]) for i, state in enumerate(path))) - prices, path))
     return [(state if chain[state][0] == "letter" else None, chain[state][1]) for state in best[1]]
 
 
@@ -79,6 +87,9 @@ def best_states(given, lines):
         ("ll oh", TINY, 7),
         ("ho ho", TINY, 7),
         ("oh\nho", TINY, 9),
+        ("oh ho oh", TINY, 9),
+        ("lo\nhe he", TINY, 8),
+        ("he he", NO_DELIMITER, 7),
         ("el lo", NO_DELIMITER, 7),
         ("eel\nle", NO_DELIMITER, 8),
         ("he lo", NO_DELIMITER, 5),
@@ -101,6 +112,14 @@ def test_path_is_the_best_of_all_that_spell_the_lyrics(lyrics, vocabulary, frame
         at = [i for i, (state, _) in enumerate(states) if state in own]
         following = next((i for i, (state, _) in enumerate(states) if letters and state == letters[0]), frames)
         assert frames_of(word) == (at[0], voice_falls(given, at[-1], following))
+
+
+def test_vocables_are_found_where_they_are_hardly_heard_in_long_pauses():
+    path = ("_" * 50 + "O_OH" + "_" * 350) * 3
+    heard, silent = (path_emissions(each).log_probs for each in (path, "_" * len(path)))
+    given = emissions(torch.logaddexp(heard + math.log(0.4), silent + math.log(0.6)), ENGLISH)
+    words = words_of(align_all(given, parse_lyrics("ooh ooh ooh")))
+    assert [frames_of(word)[0] for word in words] == [50, 454, 858]
 
 
 def test_words_come_back_as_written_at_the_frames_of_a_known_path():
