@@ -87,8 +87,8 @@ class TrainingConfig:
         validation_examples: number of validation songs or cuts; 0 for all.
         checkpoint_every_steps: steps between additional checkpoints; 0 for none.
         keep_checkpoints: number of newest checkpoints to keep, in addition to the one with the lowest WER.
-        max_skipped_steps: maximum number of consecutive steps that are skipped because the loss or a gradient is not
-            finite.
+        max_skipped_steps: number of consecutive steps that end the run if each is skipped, or one of its discriminator
+            steps is, because a loss or a gradient is not finite.
         overfit_chunks: train and validate on this many rows of the first batch; 0 for all data. A model that cannot
             overfit one chunk has a bug.
         tracking: where the run is logged.
