@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import scipy.signal
@@ -28,8 +29,8 @@ def prepare(
         folder: for songs and cuts.
         with_stems: number of songs of "few".
         unpaired: number of further training songs. "all" has the stems of all training songs; "subtracted" and "max
-            rule" have stems that `lyrics-asr data pairs` made from the same songs and copies of their instrumentals.
-            Each of `SOLO` has a third of the unpaired songs.
+            rule" have the same chunks, with stems that `lyrics-asr data pairs` made from the songs and copies of their
+            instrumentals. Each of `SOLO` has a third of the unpaired songs.
         test_songs: number of held-out songs, of "test".
         lines: of a training song.
     """
@@ -40,17 +41,29 @@ def prepare(
     cuts = {}
     sets = {"all": training, "few": training[:with_stems], "test": tests}
     sets |= {name: training[with_stems + number :: len(SOLO)] for number, name in enumerate(SOLO)}
+    for name, suffix in (("subtracted", ".mp3"), ("max rule", ".flac")):
+        sets[name] = _with_mined_stems(training, _catalog(songs, name, suffix, training), songs / "pairs" / name)
     for name, own in sets.items():
         cuts[name] = cut_folder / name / CUTS_FILE
         if not cuts[name].exists():
             manifest = songs / f"{name}.jsonl"
             write_manifest(manifest, own)
             cut_songs(manifest, cut_folder / name, ChunkOptions(chunk_seconds=4.0))
-    for name, suffix in (("subtracted", ".mp3"), ("max rule", ".flac")):
-        cuts[name] = cut_folder / name / CUTS_FILE
-        if not cuts[name].exists():
-            prepare_pairs(_catalog(songs, name, suffix, training), cut_folder / name, ChunkOptions(chunk_seconds=4.0))
     return tests, cuts
+
+
+def _with_mined_stems(songs: Sequence[Song], catalog: Path, output: Path) -> list[Song]:
+    """The songs whose pairs pass the checks, with the stems that `lyrics-asr data pairs` makes.
+
+    Its own cuts would not do: they have pauses too, which those of songs with words leave out.
+    """
+    pairs = prepare_pairs(catalog, output, ChunkOptions()).pairs
+    stems = {Path(pair.mix): output / "stems" / pair.id for pair in pairs if pair.dropped is None}
+    return [
+        replace(song, vocals=stems[song.audio] / "vocals.flac", accompaniment=stems[song.audio] / "accompaniment.flac")
+        for song in songs
+        if song.audio in stems
+    ]
 
 
 def _catalog(folder: Path, name: str, suffix: str, songs: Sequence[Song]) -> Path:

@@ -211,7 +211,7 @@ def ctc_loss(model: LyricsModel, cuts: Path) -> float:
 
 
 def _config(row: Row, seed: int, cuts: Mapping[str, Path], steps: int, output: Path) -> TrainingConfig:
-    rate = OptimizerOptions(1e-3, warmup_steps=max(1, steps // 20))
+    rate = OptimizerOptions(3e-3, warmup_steps=max(1, steps // 20))
     stage: dict[str, Any] = {"name": "training", "steps": steps, "input": "mixture", "anchor_weight": 0.0}
     stage |= dict(row.weights)
     if row.objective:
@@ -224,7 +224,7 @@ def _config(row: Row, seed: int, cuts: Mapping[str, Path], steps: int, output: P
     return TrainingConfig(
         [StageOptions(**stage)],
         str(output),
-        cuts=CutLoaderOptions([str(cuts[row.cuts])], batch_seconds=16.0, workers=0, augmentation=_PLAIN),
+        cuts=CutLoaderOptions([str(cuts[row.cuts])], batch_seconds=8.0, workers=0, augmentation=_PLAIN),
         development_cuts=str(cuts["test"]),
         separator=row.separator,
         acoustic=dict(row.acoustic),

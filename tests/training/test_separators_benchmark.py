@@ -1,12 +1,15 @@
 """The benchmark of separators runs in small, resumes, and finds the intervals of known values."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from lhotse import CutSet
 
 from benchmarks import separators
 from lyrics_asr.synthesis import corpus as synthetic
+from lyrics_asr.training.data.cut_reader import has_words
 from lyrics_asr.training.failures import TrainingError
 from tests.fork_server import forked
 
@@ -73,10 +76,17 @@ def test_a_small_run_measures_every_kind_of_row_and_resumes(tmp_path):
         "lyrics only": {"CTC"},
         "few stems, wasserstein": separation,
     }
+    true_stems = [
+        (cut.id, cut.start, cut.duration, has_words(cut))
+        for cut in CutSet.from_file(tmp_path / "cuts" / "all" / "cuts.jsonl.gz")
+    ]
     targets = {}
     for name in ("subtracted", "max rule"):
-        lines = (tmp_path / "cuts" / name / "checks.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (tmp_path / "songs" / "pairs" / name / "checks.jsonl").read_text(encoding="utf-8").splitlines()
         targets[name] = [json.loads(line)["target"] for line in lines]
+        cuts = CutSet.from_file(tmp_path / "cuts" / name / "cuts.jsonl.gz")
+        assert [(cut.id, cut.start, cut.duration, has_words(cut)) for cut in cuts] == true_stems
+        assert {Path(cut.vocals.sources[0].source).parents[1].name for cut in cuts} == {"stems"}
     assert targets == {"subtracted": ["subtracted"] * 4, "max rule": ["max rule"] * 4}
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").iterdir()}
     separators.main([str(tmp_path), "--small", "--rows", *rows])
