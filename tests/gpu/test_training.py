@@ -128,4 +128,4 @@ def test_batches_come_in_pinned_memory_and_arrive_whole(device, model, training_
     arrived = batch.to(device)
     for name, value in tensors.items():
         assert getattr(arrived, name).device.type == device.type
-        assert torch.equal(getattr(arrived, name).cpu(), value)
+        torch.testing.assert_close(getattr(arrived, name).cpu(), value, rtol=0, atol=0, equal_nan=True)
