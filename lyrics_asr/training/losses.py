@@ -154,12 +154,11 @@ class LossGraph(nn.Module):
         """
         zero = torch.zeros((), device=batch.lengths.device)
         separation = anchor = ctc = letters = phones = pitch = adversarial = additive = zero
-        denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
         model = self.model
         has_words = bool(stage.ctc_weight or stage.frame_weight or stage.phone_weight)
         if self._adversary is not None:
             found = self._adversary.separator_losses(model.separator, batch)
-            adversarial, additive = found.adversarial / denominators[6], found.additive / denominators[7]
+            adversarial, additive = found.adversarial, found.additive
         if stage.input == "mixture":
             mixture = batch.mixture
             assert mixture is not None
@@ -167,26 +166,27 @@ class LossGraph(nn.Module):
             if hears_vocals or stage.separation_weight or stage.pitch_weight or targets.vocals is not None:
                 vocals = model.separator(mixture)
             if stage.separation_weight:
-                separation = (vocals - batch.vocals).abs().sum() / denominators[0]
+                separation = (vocals - batch.vocals).abs().sum()
             if targets.vocals is not None:
-                anchor = (vocals - targets.vocals).abs().sum() / denominators[1]
+                anchor = (vocals - targets.vocals).abs().sum()
             if targets.f0_hz is not None:
-                pitch = _salience_cross_entropy(model.pitch_logits(vocals), targets.f0_hz) / denominators[5]
-            if not has_words:
-                return Losses(separation, anchor, zero, zero, zero, pitch, adversarial, additive)
-            log_probs = model.acoustic_log_probs(vocals if hears_vocals else mixture, batch.lengths)
+                pitch = _salience_cross_entropy(model.pitch_logits(vocals), targets.f0_hz)
+            if has_words:
+                log_probs = model.acoustic_log_probs(vocals if hears_vocals else mixture, batch.lengths)
         else:
             vocals = mix_at_snr(batch) if stage.input == "stems" else batch.vocals
             assert vocals is not None
             log_probs = model.acoustic(vocals.mean(1), batch.lengths)
         if stage.ctc_weight:
             frames = _frame_counts(model, stage, batch)
-            ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id) / denominators[2]
+            ctc = _ctc(log_probs, frames, batch, model.acoustic.vocabulary.blank_id)
         if targets.letters is not None:
-            letters = frame_cross_entropy(log_probs, targets.letters) / denominators[3]
+            letters = frame_cross_entropy(log_probs, targets.letters)
         if targets.phones is not None and self.phones is not None:
-            phones = frame_cross_entropy(self.phones(), targets.phones) / denominators[4]
-        return Losses(separation, anchor, ctc, letters, phones, pitch, adversarial, additive)
+            phones = frame_cross_entropy(self.phones(), targets.phones)
+        sums = (separation, anchor, ctc, letters, phones, pitch, adversarial, additive)
+        denominators = counts.clamp(min=torch.finfo(counts.dtype).tiny)
+        return Losses(*(each / denominator for each, denominator in zip(sums, denominators, strict=True)))
 
 
 def mix_at_snr(batch: Batch) -> Float[Tensor, "batch channels samples"]:
