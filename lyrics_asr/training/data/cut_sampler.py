@@ -88,7 +88,10 @@ class CutOrder:
         self._epochs = epochs
         self._paths = [cuts_path(path) for path in options.cuts]
         self._shards = [shar_fields(path) if is_shar(path) else None for path in self._paths]
-        self._manifests = [manifest_files(path) for path in self._paths]
+        self._manifests = [
+            list[CutsPath](shards["cuts"]) if shards else manifest_files(path)
+            for path, shards in zip(self._paths, self._shards, strict=True)
+        ]
         if not options.cuts:
             raise ValueError("cuts is empty; name a file that `lyrics-asr data dali` or `data cuts` wrote")
         self._buckets = self._find_buckets()

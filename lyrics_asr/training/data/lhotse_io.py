@@ -184,9 +184,9 @@ def manifest_files(path: CutsPath) -> list[CutsPath]:
         ValueError: not JSON Lines, or a folder that is not one of Shar.
         OSError: storage that cannot be reached.
     """
-    let_lhotse_open_urls()
     if is_shar(path):
         return list(shar_fields(path)["cuts"])
+    let_lhotse_open_urls()
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such cuts; `lyrics-asr data dali` and `lyrics-asr data cuts` write them")
@@ -223,6 +223,7 @@ def shar_fields(folder: CutsPath) -> dict[str, list[str]]:
         ValueError: not a folder of Shar, or one that lacks shards.
         OSError: storage that cannot be reached.
     """
+    let_lhotse_open_urls()
     files = list_folder(folder) if is_url(folder) else sorted(map(str, Path(folder).iterdir()))
     fields: dict[str, list[str]] = {}
     for file in files:
