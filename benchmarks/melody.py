@@ -16,7 +16,7 @@ import torch
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
 from lyrics_asr.evaluation.metrics import si_sdr
 from lyrics_asr.inference.stages import separate_to_16k_mono
-from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, track_pitch
+from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, midi_to_hz, track_pitch
 from lyrics_asr.models.registry import load_model
 from lyrics_asr.options import SeparationOptions
 from lyrics_asr.synthesis import song
@@ -39,7 +39,7 @@ def render_sung(stanzas: Sequence[Sequence[str]], seed: int) -> song.Rendition:
 def scores(truth: np.ndarray, track: PitchTrack) -> tuple[float, float]:
     """Raw pitch and raw chroma accuracy."""
     midi = track.midi
-    estimate = np.where(np.isnan(midi), 0, 440 * 2 ** ((np.nan_to_num(midi, nan=69) - 69) / 12))
+    estimate = np.nan_to_num(midi_to_hz(midi))
     count = min(len(truth), len(estimate))
     times = np.arange(count) * FRAME_SECONDS
     found = mir_eval.melody.evaluate(times, truth[:count], times, estimate[:count])

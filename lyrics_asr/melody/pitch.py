@@ -10,6 +10,7 @@ Conventions
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,14 @@ _SEMITONE_COST = 0.12  # of a jump from one frame to the next
 _LOW_PITCH_COST = 0.07  # per octave: two periods match as well as one
 _SILENCE_DB = -45.0  # relative to the loud frames
 _BLOCK_FRAMES = 4000  # 40 s
+
+
+Midi = TypeVar("Midi", float, NDArray[np.float64])
+
+
+def midi_to_hz(midi: Midi) -> Midi:
+    """The frequency of MIDI notes."""
+    return 440 * 2 ** ((midi - 69) / 12)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
+from lyrics_asr.melody.pitch import midi_to_hz
+
 SAMPLE_RATE_HZ = 44_100
 
 Samples = NDArray[np.float32]
@@ -28,11 +30,6 @@ _VOWELS_HZ = (
     (270.0, 2290.0, 3010.0),
     (530.0, 1840.0, 2480.0),
 )
-
-
-def hertz(midi: float) -> float:
-    """Frequency of a MIDI pitch."""
-    return float(440 * 2 ** ((midi - 69) / 12))
 
 
 def piano(rng: np.random.Generator) -> Instrument:
@@ -227,7 +224,7 @@ def string(
         loss: factor on the amplitude per 10 ms.
         point: plucking point, as a fraction of the string's length.
     """
-    exact = SAMPLE_RATE_HZ / hertz(midi)
+    exact = SAMPLE_RATE_HZ / midi_to_hz(float(midi))
     delay = max(2, round(exact - 0.5))
     burst = sosfilt(_sections("lowpass", cutoff_hz), np.resize(noise, delay))
     burst = burst - np.roll(burst, max(1, round(point * delay)))
@@ -264,7 +261,7 @@ def _rolled_off(tilt: float) -> NDArray[np.float64]:
 
 def _formants(midi: float, formants_hz: Sequence[float], ratio: float) -> NDArray[np.float64]:
     """Amplitudes of the harmonics of a sung vowel: formant resonances on a source with falling spectrum."""
-    frequency_hz = hertz(midi) * np.arange(1, 65)
+    frequency_hz = midi_to_hz(float(midi)) * np.arange(1, 65)
     amplitudes = np.full(64, 0.003)
     for number, center_hz in enumerate(formants_hz):
         width_hz = 80 * (number + 1)

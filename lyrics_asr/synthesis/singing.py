@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lyrics_asr.corpora.manifest import TimedPhone
+from lyrics_asr.melody.pitch import midi_to_hz
 from lyrics_asr.synthesis import tts, vocoder
 from lyrics_asr.synthesis.delivery import SUNG, Delivery, Melody
 from lyrics_asr.synthesis.natural_voices import NaturalVoice
@@ -205,7 +206,7 @@ def _voice_frames(
 
     midi = _pitch_curve(times, vowel_starts, melody, voice, rng) + delivery.higher_semitones
     midi += delivery.intonation * _intonation(analysis.f0_hz)[nearest]
-    f0_hz = 440 * 2 ** ((midi - 69) / 12) * (1 + 0.03 * roughness * rng.standard_normal(len(times)))
+    f0_hz = midi_to_hz(midi) * (1 + 0.03 * roughness * rng.standard_normal(len(times)))
     f0_hz = np.clip(f0_hz, 40, 2000)
     f0_hz[~(is_vowel | (analysis.f0_hz[nearest] > 0))] = 0
     subharmonic = max(0.0, roughness - 0.3)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, resample_poly
 
 from lyrics_asr.corpora.manifest import TimedPhone
-from lyrics_asr.melody.pitch import FRAME_SECONDS
+from lyrics_asr.melody.pitch import FRAME_SECONDS, midi_to_hz
 from lyrics_asr.synthesis import singing, vocoder
 from lyrics_asr.synthesis.delivery import DELIVERIES, Delivery, Melody, draw_melody
 from lyrics_asr.synthesis.instruments import SAMPLE_RATE_HZ
@@ -216,7 +216,7 @@ def _word_pitches_hz(line: Line) -> list[float]:
     counts = [syllables(word) for word in line.speech.words]
     firsts = np.cumsum([0, *counts[:-1]])
     shift = line.delivery.higher_semitones
-    return [float(440 * 2 ** ((line.melody.syllables[i][0].midi + shift - 69) / 12)) for i in firsts]
+    return [midi_to_hz(float(line.melody.syllables[i][0].midi + shift)) for i in firsts]
 
 
 def _draw_backing_vocals(rng: np.random.Generator) -> _BackingVocals:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from lyrics_asr.audio import ACOUSTIC_SAMPLE_RATE_HZ, Audio
-from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack
+from lyrics_asr.melody.pitch import FRAME_SECONDS, PitchTrack, midi_to_hz
 
 BINS = 300  # five octaves
 
@@ -126,11 +126,6 @@ def decode_salience(salience: Float[Tensor, "frames bins"]) -> NDArray[np.float6
     weights = salience.gather(1, bins).double() * is_inside
     midi = (weights * torch.from_numpy(_bin_midi())[bins]).sum(1) / weights.sum(1)
     return torch.where(peaks.values >= _MIN_SALIENCE, midi, torch.nan).numpy()
-
-
-def midi_to_hz(midi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The frequency of MIDI notes."""
-    return 440 * 2 ** ((midi - 69) / 12)
 
 
 def _bin_midi() -> NDArray[np.float64]:

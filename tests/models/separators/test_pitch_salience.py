@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lyrics_asr.audio import Audio
+from lyrics_asr.melody.pitch import midi_to_hz
 from lyrics_asr.models.acoustic_checkpoints import build_acoustic
 from lyrics_asr.models.lyrics_model import LyricsModel
 from lyrics_asr.models.separators import pitch_salience
@@ -17,7 +18,6 @@ from lyrics_asr.models.separators.pitch_salience import (
     PitchSalience,
     decode_salience,
     frame_count,
-    midi_to_hz,
     salience_targets,
 )
 from lyrics_asr.training.data.batch import Batch
