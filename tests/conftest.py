@@ -25,6 +25,20 @@ SEPARATOR = {
     "dconv_lstm": 99,
     "segment": 2,
 }
+ACOUSTIC = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [8, 8, 8],
+    "conv_kernel": [40, 8, 4],
+    "conv_stride": [20, 4, 4],
+    "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "layerdrop": 0.0,
+}
+"""Sizes of a tiny Wav2Vec2."""
 
 
 def pytest_collection_modifyitems(config, items):
@@ -161,19 +175,7 @@ def training_config(training_corpus, training_cuts, tmp_path):
         development=[str(training_corpus)],
         output=str(tmp_path / "run"),
         separator=SEPARATOR,
-        acoustic={
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 16,
-            "conv_dim": [8, 8, 8],
-            "conv_kernel": [40, 8, 4],
-            "conv_stride": [20, 4, 4],
-            "num_feat_extract_layers": 3,
-            "num_conv_pos_embeddings": 16,
-            "num_conv_pos_embedding_groups": 2,
-            "layerdrop": 0.0,
-        },
+        acoustic=ACOUSTIC,
         stages=[StageOptions("only", steps=1, acoustic=OptimizerOptions(1e-3))],
         spec_augment=SpecAugmentOptions(time_probability=0.1),
         validate_every_steps=2,

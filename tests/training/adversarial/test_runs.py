@@ -21,22 +21,11 @@ from lyrics_asr.training.data.options import AugmentationOptions
 from lyrics_asr.training.data.unpaired import WithUnpaired
 from lyrics_asr.training.trackers import JsonLog
 from lyrics_asr.types import Vocabulary
+from tests.conftest import ACOUSTIC
 from tests.paths import CONFIGS
 from tests.training.test_runs import assert_same_curve, train_in_two_processes
 
 RATE_HZ = 8000
-ACOUSTIC = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8, 8, 8],
-    "conv_kernel": [40, 8, 4],
-    "conv_stride": [20, 4, 4],
-    "num_feat_extract_layers": 3,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
 UNET = {
     "network": "UNet",
     "n_fft": 64,
